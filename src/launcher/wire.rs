@@ -1,0 +1,303 @@
+//! What launcher and brain say to each other.
+//!
+//! A stream socket carries frames: a little-endian `u32` length, then one [postcard](https://postcard.jamesmunns.com/wire-format)
+//! message. Descriptors travel with the first byte of the frame that owns them (`SCM_RIGHTS`), in the order of [`Fds`].
+//! The launcher speaks first: [`ToBrain::Hello`], one [`ToBrain::Held`] for each unit it knows, [`ToBrain::HeldEnd`].
+//! From then on both sides speak when they have something to say.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::exit::{ExitCause, Signal, Usage};
+use crate::base::id::UnitId;
+use crate::base::time::{Mono, Wall};
+
+/// The version of this format. A brain that hears another one refuses to work and says so.
+pub const VERSION: u16 = 1;
+
+/// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
+pub const FRAME_MAX: usize = 4 << 20;
+
+/// The longest note the launcher keeps for a unit, in bytes.
+pub const NOTE_MAX: usize = 1024;
+
+/// What the brain asks of the launcher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToLauncher {
+    /// Start a unit's main process. Refused while anything of an earlier run is left.
+    Spawn(Box<Spawn>),
+    /// Send a signal to processes of a run. A run that is over is left alone.
+    Signal {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// What to send.
+        signal: Signal,
+        /// To whom.
+        target: Target,
+    },
+    /// The brain has taken note of the end of this run; its exit record may go.
+    Ack {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+    },
+    /// Keep these bytes for the next brain; they come back in [`ToBrain::Held`]. At most [`NOTE_MAX`] bytes.
+    Note {
+        /// The unit.
+        unit: UnitId,
+        /// What to keep.
+        note: Vec<u8>,
+    },
+    /// The unit is not in the plan any more: forget it, once nothing of it is left.
+    Forget {
+        /// The unit.
+        unit: UnitId,
+    },
+    /// Tell systemd (`sd_notify(3)`), if it listens: `READY=1`, `STATUS=…`, `STOPPING=1`.
+    Notify {
+        /// The assignments, separated by newlines.
+        state: String,
+    },
+    /// The brain's main loop turns.
+    Alive,
+    /// Every unit is down and the work is done: kill what is left and exit.
+    Exit {
+        /// The exit code of the daemon.
+        code: u8,
+    },
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// The main process.
+    Main,
+    /// Every process of the unit.
+    Tree,
+}
+
+/// Everything needed to start a main process; nothing is looked up any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// The unit.
+    pub unit: UnitId,
+    /// The number of this run, larger than any before it.
+    pub run: u64,
+    /// The program, absolute or relative to `directory`.
+    pub program: PathBuf,
+    /// The arguments, the program's name first.
+    pub arguments: Vec<String>,
+    /// The whole environment, as `NAME=value`.
+    pub environment: Vec<String>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// Whom it runs as; `None`: the launcher's own user.
+    pub credentials: Option<Credentials>,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// The scheduling niceness.
+    pub nice: i32,
+    /// Where stdout and stderr go.
+    pub output: Output,
+    /// Where to bind the unit's notification socket.
+    pub notify: Option<PathBuf>,
+    /// At which descriptor the unit finds the write end of a readiness pipe.
+    pub ready_fd: Option<i32>,
+}
+
+/// Whom a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+/// Where a unit's stdout and stderr go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// Appended to this file.
+    File(PathBuf),
+    /// Into a pipe whose read end the brain gets.
+    Pipe,
+    /// To /dev/null.
+    Null,
+}
+
+/// What the launcher tells the brain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToBrain {
+    /// The first message.
+    Hello {
+        /// [`VERSION`] of the launcher.
+        version: u16,
+        /// The launcher's process id.
+        pid: u32,
+        /// How many brains it has started before this one.
+        generation: u32,
+    },
+    /// A unit the launcher knows from earlier brains.
+    Held {
+        /// The unit.
+        unit: UnitId,
+        /// The number of its latest run; 0 if there was none.
+        run: u64,
+        /// Where that run stands.
+        state: HeldState,
+        /// What the last brain left to remember.
+        note: Vec<u8>,
+        /// Descriptors that come with this frame.
+        fds: Fds,
+    },
+    /// That was every unit.
+    HeldEnd,
+    /// The main process runs.
+    Spawned {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// Its process.
+        process: Process,
+        /// Why its output goes to /dev/null instead of where it should: an errno.
+        output_lost: Option<i32>,
+        /// Descriptors that come with this frame.
+        fds: Fds,
+    },
+    /// The main process could not be started; nothing of it is left.
+    SpawnFailed {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// What failed.
+        step: SpawnStep,
+        /// Why: an errno.
+        errno: i32,
+    },
+    /// The main process has ended. Repeated to each new brain until acknowledged.
+    Exited {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// How it ended.
+        exit: Exit,
+        /// Whether processes of the unit are left.
+        leftovers: bool,
+    },
+    /// The last process of a run whose main process had ended before is gone.
+    Gone {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+    },
+    /// The launcher got a signal that is for the daemon: SIGTERM, SIGINT, SIGHUP.
+    Signalled {
+        /// Which one.
+        signal: Signal,
+    },
+}
+
+/// A main process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// When it was started.
+    pub started: Mono,
+    /// The same on the wall clock.
+    pub started_wall: Wall,
+}
+
+/// The end of a main process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The process.
+    pub process: Process,
+    /// Its exit status.
+    pub cause: ExitCause,
+    /// What it has used.
+    pub usage: Usage,
+    /// When it was reaped.
+    pub at: Mono,
+    /// The same on the wall clock.
+    pub at_wall: Wall,
+}
+
+/// Where the latest run of a held unit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldState {
+    /// Nothing of it runs and nothing is to be told.
+    Idle,
+    /// The main process runs.
+    Running(Process),
+    /// The main process has ended and no brain has acknowledged it.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// Whether processes of the unit are left.
+        leftovers: bool,
+    },
+    /// The exit is acknowledged, but processes of the unit are left.
+    Leftovers,
+}
+
+/// The descriptors that come with a frame, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fds {
+    /// A pidfd of the main process.
+    pub pidfd: bool,
+    /// The unit's notification socket (datagrams).
+    pub notify: bool,
+    /// The read end of the readiness pipe.
+    pub ready: bool,
+    /// The read end of the output pipe.
+    pub output: bool,
+}
+
+impl Fds {
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> usize {
+        [self.pidfd, self.notify, self.ready, self.output].into_iter().filter(|&there| there).count()
+    }
+}
+
+/// The step of starting a process that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum SpawnStep {
+    /// Something of an earlier run is left.
+    Busy,
+    /// Making the notification socket.
+    NotifySocket,
+    /// Making a pipe.
+    Pipe,
+    /// Making the process.
+    Clone,
+    /// Starting a session.
+    Session,
+    /// Connecting stdin, stdout and stderr.
+    Stdio,
+    /// Setting the niceness.
+    Nice,
+    /// Setting the supplementary groups.
+    Groups,
+    /// Becoming the group.
+    Group,
+    /// Becoming the user.
+    User,
+    /// Entering the working directory.
+    WorkingDirectory,
+    /// Executing the program.
+    Exec,
+}

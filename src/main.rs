@@ -1,0 +1,3 @@
+//! The `ms-supervisor` command.
+
+fn main() {}

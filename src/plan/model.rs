@@ -1,0 +1,318 @@
+//! The plan's types. Every default is filled in, every name is resolved, every path is absolute.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::exit::Signal;
+use crate::base::id::{SupervisorId, UnitId};
+
+/// Everything one daemon runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// The directory the declarations come from; relative paths are relative to it.
+    pub directory: PathBuf,
+    /// The top of the tree; always an entry of `supervisors`.
+    pub root: SupervisorId,
+    /// Every supervisor, `root` included.
+    pub supervisors: BTreeMap<SupervisorId, Arc<SupervisorPlan>>,
+    /// Every unit instance.
+    pub units: BTreeMap<UnitId, Arc<UnitPlan>>,
+    /// The daemon's own settings.
+    pub daemon: DaemonPlan,
+}
+
+/// The daemon's own settings (`daemon.yaml`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DaemonPlan {
+    /// Where metrics and health are served; `None`: nowhere.
+    pub listen: Option<std::net::SocketAddr>,
+    /// How many units may be starting at once.
+    pub start_limit: usize,
+    /// What happens when the root supervisor gives up.
+    pub on_root_failure: OnRootFailure,
+}
+
+/// What happens when the root supervisor gives up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRootFailure {
+    /// Keep what still runs and report the node as degraded.
+    #[default]
+    Keep,
+    /// Stop everything and exit, so that systemd decides.
+    Exit,
+}
+
+/// A supervisor with its children in start order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SupervisorPlan {
+    /// Its name.
+    pub id: SupervisorId,
+    /// Whom a child's end concerns.
+    pub strategy: Strategy,
+    /// How many restarts within `period` are tolerated.
+    pub intensity: u32,
+    /// The window restarts are counted in.
+    pub period: Duration,
+    /// What its parent does when it ends.
+    pub restart: RestartType,
+    /// How long its parent waits for it to stop; `None`: as long as it takes.
+    pub shutdown: Option<Duration>,
+    /// Whether its children start one after the other.
+    pub start: StartOrder,
+    /// Its children, in start order.
+    pub children: Vec<Child>,
+}
+
+/// A child of a supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Child {
+    /// A unit instance.
+    Unit(UnitId),
+    /// Another supervisor.
+    Supervisor(SupervisorId),
+}
+
+impl Child {
+    /// The child's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Unit(id) => id.as_str(),
+            Self::Supervisor(id) => id.as_str(),
+        }
+    }
+}
+
+/// Whom a child's end concerns (OTP's restart strategy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Only the child itself.
+    #[default]
+    OneForOne,
+    /// All its siblings: they stop, then all start again.
+    OneForAll,
+    /// The siblings after it: they stop, then it and they start again.
+    RestForOne,
+}
+
+/// Whether a supervisor's children start one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartOrder {
+    /// Each child waits until the one before it is up.
+    Ordered,
+    /// All at once, each waiting only for what it requires.
+    Parallel,
+}
+
+/// When a child that ended is started again (OTP's restart type).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartType {
+    /// Always.
+    #[default]
+    Permanent,
+    /// After an abnormal end only.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// One unit instance, ready to run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UnitPlan {
+    /// Its name, with the instance.
+    pub id: UnitId,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Program and arguments. The program is absolute, relative to `working_directory` (with a slash) or searched in PATH.
+    pub exec: Vec<String>,
+    /// Where it runs.
+    pub working_directory: PathBuf,
+    /// The user it runs as, by name or number; `None`: the daemon's.
+    pub user: Option<String>,
+    /// The group it runs as, by name or number; `None`: the user's.
+    pub group: Option<String>,
+    /// Variables set on top of the base environment.
+    pub environment: BTreeMap<String, String>,
+    /// Files of further variables, read at each start, before `environment` is applied.
+    pub environment_files: Vec<EnvironmentFile>,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// The scheduling niceness, -20 to 19.
+    pub nice: i32,
+    /// Units that must be ready before it starts.
+    pub requires: Vec<UnitId>,
+    /// Units it waits for, but starts without when they fail.
+    pub wants: Vec<UnitId>,
+    /// Units it starts after, if they are starting too.
+    pub after: Vec<UnitId>,
+    /// When and how soon it is started again.
+    pub restart: RestartPlan,
+    /// How it is stopped.
+    pub shutdown: ShutdownPlan,
+    /// Exits that count as success, besides exit code 0.
+    pub success_exit: Vec<SuccessExit>,
+    /// When it counts as started.
+    pub readiness: ReadinessPlan,
+    /// Where its output goes.
+    pub logs: LogsPlan,
+}
+
+/// A file of environment variables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnvironmentFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
+/// When and how soon a unit is started again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RestartPlan {
+    /// Whether it is started again.
+    #[serde(rename = "type")]
+    pub kind: RestartType,
+    /// How long restarts are held back.
+    pub backoff: Backoff,
+}
+
+/// How long restarts are held back. The first restart after a quiet time waits `first`; the n-th after that `delay(n)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Backoff {
+    /// The delay of the first restart.
+    pub first: Duration,
+    /// How the delay grows.
+    pub growth: Growth,
+    /// The longest delay.
+    pub max: Duration,
+    /// How much of the delay is left to chance.
+    pub jitter: Jitter,
+    /// After so long in operation the next restart counts as the first again.
+    pub reset_after: Duration,
+}
+
+/// How a delay grows from restart to restart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Growth {
+    /// No delay, `first` apart.
+    None,
+    /// `base`, `base + step`, `base + 2·step` …
+    Linear {
+        /// The second restart's delay.
+        base: Duration,
+        /// What each further one adds.
+        step: Duration,
+    },
+    /// `base`, `base·factor`, `base·factor²` …
+    Exponential {
+        /// The second restart's delay.
+        base: Duration,
+        /// What each further one multiplies by.
+        factor: f64,
+    },
+}
+
+/// How much of a delay is left to chance (Marc Brooker, "Exponential Backoff And Jitter", 2015).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Jitter {
+    /// The delay as computed.
+    None,
+    /// Between half the delay and the delay.
+    Equal,
+    /// Between zero and the delay.
+    #[default]
+    Full,
+}
+
+/// How a unit is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShutdownPlan {
+    /// The signal that asks the main process to end.
+    pub signal: Signal,
+    /// How long it may take before everything of the unit is killed.
+    pub timeout: ShutdownTimeout,
+}
+
+/// How long a stop may take before everything of the unit is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShutdownTimeout {
+    /// It is not asked, but killed.
+    BrutalKill,
+    /// So long.
+    After(Duration),
+    /// As long as it takes.
+    Infinity,
+}
+
+/// An exit that counts as success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuccessExit {
+    /// By code.
+    Code(i32),
+    /// By signal.
+    Signal(Signal),
+}
+
+/// When a unit counts as started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadinessPlan {
+    /// How it tells.
+    pub kind: ReadinessKind,
+    /// How long it may take; then it is killed and its start has failed. Unused for [`ReadinessKind::None`].
+    pub timeout: Duration,
+}
+
+/// How a unit tells that it is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadinessKind {
+    /// It is ready as soon as its program runs.
+    None,
+    /// It sends `READY=1` to `$NOTIFY_SOCKET` (`sd_notify(3)`).
+    Notify,
+    /// A TCP connection to this `host:port` succeeds.
+    Tcp(String),
+    /// A GET of this `http:` URL answers with a status from 200 to 399.
+    Http(String),
+    /// A line of its log matches this regular expression.
+    Log(String),
+    /// It writes a newline to this file descriptor (s6's convention).
+    Fd(i32),
+}
+
+/// Where a unit's output goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogsPlan {
+    /// How it gets there.
+    pub mode: LogMode,
+    /// The live file is rotated beyond this size, in bytes.
+    pub max_size: u64,
+    /// How many rotated files are kept.
+    pub keep: u32,
+}
+
+/// How a unit's output gets to its log file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogMode {
+    /// stdout and stderr are the log file itself.
+    #[default]
+    Direct,
+    /// Through a pipe the supervisor empties.
+    Pipe,
+    /// Nowhere: /dev/null.
+    None,
+}

@@ -1,0 +1,1 @@
+//! The integration tests, one binary. A module tests one thing from outside.
