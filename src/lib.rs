@@ -1,5 +1,7 @@
 //! ms-supervisor: an Erlang/OTP supervision tree for Linux programs, and for Rust actors, futures and processes.
 
 pub mod base;
+pub mod event;
 pub mod launcher;
 pub mod plan;
+pub mod policy;

@@ -1,0 +1,256 @@
+//! The closed catalogue of events. Nothing else leaves the process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
+use crate::base::id::{SupervisorId, UnitId};
+
+/// Something that has happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Event {
+    /// The brain has started.
+    DaemonStarted {
+        /// Its version.
+        version: String,
+        /// How many brains were before it under the same launcher.
+        generation: u32,
+        /// How many units it found running.
+        adopted: usize,
+    },
+    /// The whole tree is up.
+    DaemonReady {
+        /// How long that took.
+        after: Duration,
+    },
+    /// The daemon goes down.
+    DaemonStopping {
+        /// What made it.
+        by: String,
+    },
+    /// The root supervisor has given up; what still runs is kept.
+    DaemonDegraded {
+        /// The child it gave up.
+        child: String,
+        /// Why that ended.
+        reason: ExitReason,
+    },
+    /// A new plan was applied.
+    PlanApplied {
+        /// How many units it started.
+        started: usize,
+        /// How many it stopped.
+        stopped: usize,
+        /// How many it restarted.
+        restarted: usize,
+        /// How many it changed without a restart.
+        changed: usize,
+        /// How many it left alone.
+        unchanged: usize,
+    },
+    /// New declarations were refused; the old plan runs on.
+    ReloadRefused {
+        /// How many faults they have.
+        errors: usize,
+    },
+    /// Somebody asked for something.
+    CommandReceived {
+        /// What.
+        command: String,
+        /// Of which unit or supervisor.
+        target: String,
+        /// The user id of the one who asked.
+        uid: u32,
+    },
+    /// A unit was told to start.
+    UnitStarting {
+        /// The unit.
+        unit: UnitId,
+        /// Why it starts again, if it ran before.
+        cause: Option<RestartCause>,
+    },
+    /// A restart is held back.
+    UnitHeldBack {
+        /// The unit.
+        unit: UnitId,
+        /// For how long.
+        delay: Duration,
+    },
+    /// A unit is in operation.
+    UnitActive {
+        /// The unit.
+        unit: UnitId,
+        /// Its main process.
+        pid: u32,
+        /// How long it took from the order to start.
+        after: Duration,
+    },
+    /// A unit was found running by a new brain.
+    UnitAdopted {
+        /// The unit.
+        unit: UnitId,
+        /// Its main process.
+        pid: u32,
+    },
+    /// A unit could not be started.
+    UnitStartFailed {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// A unit's main process has ended.
+    UnitExited {
+        /// The unit.
+        unit: UnitId,
+        /// Its main process.
+        pid: u32,
+        /// How it ended.
+        cause: ExitCause,
+        /// Whether it was asked to.
+        expected: bool,
+        /// How long it had run.
+        after: Duration,
+        /// What it had used.
+        usage: Usage,
+    },
+    /// A unit was asked to stop.
+    UnitStopping {
+        /// The unit.
+        unit: UnitId,
+    },
+    /// A unit did not stop in time and is being killed.
+    UnitTimedOut {
+        /// The unit.
+        unit: UnitId,
+    },
+    /// Nothing of a unit is left.
+    UnitStopped {
+        /// The unit.
+        unit: UnitId,
+        /// Why it ended, in OTP's terms.
+        reason: ExitReason,
+    },
+    /// An operator sent a signal to a unit.
+    UnitSignalled {
+        /// The unit.
+        unit: UnitId,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// A unit's output goes to /dev/null, because its log file cannot be opened.
+    LogLost {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        why: String,
+    },
+    /// A unit's log was rotated, or bytes of it were lost.
+    LogRotated {
+        /// The unit.
+        unit: UnitId,
+        /// How many bytes went to the archive.
+        bytes: u64,
+        /// How many bytes were lost.
+        lost: u64,
+    },
+    /// A child of a supervisor has ended by itself.
+    ChildTerminated {
+        /// The supervisor.
+        supervisor: SupervisorId,
+        /// The child.
+        child: String,
+        /// Why.
+        reason: ExitReason,
+        /// Whether it is started again.
+        restart: bool,
+    },
+    /// All children of a supervisor are up.
+    SupervisorUp {
+        /// The supervisor.
+        supervisor: SupervisorId,
+    },
+    /// A supervisor has seen one restart too many.
+    IntensityReached {
+        /// The supervisor.
+        supervisor: SupervisorId,
+        /// The child that failed last.
+        child: String,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// A supervisor has ended.
+    SupervisorEnded {
+        /// The supervisor.
+        supervisor: SupervisorId,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// Events were lost, because they came faster than they could be recorded.
+    EventsDropped {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Why a unit is started again; the `cause` label of the restart metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartCause {
+    /// It had ended by itself.
+    Exit,
+    /// Its start had failed.
+    StartFailed,
+    /// A sibling's end concerned it.
+    Sibling,
+    /// An operator asked for it.
+    Operator,
+}
+
+impl RestartCause {
+    /// The cause as shown and as metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::StartFailed => "start_failed",
+            Self::Sibling => "sibling",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Event {
+    /// The unit, supervisor or child it is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Self::UnitStarting { unit, .. }
+            | Self::UnitHeldBack { unit, .. }
+            | Self::UnitActive { unit, .. }
+            | Self::UnitAdopted { unit, .. }
+            | Self::UnitStartFailed { unit, .. }
+            | Self::UnitExited { unit, .. }
+            | Self::UnitStopping { unit }
+            | Self::UnitTimedOut { unit }
+            | Self::UnitStopped { unit, .. }
+            | Self::UnitSignalled { unit, .. }
+            | Self::LogLost { unit, .. }
+            | Self::LogRotated { unit, .. } => Some(unit.as_str()),
+            Self::ChildTerminated { supervisor, .. }
+            | Self::SupervisorUp { supervisor }
+            | Self::IntensityReached { supervisor, .. }
+            | Self::SupervisorEnded { supervisor, .. } => Some(supervisor.as_str()),
+            Self::CommandReceived { target, .. } => Some(target),
+            Self::DaemonStarted { .. }
+            | Self::DaemonReady { .. }
+            | Self::DaemonStopping { .. }
+            | Self::DaemonDegraded { .. }
+            | Self::PlanApplied { .. }
+            | Self::ReloadRefused { .. }
+            | Self::EventsDropped { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Facts in the past tense, and what can be read off them.
+
+mod catalog;
+mod envelope;
+mod view;
+
+pub use catalog::{Event, RestartCause};
+pub use envelope::Envelope;
+pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

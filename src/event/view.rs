@@ -1,0 +1,138 @@
+//! The read model: how everything stands now. Each actor keeps its own entry; readers copy.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::exit::{ExitCause, Usage};
+use crate::base::id::{SupervisorId, UnitId};
+use crate::base::time::{Mono, Wall};
+
+/// How a unit stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// The unit.
+    pub unit: UnitId,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Its supervisor.
+    pub supervisor: SupervisorId,
+    /// Where it stands: a [`crate::policy::lifecycle::State`] by name, or `failed` when it is stopped because it could not go on.
+    pub state: String,
+    /// Since when.
+    pub since: Wall,
+    /// The same on the monotonic clock.
+    pub since_mono: Mono,
+    /// Whether it is ready for work.
+    pub ready: bool,
+    /// Its main process.
+    pub pid: Option<u32>,
+    /// When that was started.
+    pub started: Option<Wall>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Whether an operator keeps it stopped.
+    pub held: bool,
+    /// Why it stands where it stands, if that needs saying.
+    pub reason: Option<String>,
+    /// What it says of itself (`STATUS=` of `sd_notify(3)`).
+    pub status: Option<String>,
+    /// How it ended the last time.
+    pub last_exit: Option<LastExit>,
+}
+
+/// How a main process ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// The exit status.
+    pub cause: ExitCause,
+    /// The same in words.
+    pub text: String,
+    /// When.
+    pub at: Wall,
+    /// What it had used.
+    pub usage: Usage,
+}
+
+/// How a supervisor stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// The supervisor.
+    pub supervisor: SupervisorId,
+    /// Its supervisor; `None` for the root.
+    pub parent: Option<SupervisorId>,
+    /// Its strategy by name.
+    pub strategy: String,
+    /// `starting`, `active`, `stopping`, `stopped` or `degraded`.
+    pub state: String,
+    /// Its children by name, in start order.
+    pub children: Vec<String>,
+    /// How often it restarted a child that had ended or failed.
+    pub restarts: u64,
+    /// How often it gave up.
+    pub escalations: u64,
+    /// Why it stands where it stands, if that needs saying.
+    pub reason: Option<String>,
+}
+
+/// How everything stands.
+#[derive(Debug, Default)]
+pub struct View {
+    units: RwLock<BTreeMap<UnitId, Arc<Mutex<UnitStatus>>>>,
+    supervisors: RwLock<BTreeMap<SupervisorId, SupervisorStatus>>,
+}
+
+impl View {
+    /// Puts a unit in; its actor keeps the entry up to date.
+    pub fn add_unit(&self, status: UnitStatus) -> Arc<Mutex<UnitStatus>> {
+        let id = status.unit.clone();
+        let entry = Arc::new(Mutex::new(status));
+        self.units.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry.clone());
+        entry
+    }
+
+    /// Takes a unit out.
+    pub fn remove_unit(&self, unit: &UnitId) {
+        self.units.write().unwrap_or_else(PoisonError::into_inner).remove(unit);
+    }
+
+    /// How `unit` stands.
+    #[must_use]
+    pub fn unit(&self, unit: &str) -> Option<UnitStatus> {
+        self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit).map(|entry| lock(entry).clone())
+    }
+
+    /// How every unit stands, by name.
+    #[must_use]
+    pub fn units(&self) -> Vec<UnitStatus> {
+        self.units.read().unwrap_or_else(PoisonError::into_inner).values().map(|entry| lock(entry).clone()).collect()
+    }
+
+    /// Puts a supervisor in, or its children and strategy anew.
+    pub fn add_supervisor(&self, status: SupervisorStatus) {
+        self.supervisors.write().unwrap_or_else(PoisonError::into_inner).insert(status.supervisor.clone(), status);
+    }
+
+    /// Takes a supervisor out.
+    pub fn remove_supervisor(&self, supervisor: &SupervisorId) {
+        self.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(supervisor);
+    }
+
+    /// Changes how a supervisor stands.
+    pub fn change_supervisor(&self, supervisor: &SupervisorId, change: impl FnOnce(&mut SupervisorStatus)) {
+        if let Some(status) = self.supervisors.write().unwrap_or_else(PoisonError::into_inner).get_mut(supervisor) {
+            change(status);
+        }
+    }
+
+    /// How every supervisor stands, by name.
+    #[must_use]
+    pub fn supervisors(&self) -> Vec<SupervisorStatus> {
+        self.supervisors.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+fn lock(entry: &Mutex<UnitStatus>) -> MutexGuard<'_, UnitStatus> {
+    entry.lock().unwrap_or_else(PoisonError::into_inner)
+}

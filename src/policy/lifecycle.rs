@@ -1,0 +1,466 @@
+//! The life of one unit: from "start" to a running, ready process, and down to nothing left of it.
+//!
+//! The supervisor says start and stop; the launcher says what became of the process; this machine knows what to do next.
+//!
+//! ```text
+//!            start                gate opens         spawned              ready
+//!  Stopped ────────► Backoff ──► Waiting ──► Spawning ──────► Activating ──────► Active
+//!     ▲                                         │ failed          │ exited / too late │ exited / stop
+//!     │                                         ▼                 ▼                   ▼
+//!     └──────────────────────────────────────────────── Cleaning ◄── Killing ◄── Stopping
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::backoff::Streak;
+use crate::base::exit::{ExitCause, ExitReason, Signal};
+use crate::base::rng::Rng;
+use crate::base::time::Mono;
+use crate::plan::{ReadinessKind, ShutdownTimeout, SuccessExit, UnitPlan};
+
+/// Where a unit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Nothing of it runs.
+    Stopped,
+    /// Its restart is held back.
+    Backoff,
+    /// It waits for the units it requires, or for its turn.
+    Waiting,
+    /// Its process is being made.
+    Spawning,
+    /// Its process runs and is not ready yet.
+    Activating,
+    /// It is in operation.
+    Active,
+    /// It was asked to end.
+    Stopping,
+    /// It is being killed.
+    Killing,
+    /// Its main process has ended; what it left behind is being ended.
+    Cleaning,
+}
+
+impl State {
+    /// Every state, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Stopped,
+        Self::Backoff,
+        Self::Waiting,
+        Self::Spawning,
+        Self::Activating,
+        Self::Active,
+        Self::Stopping,
+        Self::Killing,
+        Self::Cleaning,
+    ];
+
+    /// The state as shown and as metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Backoff => "backoff",
+            Self::Waiting => "waiting",
+            Self::Spawning => "spawning",
+            Self::Activating => "activating",
+            Self::Active => "active",
+            Self::Stopping => "stopping",
+            Self::Killing => "killing",
+            Self::Cleaning => "cleaning",
+        }
+    }
+}
+
+/// What happens to a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Its supervisor wants it up. `hold_back`: after a failure of its own, so that back-off applies.
+    Start {
+        /// Whether back-off applies.
+        hold_back: bool,
+    },
+    /// Its supervisor wants it down.
+    Stop,
+    /// Somebody's patience is at an end.
+    Kill,
+    /// What it requires is ready and it is its turn.
+    GateOpened,
+    /// Its process cannot even be prepared: no such user, unreadable environment file.
+    Unfit(Arc<str>),
+    /// Its main process runs.
+    Spawned,
+    /// Its main process could not be made.
+    SpawnFailed(Arc<str>),
+    /// It says that it is ready, or was found to be.
+    Ready,
+    /// Its main process has ended.
+    Exited {
+        /// How.
+        cause: ExitCause,
+        /// Whether it left processes behind.
+        leftovers: bool,
+    },
+    /// The last process it left behind is gone.
+    Gone,
+}
+
+/// What a unit wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Say when what it requires is ready and it is its turn.
+    AskGate,
+    /// Its turn is over, or it does not want one any more.
+    LeaveGate,
+    /// Make its main process.
+    Spawn,
+    /// Watch for readiness.
+    WatchReadiness,
+    /// Stop watching.
+    ForgetReadiness,
+    /// Send a signal to the main process.
+    SignalMain(Signal),
+    /// Send a signal to every process.
+    SignalTree(Signal),
+    /// The exit has been taken note of.
+    Acknowledge,
+    /// Tell the supervisor that it is up.
+    Started,
+    /// Tell the supervisor that the start failed.
+    StartFailed(ExitReason),
+    /// Tell the supervisor that it has ended and nothing of it is left.
+    Ended(ExitReason),
+    /// It stands elsewhere now.
+    Entered(State),
+    /// Its restart is held back for so long.
+    HeldBack(Duration),
+    /// Its shutdown timeout has passed; it is being killed.
+    TimedOut,
+}
+
+/// The part of a plan this machine needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    plan: Arc<UnitPlan>,
+}
+
+/// How often a process that does not die is killed again.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// The life of one unit.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    rules: Rules,
+    rng: Rng,
+    state: State,
+    deadline: Option<Mono>,
+    streak: Streak,
+    /// When the latest process was spawned.
+    spawned: Option<Mono>,
+    /// How long the latest run was up.
+    up_for: Duration,
+    /// What to tell the supervisor once nothing is left.
+    verdict: Option<Verdict>,
+    /// A stop came while the process was being made.
+    stop_wanted: bool,
+    /// A start came while something of an earlier run was left.
+    start_wanted: bool,
+}
+
+/// What to tell the supervisor once nothing is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ended(ExitReason),
+    StartFailed(ExitReason),
+    /// Nothing: the supervisor knows nothing of this run.
+    Silent,
+}
+
+impl Lifecycle {
+    /// A unit nothing of which runs. `rng` is its own stream, for jitter.
+    #[must_use]
+    pub fn new(plan: Arc<UnitPlan>, rng: Rng) -> Self {
+        Self {
+            rules: Rules { plan },
+            rng,
+            state: State::Stopped,
+            deadline: None,
+            streak: Streak::default(),
+            spawned: None,
+            up_for: Duration::ZERO,
+            verdict: None,
+            stop_wanted: false,
+            start_wanted: false,
+        }
+    }
+
+    /// A unit whose main process was started by an earlier brain at `spawned`. Follow it with [`Input::Start`]: it will
+    /// be found running.
+    #[must_use]
+    pub fn adopted(plan: Arc<UnitPlan>, rng: Rng, spawned: Mono, ready: bool) -> Self {
+        let state = if ready { State::Active } else { State::Activating };
+        Self { state, spawned: Some(spawned), ..Self::new(plan, rng) }
+    }
+
+    /// A unit of whose last run only leftovers remain.
+    #[must_use]
+    pub fn with_leftovers(plan: Arc<UnitPlan>, rng: Rng) -> Self {
+        Self { state: State::Cleaning, verdict: Some(Verdict::Silent), deadline: Some(Mono(0)), ..Self::new(plan, rng) }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// A new plan that does not ask for a restart.
+    pub fn replan(&mut self, plan: Arc<UnitPlan>) {
+        self.rules.plan = plan;
+    }
+
+    fn plan(&self) -> &UnitPlan {
+        &self.rules.plan
+    }
+
+    fn enter(&mut self, state: State, deadline: Option<Mono>, out: &mut Vec<Effect>) {
+        self.deadline = deadline;
+        if self.state != state {
+            self.state = state;
+            out.push(Effect::Entered(state));
+        }
+    }
+
+    fn start(&mut self, now: Mono, hold_back: bool, out: &mut Vec<Effect>) {
+        match self.state {
+            State::Stopped => {
+                if !hold_back {
+                    self.streak.reset();
+                    return self.ask_gate(out);
+                }
+                let delay = self.streak.next_delay(&self.rules.plan.restart.backoff, self.up_for, &mut self.rng);
+                self.up_for = Duration::ZERO;
+                if delay.is_zero() {
+                    return self.ask_gate(out);
+                }
+                out.push(Effect::HeldBack(delay));
+                self.enter(State::Backoff, Some(now + delay), out);
+            }
+            // Adopted: it runs already.
+            State::Active => out.push(Effect::Started),
+            State::Activating => self.watch_readiness(now, out),
+            State::Cleaning => self.start_wanted = true,
+            // The supervisor asks once and waits for the answer.
+            State::Backoff | State::Waiting | State::Spawning | State::Stopping | State::Killing => {}
+        }
+    }
+
+    fn ask_gate(&mut self, out: &mut Vec<Effect>) {
+        self.enter(State::Waiting, None, out);
+        out.push(Effect::AskGate);
+    }
+
+    fn stop(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        match self.state {
+            State::Stopped => out.push(Effect::Ended(ExitReason::Shutdown)),
+            State::Backoff | State::Waiting => {
+                out.push(Effect::LeaveGate);
+                self.enter(State::Stopped, None, out);
+                out.push(Effect::Ended(ExitReason::Shutdown));
+            }
+            State::Spawning => self.stop_wanted = true,
+            State::Activating | State::Active => self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out),
+            State::Cleaning => {
+                self.start_wanted = false;
+                self.verdict = Some(Verdict::Ended(ExitReason::Shutdown));
+            }
+            State::Stopping | State::Killing => {}
+        }
+    }
+
+    /// Asks the main process to end; what it says afterwards is `verdict`.
+    fn ask_to_end(&mut self, now: Mono, verdict: Verdict, out: &mut Vec<Effect>) {
+        out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
+        self.verdict = Some(verdict);
+        let deadline = match self.plan().shutdown.timeout {
+            ShutdownTimeout::BrutalKill => return self.kill(now, out),
+            ShutdownTimeout::After(timeout) => Some(now + timeout),
+            ShutdownTimeout::Infinity => None,
+        };
+        out.push(Effect::SignalMain(self.plan().shutdown.signal));
+        self.enter(State::Stopping, deadline, out);
+    }
+
+    fn kill(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        match self.state {
+            State::Stopped | State::Backoff | State::Waiting | State::Spawning => return self.stop(now, out),
+            State::Activating | State::Active => {
+                out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
+                self.verdict.get_or_insert(Verdict::Ended(ExitReason::Killed));
+                self.enter(State::Killing, Some(now + KILL_AGAIN), out);
+            }
+            State::Stopping | State::Killing => self.enter(State::Killing, Some(now + KILL_AGAIN), out),
+            State::Cleaning => self.deadline = Some(now + KILL_AGAIN),
+        }
+        out.push(Effect::SignalTree(Signal::KILL));
+    }
+
+    fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        let timeout = self.plan().readiness.timeout;
+        out.push(Effect::WatchReadiness);
+        self.enter(State::Activating, Some(now + timeout), out);
+    }
+
+    fn spawned(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if self.state != State::Spawning {
+            return;
+        }
+        self.spawned = Some(now);
+        if std::mem::take(&mut self.stop_wanted) {
+            self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out);
+        } else if self.plan().readiness.kind == ReadinessKind::None {
+            self.active(out);
+        } else {
+            self.watch_readiness(now, out);
+        }
+    }
+
+    fn active(&mut self, out: &mut Vec<Effect>) {
+        self.enter(State::Active, None, out);
+        out.extend([Effect::LeaveGate, Effect::Started]);
+    }
+
+    fn spawn_failed(&mut self, why: &str, out: &mut Vec<Effect>) {
+        if self.state != State::Spawning {
+            return;
+        }
+        self.up_for = Duration::ZERO;
+        out.push(Effect::LeaveGate);
+        self.enter(State::Stopped, None, out);
+        out.push(match std::mem::take(&mut self.stop_wanted) {
+            true => Effect::Ended(ExitReason::Shutdown),
+            false => Effect::StartFailed(ExitReason::error(why)),
+        });
+    }
+
+    fn exited(&mut self, now: Mono, cause: ExitCause, leftovers: bool, out: &mut Vec<Effect>) {
+        self.up_for = self.spawned.take().map_or(Duration::ZERO, |spawned| now - spawned);
+        out.push(Effect::Acknowledge);
+        let reason = self.reason(cause);
+        match self.state {
+            State::Activating => {
+                out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
+                let why = format_args!("ended before it was ready: {cause}").to_string();
+                self.verdict = Some(Verdict::StartFailed(ExitReason::error(why)));
+            }
+            State::Active => self.verdict = Some(Verdict::Ended(reason)),
+            State::Stopping | State::Killing => {}
+            // An exit of a run this brain has never seen running.
+            State::Stopped | State::Backoff | State::Waiting | State::Spawning | State::Cleaning => return,
+        }
+        if !leftovers {
+            return self.nothing_left(now, out);
+        }
+        if self.state == State::Killing {
+            out.push(Effect::SignalTree(Signal::KILL));
+            return self.enter(State::Cleaning, Some(now + KILL_AGAIN), out);
+        }
+        out.push(Effect::SignalTree(self.plan().shutdown.signal));
+        let deadline = match (self.state, self.plan().shutdown.timeout) {
+            (State::Stopping, _) => self.deadline,
+            (_, ShutdownTimeout::After(timeout)) => Some(now + timeout),
+            (_, ShutdownTimeout::BrutalKill) => Some(now),
+            (_, ShutdownTimeout::Infinity) => None,
+        };
+        self.enter(State::Cleaning, deadline, out);
+    }
+
+    fn nothing_left(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        self.enter(State::Stopped, None, out);
+        match self.verdict.take() {
+            Some(Verdict::Ended(reason)) => out.push(Effect::Ended(reason)),
+            Some(Verdict::StartFailed(reason)) => out.push(Effect::StartFailed(reason)),
+            Some(Verdict::Silent) | None => {}
+        }
+        if std::mem::take(&mut self.start_wanted) {
+            self.start(now, false, out);
+        }
+    }
+
+    /// What an exit means in OTP's terms.
+    fn reason(&self, cause: ExitCause) -> ExitReason {
+        let success = |wanted: &SuccessExit| match (wanted, cause) {
+            (SuccessExit::Code(wanted), ExitCause::Code(code)) => *wanted == code,
+            (SuccessExit::Signal(wanted), ExitCause::Signal { signal, .. }) => *wanted == signal,
+            _ => false,
+        };
+        match cause {
+            ExitCause::Code(0) => ExitReason::Normal,
+            _ if self.plan().success_exit.iter().any(success) => ExitReason::Normal,
+            ExitCause::Signal { signal: Signal::KILL, .. } => ExitReason::Killed,
+            _ => ExitReason::error(cause),
+        }
+    }
+}
+
+impl Machine for Lifecycle {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, now: Mono, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Start { hold_back } => self.start(now, hold_back, out),
+            Input::Stop => self.stop(now, out),
+            Input::Kill => self.kill(now, out),
+            Input::GateOpened => {
+                if self.state == State::Waiting {
+                    self.enter(State::Spawning, None, out);
+                    out.push(Effect::Spawn);
+                }
+            }
+            Input::Spawned => self.spawned(now, out),
+            Input::Unfit(why) | Input::SpawnFailed(why) => self.spawn_failed(&why, out),
+            Input::Ready => {
+                if self.state == State::Activating {
+                    out.push(Effect::ForgetReadiness);
+                    self.active(out);
+                }
+            }
+            Input::Exited { cause, leftovers } => self.exited(now, cause, leftovers, out),
+            Input::Gone => {
+                if self.state == State::Cleaning {
+                    self.nothing_left(now, out);
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        self.deadline
+    }
+
+    fn wake(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if self.deadline.is_none_or(|at| at > now) {
+            return;
+        }
+        self.deadline = None;
+        match self.state {
+            State::Backoff => self.ask_gate(out),
+            State::Activating => {
+                let why = format!("not ready within {}", crate::base::time::format_duration(self.plan().readiness.timeout));
+                self.ask_to_end(now, Verdict::StartFailed(ExitReason::error(why)), out);
+            }
+            State::Stopping => {
+                out.push(Effect::TimedOut);
+                self.kill(now, out);
+            }
+            State::Killing | State::Cleaning => self.kill(now, out),
+            State::Stopped | State::Waiting | State::Spawning | State::Active => {}
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Every decision, as pure state machines.
+//!
+//! No async, files, processes, threads, clocks, chance of their own or unordered maps: time and random numbers come in
+//! as arguments, effects go out as values. Actors carry the machines; the simulator runs the same ones in virtual time.
+
+pub mod backoff;
+pub mod intensity;
+pub mod lifecycle;
+pub mod supervisor;
+
+use crate::base::time::Mono;
+
+/// The one shape of a decision.
+pub trait Machine {
+    /// What happens to it.
+    type Input;
+    /// What it wants done.
+    type Effect;
+
+    /// Takes note of `input` at `now` and appends what is to be done to `out`.
+    fn step(&mut self, now: Mono, input: Self::Input, out: &mut Vec<Self::Effect>);
+
+    /// When it wants [`Machine::wake`] to be called, if nothing happens before.
+    fn deadline(&self) -> Option<Mono>;
+
+    /// Tells it that its deadline has passed. Calling it early does nothing.
+    fn wake(&mut self, now: Mono, out: &mut Vec<Self::Effect>);
+}
