@@ -1,7 +1,9 @@
 //! ms-supervisor: an Erlang/OTP supervision tree for Linux programs, and for Rust actors, futures and processes.
 
+pub mod actor;
 pub mod base;
 pub mod event;
 pub mod launcher;
+pub mod os;
 pub mod plan;
 pub mod policy;

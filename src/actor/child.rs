@@ -69,7 +69,7 @@ where
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // Full: a stop and a kill are under way already. Closed: it has ended and said so.
-            drop(orders.try_send(order));
+            let _ = orders.try_send(order);
         }
     }
 }
@@ -95,12 +95,8 @@ where
 }
 
 /// Runs a future as a child: started at once, ended when it ends.
-pub(crate) async fn run_future<Fut>(
-    incarnation: u64,
-    port: Port,
-    mut orders: mpsc::Receiver<Order>,
-    make: impl FnOnce(TaskContext) -> Fut,
-) where
+pub(crate) async fn run_future<Fut>(incarnation: u64, port: Port, mut orders: mpsc::Receiver<Order>, make: impl FnOnce(TaskContext) -> Fut)
+where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let shutdown = CancellationToken::new();

@@ -49,7 +49,7 @@ impl<M: Machine> Driver<M> {
         }
         if let Some(at) = wanted {
             // The timer counts whole milliseconds; one more, so that the deadline has passed when it rings.
-            let delay = at - clock::mono() + Duration::from_millis(1);
+            let delay = (at - clock::mono()) + Duration::from_millis(1);
             let actor = actor.clone();
             let timer = tokio::spawn(async move {
                 tokio::time::sleep(delay).await;

@@ -1,9 +1,11 @@
 //! Facts in the past tense, and what can be read off them.
 
 mod catalog;
+mod counters;
 mod envelope;
 mod view;
 
+pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use catalog::{Event, RestartCause};
 pub use envelope::Envelope;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

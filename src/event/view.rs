@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
+use crate::event::Counters;
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct UnitStatus {
     pub description: Option<String>,
     /// Its supervisor.
     pub supervisor: SupervisorId,
-    /// Where it stands: a [`crate::policy::lifecycle::State`] by name, or `failed` when it is stopped because it could not go on.
+    /// Where it stands, by name: a state of its life, or `failed` when it is stopped because it could not go on.
     pub state: String,
     /// Since when.
     pub since: Wall,
@@ -40,6 +41,9 @@ pub struct UnitStatus {
     pub status: Option<String>,
     /// How it ended the last time.
     pub last_exit: Option<LastExit>,
+    /// What is counted of it.
+    #[serde(skip)]
+    pub counters: Counters,
 }
 
 /// How a main process ended.

@@ -87,6 +87,8 @@ pub enum Input {
     },
     /// Its supervisor wants it down.
     Stop,
+    /// It is to go down sooner than declared.
+    Hasten,
     /// Somebody's patience is at an end.
     Kill,
     /// What it requires is ready and it is its turn.
@@ -143,19 +145,16 @@ pub enum Effect {
     TimedOut,
 }
 
-/// The part of a plan this machine needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    plan: Arc<UnitPlan>,
-}
-
 /// How often a process that does not die is killed again.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a hastened stop may take.
+const HASTY: Duration = Duration::from_secs(2);
 
 /// The life of one unit.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
-    rules: Rules,
+    plan: Arc<UnitPlan>,
     rng: Rng,
     state: State,
     deadline: Option<Mono>,
@@ -186,7 +185,7 @@ impl Lifecycle {
     #[must_use]
     pub fn new(plan: Arc<UnitPlan>, rng: Rng) -> Self {
         Self {
-            rules: Rules { plan },
+            plan,
             rng,
             state: State::Stopped,
             deadline: None,
@@ -221,11 +220,7 @@ impl Lifecycle {
 
     /// A new plan that does not ask for a restart.
     pub fn replan(&mut self, plan: Arc<UnitPlan>) {
-        self.rules.plan = plan;
-    }
-
-    fn plan(&self) -> &UnitPlan {
-        &self.rules.plan
+        self.plan = plan;
     }
 
     fn enter(&mut self, state: State, deadline: Option<Mono>, out: &mut Vec<Effect>) {
@@ -243,7 +238,7 @@ impl Lifecycle {
                     self.streak.reset();
                     return self.ask_gate(out);
                 }
-                let delay = self.streak.next_delay(&self.rules.plan.restart.backoff, self.up_for, &mut self.rng);
+                let delay = self.streak.next_delay(&self.plan.restart.backoff, self.up_for, &mut self.rng);
                 self.up_for = Duration::ZERO;
                 if delay.is_zero() {
                     return self.ask_gate(out);
@@ -287,12 +282,12 @@ impl Lifecycle {
     fn ask_to_end(&mut self, now: Mono, verdict: Verdict, out: &mut Vec<Effect>) {
         out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
         self.verdict = Some(verdict);
-        let deadline = match self.plan().shutdown.timeout {
+        let deadline = match self.plan.shutdown.timeout {
             ShutdownTimeout::BrutalKill => return self.kill(now, out),
             ShutdownTimeout::After(timeout) => Some(now + timeout),
             ShutdownTimeout::Infinity => None,
         };
-        out.push(Effect::SignalMain(self.plan().shutdown.signal));
+        out.push(Effect::SignalMain(self.plan.shutdown.signal));
         self.enter(State::Stopping, deadline, out);
     }
 
@@ -311,7 +306,7 @@ impl Lifecycle {
     }
 
     fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let timeout = self.plan().readiness.timeout;
+        let timeout = self.plan.readiness.timeout;
         out.push(Effect::WatchReadiness);
         self.enter(State::Activating, Some(now + timeout), out);
     }
@@ -323,7 +318,7 @@ impl Lifecycle {
         self.spawned = Some(now);
         if std::mem::take(&mut self.stop_wanted) {
             self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out);
-        } else if self.plan().readiness.kind == ReadinessKind::None {
+        } else if self.plan.readiness.kind == ReadinessKind::None {
             self.active(out);
         } else {
             self.watch_readiness(now, out);
@@ -370,8 +365,8 @@ impl Lifecycle {
             out.push(Effect::SignalTree(Signal::KILL));
             return self.enter(State::Cleaning, Some(now + KILL_AGAIN), out);
         }
-        out.push(Effect::SignalTree(self.plan().shutdown.signal));
-        let deadline = match (self.state, self.plan().shutdown.timeout) {
+        out.push(Effect::SignalTree(self.plan.shutdown.signal));
+        let deadline = match (self.state, self.plan.shutdown.timeout) {
             (State::Stopping, _) => self.deadline,
             (_, ShutdownTimeout::After(timeout)) => Some(now + timeout),
             (_, ShutdownTimeout::BrutalKill) => Some(now),
@@ -401,7 +396,7 @@ impl Lifecycle {
         };
         match cause {
             ExitCause::Code(0) => ExitReason::Normal,
-            _ if self.plan().success_exit.iter().any(success) => ExitReason::Normal,
+            _ if self.plan.success_exit.iter().any(success) => ExitReason::Normal,
             ExitCause::Signal { signal: Signal::KILL, .. } => ExitReason::Killed,
             _ => ExitReason::error(cause),
         }
@@ -416,6 +411,12 @@ impl Machine for Lifecycle {
         match input {
             Input::Start { hold_back } => self.start(now, hold_back, out),
             Input::Stop => self.stop(now, out),
+            Input::Hasten => {
+                self.stop(now, out);
+                if self.state == State::Stopping {
+                    self.deadline = Some(self.deadline.map_or(now + HASTY, |at| at.min(now + HASTY)));
+                }
+            }
             Input::Kill => self.kill(now, out),
             Input::GateOpened => {
                 if self.state == State::Waiting {
@@ -452,7 +453,7 @@ impl Machine for Lifecycle {
         match self.state {
             State::Backoff => self.ask_gate(out),
             State::Activating => {
-                let why = format!("not ready within {}", crate::base::time::format_duration(self.plan().readiness.timeout));
+                let why = format!("not ready within {}", crate::base::time::format_duration(self.plan.readiness.timeout));
                 self.ask_to_end(now, Verdict::StartFailed(ExitReason::error(why)), out);
             }
             State::Stopping => {

@@ -1,0 +1,64 @@
+//! What every actor of the daemon may use.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::gate::Gates;
+use crate::base::time::Wall;
+use crate::event::{Event, View};
+use crate::launcher::link;
+use crate::os::clock;
+use crate::os::paths::Directories;
+
+/// How many events may wait for the recorder. What comes faster is dropped and counted.
+pub const BUS_LIMIT: usize = 65_536;
+
+/// What every actor of the daemon may use.
+#[derive(Debug)]
+pub struct Context {
+    /// How everything stands.
+    pub view: View,
+    /// Where events go.
+    pub bus: Bus,
+    /// The way to the launcher.
+    pub launcher: link::Sender,
+    /// Who waits for whom.
+    pub gates: Gates,
+    /// Where things are.
+    pub directories: Directories,
+    /// The environment every unit starts from.
+    pub environment: Vec<(String, String)>,
+    /// What chance is derived from.
+    pub seed: u64,
+    /// Whether the whole daemon goes down.
+    pub stopping: AtomicBool,
+}
+
+/// Where events go: a bounded queue that never makes anybody wait.
+#[derive(Debug)]
+pub struct Bus {
+    queue: mpsc::Sender<(Wall, Event)>,
+    dropped: AtomicU64,
+}
+
+impl Bus {
+    /// A bus and its end.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<(Wall, Event)>) {
+        let (queue, end) = mpsc::channel(BUS_LIMIT);
+        (Self { queue, dropped: AtomicU64::new(0) }, end)
+    }
+
+    /// Tells the world; never waits.
+    pub fn tell(&self, event: Event) {
+        if self.queue.try_send((clock::wall(), event)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many events were dropped since this was asked last.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,142 @@
+//! Who may start: a unit waits for what it requires, and for its turn when many start at once.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::base::id::UnitId;
+use crate::plan::{Plan, UnitPlan};
+
+/// Where a unit stands for those who wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is on its way.
+    Pending,
+    /// It is ready.
+    Ready,
+    /// It failed, and may be tried again.
+    Failed,
+    /// Nobody wants it up.
+    Down,
+}
+
+/// Where every unit stands, and how many may start at once.
+#[derive(Debug)]
+pub struct Gates {
+    standings: RwLock<BTreeMap<UnitId, watch::Sender<Standing>>>,
+    /// Who requires, wants or starts after a unit.
+    dependents: RwLock<BTreeMap<UnitId, Vec<UnitId>>>,
+    turns: Arc<Semaphore>,
+}
+
+/// What a waiting unit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bar {
+    Requires,
+    Wants,
+    After,
+}
+
+impl Bar {
+    const fn lets_pass(self, standing: Standing) -> bool {
+        match (self, standing) {
+            (_, Standing::Ready) => true,
+            (Self::Requires, _) | (_, Standing::Pending) => false,
+            (Self::Wants | Self::After, Standing::Failed | Standing::Down) => true,
+        }
+    }
+}
+
+impl Gates {
+    /// Lets `limit` units start at once.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { standings: RwLock::default(), dependents: RwLock::default(), turns: Arc::new(Semaphore::new(limit)) }
+    }
+
+    /// Takes note of where a unit stands.
+    pub fn set(&self, unit: &UnitId, standing: Standing) {
+        if let Some(sender) = self.standings.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+            sender.send_if_modified(|old| std::mem::replace(old, standing) != standing);
+            return;
+        }
+        let mut standings = self.standings.write().unwrap_or_else(PoisonError::into_inner);
+        standings.entry(unit.clone()).or_insert_with(|| watch::Sender::new(standing)).send_replace(standing);
+    }
+
+    /// Forgets a unit. Whoever requires it waits for ever, which only a plan that was refused could ask for.
+    pub fn remove(&self, unit: &UnitId) {
+        self.standings.write().unwrap_or_else(PoisonError::into_inner).remove(unit);
+    }
+
+    /// Takes note of who depends on whom in a new plan.
+    pub fn plan(&self, plan: &Plan) {
+        let mut dependents: BTreeMap<UnitId, Vec<UnitId>> = BTreeMap::new();
+        for unit in plan.units.values() {
+            for (_, needed) in bars(unit) {
+                dependents.entry(needed.clone()).or_default().push(unit.id.clone());
+            }
+        }
+        *self.dependents.write().unwrap_or_else(PoisonError::into_inner) = dependents;
+    }
+
+    /// The units that require, want or start after `unit`.
+    #[must_use]
+    pub fn dependents(&self, unit: &UnitId) -> Vec<UnitId> {
+        self.dependents.read().unwrap_or_else(PoisonError::into_inner).get(unit).cloned().unwrap_or_default()
+    }
+
+    /// The units `plan` waits for now, by name.
+    #[must_use]
+    pub fn waiting_for(&self, plan: &UnitPlan) -> Vec<UnitId> {
+        let closed = |(bar, unit): &(Bar, &UnitId)| !bar.lets_pass(self.standing(unit));
+        bars(plan).filter(closed).map(|(_, unit)| unit.clone()).collect()
+    }
+
+    /// A turn, if nothing bars the way and one is free.
+    #[must_use]
+    pub fn pass_now(&self, plan: &UnitPlan) -> Option<OwnedSemaphorePermit> {
+        if bars(plan).any(|(bar, unit)| !bar.lets_pass(self.standing(unit))) {
+            return None;
+        }
+        self.turns.clone().try_acquire_owned().ok()
+    }
+
+    /// Waits until nothing bars the way, then for a turn.
+    pub fn pass(&self, plan: &UnitPlan) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + 'static {
+        let watches: Vec<_> = bars(plan).filter_map(|(bar, unit)| Some((bar, self.watch(unit)?))).collect();
+        let turns = self.turns.clone();
+        async move {
+            for (bar, mut watch) in watches {
+                watch.wait_for(|standing| bar.lets_pass(*standing)).await.ok()?;
+            }
+            turns.acquire_owned().await.ok()
+        }
+    }
+
+    /// Waits until none of `units` is up or on its way.
+    pub fn all_down(&self, units: &[UnitId]) -> impl Future<Output = ()> + Send + 'static {
+        let watches: Vec<_> = units.iter().filter_map(|unit| self.watch(unit)).collect();
+        async move {
+            for mut watch in watches {
+                // A unit that is gone is down.
+                drop(watch.wait_for(|standing| matches!(standing, Standing::Down | Standing::Failed)).await);
+            }
+        }
+    }
+
+    fn standing(&self, unit: &UnitId) -> Standing {
+        self.watch(unit).map_or(Standing::Down, |watch| *watch.borrow())
+    }
+
+    fn watch(&self, unit: &UnitId) -> Option<watch::Receiver<Standing>> {
+        self.standings.read().unwrap_or_else(PoisonError::into_inner).get(unit).map(watch::Sender::subscribe)
+    }
+}
+
+fn bars(plan: &UnitPlan) -> impl Iterator<Item = (Bar, &UnitId)> {
+    let of = |bar, units: &'_ Vec<UnitId>| units.iter().map(move |unit| (bar, unit)).collect::<Vec<_>>();
+    [of(Bar::Requires, &plan.requires), of(Bar::Wants, &plan.wants), of(Bar::After, &plan.after)].into_iter().flatten()
+}

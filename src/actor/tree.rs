@@ -1,0 +1,469 @@
+//! The users' tree: supervisors and units as the plan has them, and what a reload changes of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ractor::{Actor, ActorRef, SpawnErr};
+use tokio::sync::{oneshot, watch};
+
+use super::context::Context;
+use super::library::spawn_nested;
+use super::supervisor::{Arguments, Ask, Host, Msg, NewChild, Observer, Port, SupervisorActor};
+use super::unit::{self, Held, UnitActor, UnitHost};
+use crate::base::exit::{ExitReason, Signal};
+use crate::base::id::{SupervisorId, UnitId};
+use crate::event::{Event, SupervisorStatus};
+use crate::launcher::link::FdSet;
+use crate::launcher::wire::{Target, ToBrain, ToLauncher};
+use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, StartOrder, SupervisorPlan};
+use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, Report, RequestError, StartCause};
+
+/// How the tree as a whole stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It starts.
+    Starting,
+    /// Everything has been up.
+    Up,
+    /// It is down, for this reason.
+    Ended(ExitReason),
+}
+
+/// The users' tree.
+#[derive(Debug)]
+pub struct Tree {
+    context: Arc<Context>,
+    plan: RwLock<Arc<Plan>>,
+    units: RwLock<BTreeMap<UnitId, ActorRef<unit::Msg>>>,
+    supervisors: RwLock<BTreeMap<SupervisorId, ActorRef<Msg>>>,
+    /// Supervisors an operator keeps stopped.
+    held: RwLock<BTreeMap<SupervisorId, bool>>,
+    standing: watch::Sender<Standing>,
+}
+
+/// What the launcher holds from earlier brains, by name.
+pub type HeldUnits = BTreeMap<UnitId, Held>;
+
+/// Why a request to the tree cannot be fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// Neither a unit nor a supervisor has this name.
+    #[error("there is no unit or supervisor called `{0}`")]
+    Unknown(String),
+    /// It is the root supervisor, which nobody stands above.
+    #[error("`{0}` is the root of the tree; use `stop` on its children, or stop the daemon")]
+    Root(String),
+    /// The supervisor refuses.
+    #[error("cannot {0} `{1}`: {2}")]
+    Refused(&'static str, String, RequestError),
+    /// It has no process to signal.
+    #[error("`{0}` is not a unit")]
+    NotAUnit(String),
+    /// The supervisor above it does not run.
+    #[error("`{0}` cannot be reached: its supervisor `{1}` does not run; start that one")]
+    SupervisorDown(String, SupervisorId),
+}
+
+impl Tree {
+    /// The tree of `plan`; nothing is started yet. `held`: what an earlier brain left running.
+    ///
+    /// # Errors
+    /// A unit's actor cannot be started.
+    pub async fn new(context: Arc<Context>, plan: Arc<Plan>, mut held: HeldUnits) -> Result<Arc<Self>, SpawnErr> {
+        let tree = Arc::new(Self {
+            context,
+            plan: RwLock::new(plan.clone()),
+            units: RwLock::default(),
+            supervisors: RwLock::default(),
+            held: RwLock::default(),
+            standing: watch::Sender::new(Standing::Starting),
+        });
+        tree.context.gates.plan(&plan);
+        for unit in plan.units.keys() {
+            tree.add_unit(&plan, unit, held.remove(unit)).await?;
+        }
+        for (id, supervisor) in &plan.supervisors {
+            tree.show_supervisor(&plan, supervisor);
+            if held.remove(id.as_str()).is_some_and(|held| held.note.held) {
+                tree.hold_supervisor(id, true);
+            }
+        }
+        // What is left belongs to no unit of the plan.
+        for (unit, held) in held {
+            tree.context.launcher.send(ToLauncher::Signal { unit: unit.clone(), run: held.run, signal: Signal::TERM, target: Target::Tree });
+            tree.context.launcher.send(ToLauncher::Ack { unit: unit.clone(), run: held.run });
+            tree.context.launcher.send(ToLauncher::Forget { unit });
+        }
+        Ok(tree)
+    }
+
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// The root's actor cannot be started.
+    pub async fn start(self: &Arc<Self>) -> Result<(), SpawnErr> {
+        let plan = self.plan();
+        let arguments = self.arguments(&plan, &plan.root, None);
+        let (root, _) = Actor::spawn(None, SupervisorActor, arguments).await?;
+        self.register(&plan.root, root);
+        Ok(())
+    }
+
+    /// How the tree stands, now and later.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// The plan in force.
+    #[must_use]
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops everything in order.
+    pub fn stop(&self) {
+        self.context.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.tell_root(Input::Shutdown(ExitReason::Shutdown));
+    }
+
+    /// Stops everything at once, with little patience.
+    pub fn hasten(&self) {
+        for unit in self.units.read().unwrap_or_else(PoisonError::into_inner).values() {
+            // One that is gone is down.
+            drop(unit.cast(unit::Msg::Hasten));
+        }
+    }
+
+    /// Passes on what the launcher says about a unit.
+    pub fn launcher_says(&self, message: ToBrain, fds: FdSet) {
+        let unit = match &message {
+            ToBrain::Spawned { unit, .. }
+            | ToBrain::SpawnFailed { unit, .. }
+            | ToBrain::Exited { unit, .. }
+            | ToBrain::Gone { unit, .. } => unit,
+            _ => return,
+        };
+        if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+            drop(actor.cast(unit::Msg::Launcher(message, fds)));
+        } else if let ToBrain::Exited { unit, run, .. } = message {
+            self.context.launcher.send(ToLauncher::Ack { unit, run });
+        }
+    }
+
+    /// Starts, stops or restarts a unit or supervisor for an operator. Returns when it is done.
+    ///
+    /// # Errors
+    /// There is no such thing, or its supervisor refuses.
+    pub async fn ask(&self, target: &str, ask: Ask) -> Result<(), TreeError> {
+        let plan = self.plan();
+        let parent = parent_of(&plan, target)?;
+        let held = matches!(ask, Ask::Stop { .. });
+        self.hold(&plan, target, held);
+        let supervisor = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(&parent).cloned();
+        let supervisor = supervisor.ok_or_else(|| TreeError::SupervisorDown(target.into(), parent.clone()))?;
+        let (sender, reply) = oneshot::channel();
+        let down = || TreeError::SupervisorDown(target.into(), parent.clone());
+        supervisor.cast(Msg::Ask(target.into(), ask, sender)).map_err(|_| down())?;
+        let verb = match ask {
+            Ask::Start => "start",
+            Ask::Stop { .. } => "stop",
+            Ask::Restart => "restart",
+        };
+        match reply.await.map_err(|_| down())? {
+            Reply::Error(error) => Err(TreeError::Refused(verb, target.into(), error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a signal to a unit for an operator.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    pub fn signal(&self, target: &str, signal: Signal, whole: bool) -> Result<(), TreeError> {
+        let units = self.units.read().unwrap_or_else(PoisonError::into_inner);
+        match units.get(target) {
+            Some(actor) => {
+                drop(actor.cast(unit::Msg::Signal(signal, if whole { Target::Tree } else { Target::Main })));
+                Ok(())
+            }
+            None if self.plan().supervisors.contains_key(target) => Err(TreeError::NotAUnit(target.into())),
+            None => Err(TreeError::Unknown(target.into())),
+        }
+    }
+
+    /// Takes over a new plan: touches only what `diff` names.
+    ///
+    /// # Errors
+    /// A new unit's actor cannot be started.
+    pub async fn reload(self: &Arc<Self>, plan: Arc<Plan>, diff: &Diff) -> Result<(), SpawnErr> {
+        let old = std::mem::replace(&mut *self.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
+        self.context.gates.plan(&plan);
+        for unit in plan.units.keys().filter(|unit| !old.units.contains_key(*unit)) {
+            self.add_unit(&plan, unit, None).await?;
+        }
+        let parents = parents(&plan);
+        for (id, actor) in self.units.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            match plan.units.get(id) {
+                Some(new) => drop(actor.cast(unit::Msg::Replan(new.clone(), parents[id.as_str()].clone()))),
+                None => drop(actor.cast(unit::Msg::Retire)),
+            }
+        }
+        for (id, supervisor) in &plan.supervisors {
+            self.show_supervisor(&plan, supervisor);
+            let actor = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+            if let (Some(actor), true) = (actor, old.supervisors.contains_key(id)) {
+                let restart = diff.restarts().filter(|unit| supervisor.children.contains(&Child::Unit((*unit).clone())));
+                let restart = restart.map(|unit| unit.as_str().into()).collect();
+                let (reply, _) = oneshot::channel();
+                let arguments = self.arguments(&plan, id, None);
+                drop(actor.cast(Msg::Reload { flags: arguments.flags, children: arguments.children, restart, reply }));
+            }
+        }
+        self.drop_what_is_gone(&old, &plan);
+        Ok(())
+    }
+
+    fn drop_what_is_gone(&self, old: &Plan, plan: &Plan) {
+        self.units.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| plan.units.contains_key(id));
+        for id in old.supervisors.keys().filter(|id| !plan.supervisors.contains_key(*id)) {
+            self.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.context.view.remove_supervisor(id);
+        }
+    }
+
+    async fn add_unit(&self, plan: &Plan, id: &UnitId, held: Option<Held>) -> Result<(), SpawnErr> {
+        let supervisor = parent_of(plan, id.as_str()).unwrap_or_else(|_| plan.root.clone());
+        let waits = held.as_ref().is_none_or(|held| !held.note.held);
+        self.context.gates.set(id, if waits { super::gate::Standing::Pending } else { super::gate::Standing::Down });
+        let arguments = unit::Arguments { context: self.context.clone(), plan: plan.units[id].clone(), supervisor, held };
+        let (actor, _) = Actor::spawn(None, UnitActor, arguments).await?;
+        self.units.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), actor);
+        Ok(())
+    }
+
+    /// Remembers, here and with the launcher, that an operator keeps something stopped.
+    fn hold(&self, plan: &Plan, target: &str, held: bool) {
+        if plan.supervisors.contains_key(target) {
+            self.hold_supervisor(&target.into(), held);
+            let note = unit::Note { held, ..unit::Note::default() };
+            self.context.launcher.send(ToLauncher::Note { unit: target.into(), note: note.encode() });
+        } else if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(target) {
+            drop(actor.cast(unit::Msg::Hold(held)));
+        }
+    }
+
+    fn hold_supervisor(&self, id: &SupervisorId, held: bool) {
+        self.held.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held);
+    }
+
+    fn show_supervisor(&self, plan: &Plan, supervisor: &SupervisorPlan) {
+        let old = self.context.view.supervisors().into_iter().find(|old| old.supervisor == supervisor.id);
+        let old = old.unwrap_or_else(|| SupervisorStatus {
+            supervisor: supervisor.id.clone(),
+            parent: None,
+            strategy: String::new(),
+            state: "stopped".into(),
+            children: Vec::new(),
+            restarts: 0,
+            escalations: 0,
+            reason: None,
+        });
+        self.context.view.add_supervisor(SupervisorStatus {
+            parent: parent_of(plan, supervisor.id.as_str()).ok(),
+            strategy: supervisor.strategy.as_str().into(),
+            children: supervisor.children.iter().map(|child| child.as_str().to_owned()).collect(),
+            ..old
+        });
+    }
+
+    fn register(&self, id: &SupervisorId, actor: ActorRef<Msg>) {
+        self.supervisors.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), actor);
+    }
+
+    fn tell_root(&self, input: Input) {
+        let root = self.plan().root.clone();
+        if let Some(actor) = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(&root) {
+            // A root that is gone has said so.
+            drop(actor.cast(Msg::Input(input)));
+        }
+    }
+
+    /// What the supervisor `id` is made of. A name the plan does not have gives an empty supervisor.
+    fn arguments(self: &Arc<Self>, plan: &Plan, id: &SupervisorId, parent: Option<Port>) -> Arguments {
+        let supervisor = &plan.supervisors[id];
+        let is_root = *id == plan.root;
+        let keep = is_root && plan.daemon.on_root_failure == OnRootFailure::Keep;
+        let flags = Flags {
+            strategy: supervisor.strategy,
+            intensity: supervisor.intensity,
+            period: supervisor.period,
+            discipline: Discipline::Concurrent(supervisor.start),
+            first_start: FirstStart::Retry,
+            at_limit: if keep { AtLimit::Keep } else { AtLimit::Terminate },
+        };
+        let children = supervisor.children.iter().filter_map(|child| self.child(plan, child)).collect();
+        let observer = Box::new(PlanObserver { tree: self.clone(), id: id.clone(), is_root });
+        Arguments { flags, children, parent, observer }
+    }
+
+    fn child(self: &Arc<Self>, plan: &Plan, child: &Child) -> Option<NewChild> {
+        Some(match child {
+            Child::Unit(id) => {
+                let unit = &plan.units[id];
+                let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
+                let held = self.context.view.unit(id.as_str()).is_some_and(|status| status.held);
+                let spec = ChildSpec {
+                    id: id.as_str().into(),
+                    restart: unit.restart.kind,
+                    // The unit's own machine sees to signal, timeout and kill.
+                    shutdown: ShutdownTimeout::Infinity,
+                    supervisor: false,
+                    held,
+                };
+                (spec, Box::new(UnitHost(actor)))
+            }
+            Child::Supervisor(id) => {
+                let supervisor = &plan.supervisors[id];
+                let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or_default();
+                let spec = ChildSpec {
+                    id: id.as_str().into(),
+                    restart: supervisor.restart,
+                    shutdown: supervisor.shutdown.map_or(ShutdownTimeout::Infinity, ShutdownTimeout::After),
+                    supervisor: true,
+                    held,
+                };
+                (spec, Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
+            }
+        })
+    }
+}
+
+/// The supervisor above `target`.
+fn parent_of(plan: &Plan, target: &str) -> Result<SupervisorId, TreeError> {
+    if plan.root.as_str() == target {
+        return Err(TreeError::Root(target.into()));
+    }
+    let above = |supervisor: &&Arc<SupervisorPlan>| supervisor.children.iter().any(|child| child.as_str() == target);
+    plan.supervisors.values().find(above).map(|parent| parent.id.clone()).ok_or_else(|| TreeError::Unknown(target.into()))
+}
+
+/// The supervisor above each child of the plan.
+fn parents(plan: &Plan) -> BTreeMap<&str, SupervisorId> {
+    let of = |supervisor: &'_ Arc<SupervisorPlan>| {
+        let id = supervisor.id.clone();
+        (id, supervisor.clone())
+    };
+    let mut parents = BTreeMap::new();
+    for (id, _) in plan.supervisors.values().map(of) {
+        for child in &plan.supervisors[&id].children {
+            parents.insert(child.as_str(), id.clone());
+        }
+    }
+    parents
+}
+
+/// Starts a supervisor of the plan as a child of another. It takes the plan that is in force at each start.
+struct PlanHost {
+    tree: Arc<Tree>,
+    id: SupervisorId,
+    actor: Option<ActorRef<Msg>>,
+}
+
+impl PlanHost {
+    fn tell(&self, input: Input) {
+        if let Some(actor) = &self.actor {
+            // One that is gone has said so.
+            drop(actor.cast(Msg::Input(input)));
+        }
+    }
+}
+
+impl Host for PlanHost {
+    fn start(&mut self, _cause: StartCause, port: Port) {
+        let plan = self.tree.plan();
+        if !plan.supervisors.contains_key(&self.id) {
+            return port.start_failed(ExitReason::error("it is not in the plan any more"));
+        }
+        let arguments = self.tree.arguments(&plan, &self.id, Some(port.clone()));
+        self.tree.context.view.change_supervisor(&self.id, |status| "starting".clone_into(&mut status.state));
+        self.actor = spawn_nested(arguments, port);
+        if let Some(actor) = &self.actor {
+            self.tree.register(&self.id, actor.clone());
+        }
+    }
+
+    fn stop(&mut self) {
+        self.tree.context.view.change_supervisor(&self.id, |status| "stopping".clone_into(&mut status.state));
+        self.tell(Input::Shutdown(ExitReason::Shutdown));
+    }
+
+    fn kill(&mut self) {
+        self.tell(Input::Kill);
+    }
+}
+
+/// Tells the world what a supervisor of the plan does.
+struct PlanObserver {
+    tree: Arc<Tree>,
+    id: SupervisorId,
+    is_root: bool,
+}
+
+impl PlanObserver {
+    fn change(&self, change: impl FnOnce(&mut SupervisorStatus)) {
+        self.tree.context.view.change_supervisor(&self.id, change);
+    }
+}
+
+impl Observer for PlanObserver {
+    fn report(&mut self, report: Report) {
+        let bus = &self.tree.context.bus;
+        match report {
+            Report::ChildTerminated { child, reason, restart } => {
+                if restart {
+                    self.change(|status| status.restarts += 1);
+                }
+                bus.tell(Event::ChildTerminated { supervisor: self.id.clone(), child: child.to_string(), reason, restart });
+            }
+            // The unit has told why; its supervisor counts.
+            Report::StartError { .. } => self.change(|status| status.restarts += 1),
+            Report::ReachedMaxRestartIntensity { child, reason } => {
+                self.change(|status| status.escalations += 1);
+                bus.tell(Event::IntensityReached { supervisor: self.id.clone(), child: child.to_string(), reason: reason.clone() });
+                if self.is_root && self.tree.plan().daemon.on_root_failure == OnRootFailure::Keep {
+                    self.change(|status| {
+                        "degraded".clone_into(&mut status.state);
+                        status.reason = Some(format!("gave up `{child}`: {reason}"));
+                    });
+                    bus.tell(Event::DaemonDegraded { child: child.to_string(), reason });
+                }
+            }
+        }
+    }
+
+    fn up(&mut self) {
+        self.change(|status| {
+            if status.state != "degraded" {
+                "active".clone_into(&mut status.state);
+            }
+        });
+        self.tree.context.bus.tell(Event::SupervisorUp { supervisor: self.id.clone() });
+        if self.is_root {
+            self.tree.standing.send_replace(Standing::Up);
+        }
+    }
+
+    fn terminated(&mut self, reason: &ExitReason) {
+        self.change(|status| {
+            "stopped".clone_into(&mut status.state);
+            status.reason = (*reason != ExitReason::Shutdown).then(|| reason.to_string());
+        });
+        self.tree.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.tree.context.bus.tell(Event::SupervisorEnded { supervisor: self.id.clone(), reason: reason.clone() });
+        if self.is_root {
+            self.tree.standing.send_replace(Standing::Ended(reason.clone()));
+        }
+    }
+}
+

@@ -1,0 +1,250 @@
+//! Carries out what a unit's life asks for.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::os::fd::AsFd as _;
+
+use ractor::ActorRef;
+
+use super::{Msg, Unit, prepare, status};
+use crate::actor::gate::Standing;
+use crate::event::Event;
+use crate::launcher::link::FdSet;
+use crate::launcher::wire::{Spawn, Target, ToLauncher};
+use crate::os::notify::NotifySocket;
+use crate::os::{clock, probe};
+use crate::plan::ReadinessKind;
+use crate::policy::lifecycle::{Effect, Input, State as Life};
+
+impl Unit {
+    pub(super) fn step(&mut self, myself: &ActorRef<Msg>, input: Input) {
+        let effects = self.driver.step(input);
+        self.carry_out(myself, effects);
+    }
+
+    /// Carries out effects; what they bring about at once is fed back in after them.
+    pub(super) fn carry_out(&mut self, myself: &ActorRef<Msg>, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            if let Some(input) = self.effect(myself, effect) {
+                queue.extend(self.driver.step(input));
+            }
+        }
+        self.publish();
+    }
+
+    fn effect(&mut self, myself: &ActorRef<Msg>, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::AskGate => return self.ask_gate(myself),
+            Effect::LeaveGate => {
+                self.turn = None;
+                self.stop_waiting();
+            }
+            Effect::Spawn => self.spawn(myself),
+            Effect::WatchReadiness => self.watch_readiness(myself),
+            Effect::ForgetReadiness => {
+                self.ready_pipe = None;
+                if let Some(watcher) = self.readiness.take() {
+                    watcher.abort();
+                }
+            }
+            Effect::SignalMain(signal) => self.send_signal(signal, Target::Main),
+            Effect::SignalTree(signal) => self.send_signal(signal, Target::Tree),
+            Effect::Acknowledge => self.context.launcher.send(ToLauncher::Ack { unit: self.plan.id.clone(), run: self.run }),
+            Effect::Started => self.started(),
+            Effect::StartFailed(reason) => {
+                self.tell(Event::UnitStartFailed { unit: self.plan.id.clone(), reason: reason.clone() });
+                self.change(|status| status::failed(status, &reason));
+                self.context.gates.set(&self.plan.id, Standing::Failed);
+                if let Some(port) = self.port.take() {
+                    port.start_failed(reason);
+                }
+                self.next_supervisor(myself);
+            }
+            Effect::Ended(reason) => {
+                self.tell(Event::UnitStopped { unit: self.plan.id.clone(), reason: reason.clone() });
+                if !reason.is_clean() {
+                    self.change(|status| status::failed(status, &reason));
+                    self.context.gates.set(&self.plan.id, Standing::Failed);
+                }
+                if let Some(port) = self.port.take() {
+                    port.exited(reason);
+                }
+                self.next_supervisor(myself);
+            }
+            Effect::Entered(life) => self.entered(life),
+            Effect::HeldBack(delay) => {
+                self.change(|status| status::held_back(status, delay));
+                self.tell(Event::UnitHeldBack { unit: self.plan.id.clone(), delay });
+            }
+            Effect::TimedOut => self.tell(Event::UnitTimedOut { unit: self.plan.id.clone() }),
+        }
+        None
+    }
+
+    /// A supervisor that wanted it while another one still stopped it has its turn.
+    fn next_supervisor(&mut self, myself: &ActorRef<Msg>) {
+        if let Some((port, cause)) = self.pending.take() {
+            // Through the mailbox, so that this step is over first.
+            drop(myself.cast(Msg::Start(port, cause)));
+        }
+    }
+
+    fn entered(&mut self, life: Life) {
+        let standing = match life {
+            Life::Active => Standing::Ready,
+            Life::Stopped => Standing::Down,
+            Life::Backoff => Standing::Failed,
+            _ => Standing::Pending,
+        };
+        self.context.gates.set(&self.plan.id, standing);
+        if life == Life::Stopping {
+            self.tell(Event::UnitStopping { unit: self.plan.id.clone() });
+        }
+        let waiting_for = if life == Life::Waiting { self.context.gates.waiting_for(&self.plan) } else { Vec::new() };
+        self.change(|status| status::entered(status, life, &waiting_for));
+    }
+
+    fn ask_gate(&mut self, myself: &ActorRef<Msg>) -> Option<Input> {
+        if let Some(turn) = self.context.gates.pass_now(&self.plan) {
+            self.turn = Some(turn);
+            return Some(Input::GateOpened);
+        }
+        let pass = self.context.gates.pass(&self.plan);
+        let (actor, token) = (myself.clone(), self.token + 1);
+        self.wait(async move {
+            if let Some(turn) = pass.await {
+                drop(actor.cast(Msg::Turn(token, turn)));
+            }
+        });
+        None
+    }
+
+    /// Runs `work` until it is done or something else is waited for.
+    pub(super) fn wait(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.stop_waiting();
+        self.waiter = Some(tokio::spawn(work).abort_handle());
+    }
+
+    fn stop_waiting(&mut self) {
+        self.token += 1;
+        if let Some(waiter) = self.waiter.take() {
+            waiter.abort();
+        }
+    }
+
+    /// Orders the process. What was looked up for the last order is used again, unless files may have changed it.
+    fn spawn(&mut self, myself: &ActorRef<Msg>) {
+        self.run += 1;
+        if let Some(order) = self.order.take() {
+            return self.send_order(order);
+        }
+        let (plan, places) = (self.plan.clone(), prepare::Places::new(&self.context, &self.plan));
+        let (actor, token) = (myself.clone(), self.token + 1);
+        self.wait(async move {
+            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places).map(Box::new)).await;
+            let order = order.unwrap_or_else(|panic| Err(panic.to_string()));
+            drop(actor.cast(Msg::Prepared(token, order)));
+        });
+    }
+
+    pub(super) fn prepared(&mut self, myself: &ActorRef<Msg>, order: Result<Box<Spawn>, String>) {
+        match order {
+            Ok(order) => self.send_order(order),
+            Err(why) => self.step(myself, Input::Unfit(why.into())),
+        }
+    }
+
+    fn send_order(&mut self, mut order: Box<Spawn>) {
+        if self.plan.environment_files.is_empty() {
+            self.order = Some(order.clone());
+        }
+        order.run = self.run;
+        // The launcher knows a unit's processes by this, when nothing else tells.
+        order.environment.push(format!("MS_INVOCATION_ID={}:{}", self.plan.id, self.run));
+        self.context.launcher.send(ToLauncher::Spawn(order));
+        self.remember();
+    }
+
+    /// Takes what came with a new or an adopted process.
+    pub(super) fn take_descriptors(&mut self, myself: &ActorRef<Msg>, fds: FdSet) {
+        self.ready_pipe = fds.ready;
+        if let Some(output) = fds.output {
+            self.context.pump(&self.plan, output);
+        }
+        let Some(Ok(socket)) = fds.notify.filter(|_| self.uses_notify()).map(NotifySocket::new) else { return };
+        let (actor, run) = (myself.clone(), self.run);
+        let listener = tokio::spawn(async move {
+            // Peek, act, consume: a brain that is killed in between finds the notice again.
+            while let Ok(notices) = socket.peek().await {
+                if actor.cast(Msg::Notices(run, notices)).is_err() || socket.consume().is_err() {
+                    return;
+                }
+            }
+        });
+        self.listener = Some(listener.abort_handle());
+    }
+
+    fn watch_readiness(&mut self, myself: &ActorRef<Msg>) {
+        let (actor, run) = (myself.clone(), self.run);
+        let ready = move || drop(actor.cast(Msg::Ready(run)));
+        let watcher = match self.plan.readiness.kind.clone() {
+            // The listener tells.
+            ReadinessKind::None | ReadinessKind::Notify => return,
+            ReadinessKind::Tcp(address) => tokio::spawn(async move {
+                probe::until_tcp(&address).await;
+                ready();
+            }),
+            ReadinessKind::Http(url) => tokio::spawn(async move {
+                probe::until_http(&url).await;
+                ready();
+            }),
+            ReadinessKind::Log(pattern) => {
+                let (directory, unit) = (self.context.directories.logs.clone(), self.plan.id.clone());
+                let from = self.process.map(|process| process.started_wall);
+                tokio::spawn(async move {
+                    if probe::until_log(directory, unit, from, &pattern).await.is_ok() {
+                        ready();
+                    }
+                })
+            }
+            ReadinessKind::Fd(_) => {
+                let Some(pipe) = self.ready_pipe.as_ref().and_then(|pipe| pipe.as_fd().try_clone_to_owned().ok()) else { return };
+                tokio::spawn(async move {
+                    if probe::until_newline(pipe).await.is_ok() {
+                        ready();
+                    }
+                })
+            }
+        };
+        self.readiness = Some(watcher.abort_handle());
+    }
+
+    fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
+        self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
+    }
+
+    fn started(&mut self) {
+        self.note.ready = true;
+        self.remember();
+        let unit = self.plan.id.clone();
+        let pid = self.process.map_or(0, |process| process.pid);
+        let now = clock::mono();
+        if std::mem::take(&mut self.adopted) {
+            self.tell(Event::UnitAdopted { unit, pid });
+        } else {
+            let after = now - self.ordered_at;
+            let failed_at = self.failed_at.take();
+            self.change(|status| {
+                status.counters.start.observe(after);
+                if let Some(failed_at) = failed_at {
+                    status.counters.restart.observe(now - failed_at);
+                }
+            });
+            self.tell(Event::UnitActive { unit, pid, after });
+        }
+        if let Some(port) = &self.port {
+            port.started();
+        }
+    }
+}

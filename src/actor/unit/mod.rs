@@ -1,0 +1,405 @@
+//! One actor per unit: it carries the unit's life and keeps its entry in the view.
+
+mod effects;
+mod note;
+mod prepare;
+mod status;
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+
+use super::context::Context;
+use super::driver::Driver;
+use super::supervisor::{Host, Port};
+use crate::base::exit::{ExitReason, Signal};
+use crate::base::id::{SupervisorId, UnitId};
+use crate::base::rng::Rng;
+use crate::base::time::Mono;
+use crate::event::{Event, RestartCause, UnitStatus};
+use crate::launcher::link::FdSet;
+use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
+use crate::os::clock;
+use crate::os::notify::Notice;
+use crate::plan::{ReadinessKind, UnitPlan};
+use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
+use crate::policy::supervisor::StartCause;
+
+pub(crate) use note::Note;
+
+/// What a unit actor hears.
+pub(crate) enum Msg {
+    /// Its supervisor wants it up.
+    Start(Port, StartCause),
+    /// Its supervisor wants it down.
+    Stop,
+    /// It may stop now: nobody who depends on it is left.
+    StopNow,
+    /// The whole daemon is to go down sooner than declared.
+    Hasten,
+    /// It is to be killed.
+    Kill,
+    /// The launcher says something about it.
+    Launcher(ToBrain, FdSet),
+    /// It is its turn.
+    Turn(u64, OwnedSemaphorePermit),
+    /// Its order to the launcher is made, or cannot be.
+    Prepared(u64, Result<Box<Spawn>, String>),
+    /// It was found ready.
+    Ready(u64),
+    /// It says something on its notification socket.
+    Notices(u64, Vec<Notice>),
+    /// An operator sends it a signal.
+    Signal(Signal, Target),
+    /// An operator keeps it stopped, or not any more.
+    Hold(bool),
+    /// A new plan: for now, or for its next start.
+    Replan(Arc<UnitPlan>, SupervisorId),
+    /// It is not in the plan any more: go, once it is down.
+    Retire,
+    /// The machine's deadline may have passed.
+    Wake,
+}
+
+/// What a unit actor is made of.
+pub(crate) struct Arguments {
+    pub(crate) context: Arc<Context>,
+    pub(crate) plan: Arc<UnitPlan>,
+    pub(crate) supervisor: SupervisorId,
+    pub(crate) held: Option<Held>,
+}
+
+/// What the launcher holds of a unit from an earlier brain.
+pub(crate) struct Held {
+    pub(crate) run: u64,
+    pub(crate) state: HeldState,
+    pub(crate) note: Note,
+    pub(crate) fds: FdSet,
+}
+
+/// The actor.
+pub(crate) struct UnitActor;
+
+/// The actor's state.
+pub(crate) struct Unit {
+    context: Arc<Context>,
+    plan: Arc<UnitPlan>,
+    /// A plan that takes effect with the next start.
+    next_plan: Option<Arc<UnitPlan>>,
+    driver: Driver<Lifecycle>,
+    entry: Arc<Mutex<UnitStatus>>,
+    port: Option<Port>,
+    /// A start by another supervisor while the first one still stops the unit.
+    pending: Option<(Port, StartCause)>,
+    note: Note,
+    /// The number of the latest run.
+    run: u64,
+    process: Option<Process>,
+    /// An exit that happened before this brain started.
+    missed: Option<(Exit, bool)>,
+    adopted: bool,
+    /// The order to the launcher, while it may be used again.
+    order: Option<Box<Spawn>>,
+    ordered_at: Mono,
+    /// When the run before this one ended by itself.
+    failed_at: Option<Mono>,
+    turn: Option<OwnedSemaphorePermit>,
+    waiter: Option<AbortHandle>,
+    readiness: Option<AbortHandle>,
+    listener: Option<AbortHandle>,
+    /// Counts waits and preparations, so that a late answer to an earlier one is told apart.
+    token: u64,
+    retired: bool,
+    ready_pipe: Option<OwnedFd>,
+    log_start: u64,
+}
+
+impl Actor for UnitActor {
+    type Msg = Msg;
+    type State = Unit;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<Unit, ActorProcessingErr> {
+        let mut unit = Unit::new(arguments.context, arguments.plan, arguments.supervisor);
+        if let Some(held) = arguments.held {
+            unit.take_over(&myself, held);
+        }
+        unit.publish();
+        Ok(unit)
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, unit: &mut Unit) -> Result<(), ActorProcessingErr> {
+        unit.hear(&myself, message);
+        unit.driver.arm(&myself, || Msg::Wake);
+        if unit.retired && unit.driver.machine.state() == Life::Stopped {
+            unit.leave();
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl Unit {
+    fn new(context: Arc<Context>, plan: Arc<UnitPlan>, supervisor: SupervisorId) -> Self {
+        let machine = Lifecycle::new(plan.clone(), Rng::derive(context.seed, &[plan.id.as_str(), "backoff"]));
+        let entry = context.view.add_unit(status::fresh(&plan, supervisor));
+        Self {
+            context,
+            plan,
+            next_plan: None,
+            driver: Driver::new(machine),
+            entry,
+            port: None,
+            pending: None,
+            note: Note::default(),
+            run: 0,
+            process: None,
+            missed: None,
+            adopted: false,
+            order: None,
+            ordered_at: Mono::default(),
+            failed_at: None,
+            turn: None,
+            waiter: None,
+            readiness: None,
+            listener: None,
+            token: 0,
+            retired: false,
+            ready_pipe: None,
+            log_start: 0,
+        }
+    }
+
+    fn id(&self) -> &UnitId {
+        &self.plan.id
+    }
+
+    /// Carries on where the last brain stood.
+    fn take_over(&mut self, myself: &ActorRef<Msg>, held: Held) {
+        let rng = Rng::derive(self.context.seed ^ held.run, &[self.plan.id.as_str(), "backoff"]);
+        self.run = held.run;
+        self.note = held.note;
+        let ready = self.note.ready && self.note.run == held.run;
+        match held.state {
+            HeldState::Idle => {}
+            HeldState::Leftovers => self.driver = Driver::new(Lifecycle::with_leftovers(self.plan.clone(), rng)),
+            HeldState::Running(process) => {
+                self.adopted = true;
+                self.process = Some(process);
+                self.driver = Driver::new(Lifecycle::adopted(self.plan.clone(), rng, process.started, ready));
+            }
+            HeldState::Exited { exit, leftovers } => {
+                self.adopted = true;
+                self.missed = Some((exit, leftovers));
+                self.process = Some(exit.process);
+                self.driver = Driver::new(Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, true));
+            }
+        }
+        self.take_descriptors(myself, held.fds);
+    }
+
+    fn hear(&mut self, myself: &ActorRef<Msg>, message: Msg) {
+        match message {
+            Msg::Start(port, cause) => self.start(myself, port, cause),
+            Msg::Stop => self.stop(myself),
+            Msg::StopNow => self.step(myself, Input::Stop),
+            Msg::Hasten => self.step(myself, Input::Hasten),
+            Msg::Kill => self.step(myself, Input::Kill),
+            Msg::Launcher(message, fds) => self.launcher_says(myself, message, fds),
+            Msg::Turn(token, turn) if token == self.token => {
+                self.turn = Some(turn);
+                self.step(myself, Input::GateOpened);
+            }
+            Msg::Prepared(token, order) if token == self.token => self.prepared(myself, order),
+            Msg::Turn(..) | Msg::Prepared(..) => {}
+            Msg::Ready(run) if run == self.run => self.step(myself, Input::Ready),
+            Msg::Ready(_) => {}
+            Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
+            Msg::Notices(..) => {}
+            Msg::Signal(signal, target) => self.signal(signal, target),
+            Msg::Hold(held) => {
+                self.note.held = held;
+                self.remember();
+                self.change(|status| status.held = held);
+            }
+            Msg::Replan(plan, supervisor) => self.replan(plan, supervisor),
+            Msg::Retire => self.retired = true,
+            Msg::Wake => {
+                let effects = self.driver.wake();
+                self.carry_out(myself, effects);
+            }
+        }
+    }
+
+    fn start(&mut self, myself: &ActorRef<Msg>, port: Port, cause: StartCause) {
+        if self.port.is_some() {
+            self.pending = Some((port, cause));
+            return;
+        }
+        self.port = Some(port);
+        self.ordered_at = clock::mono();
+        if self.driver.machine.state() == Life::Stopped {
+            if let Some(plan) = self.next_plan.take() {
+                self.take_plan(plan);
+            }
+            let cause = restart_cause(cause);
+            if let Some(cause) = cause {
+                self.note.restarts += 1;
+                self.change(|status| *status.counters.restarts.entry(cause).or_default() += 1);
+            }
+            self.tell(Event::UnitStarting { unit: self.id().clone(), cause });
+        }
+        self.step(myself, Input::Start { hold_back: matches!(cause, StartCause::Exit | StartCause::Retry) });
+        if let Some((exit, leftovers)) = self.missed.take() {
+            self.exited(myself, exit, leftovers);
+        }
+    }
+
+    /// Stops, but when the whole daemon goes down not before those who depend on it.
+    fn stop(&mut self, myself: &ActorRef<Msg>) {
+        let dependents = self.context.gates.dependents(self.id());
+        if dependents.is_empty() || !self.context.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            return self.step(myself, Input::Stop);
+        }
+        let down = self.context.gates.all_down(&dependents);
+        let myself = myself.clone();
+        self.wait(async move {
+            down.await;
+            drop(myself.cast(Msg::StopNow));
+        });
+    }
+
+    fn replan(&mut self, plan: Arc<UnitPlan>, supervisor: SupervisorId) {
+        self.change(|status| status.supervisor = supervisor);
+        if crate::plan::needs_restart(&self.plan, &plan) && self.driver.machine.state() != Life::Stopped {
+            self.next_plan = Some(plan);
+        } else {
+            self.take_plan(plan);
+        }
+    }
+
+    fn take_plan(&mut self, plan: Arc<UnitPlan>) {
+        self.driver.machine.replan(plan.clone());
+        self.order = None;
+        self.change(|status| status.description.clone_from(&plan.description));
+        self.plan = plan;
+    }
+
+    /// Sends a signal for an operator. One that kills tells no lie: the exit then counts as any other.
+    fn signal(&self, signal: Signal, target: Target) {
+        self.tell(Event::UnitSignalled { unit: self.id().clone(), signal });
+        self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target });
+    }
+
+    fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {
+        match message {
+            ToBrain::Spawned { run, process, output_lost, .. } if run == self.run => {
+                self.process = Some(process);
+                self.take_descriptors(myself, fds);
+                if let Some(errno) = output_lost {
+                    let why = std::io::Error::from_raw_os_error(errno).to_string();
+                    self.tell(Event::LogLost { unit: self.id().clone(), why });
+                }
+                self.step(myself, Input::Spawned);
+            }
+            ToBrain::SpawnFailed { run, step, errno, .. } if run == self.run => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                let why = status::spawn_failure(&self.plan, self.order.as_deref(), step, &error);
+                self.order = None;
+                self.step(myself, Input::SpawnFailed(why.into()));
+            }
+            ToBrain::Exited { run, exit, leftovers, .. } if run == self.run => self.exited(myself, exit, leftovers),
+            ToBrain::Gone { run, .. } if run == self.run => self.step(myself, Input::Gone),
+            _ => {}
+        }
+    }
+
+    fn exited(&mut self, myself: &ActorRef<Msg>, exit: Exit, leftovers: bool) {
+        let life = self.driver.machine.state();
+        let expected = matches!(life, Life::Stopping | Life::Killing);
+        self.failed_at = (!expected).then_some(exit.at);
+        self.process = None;
+        self.note.ready = false;
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
+        self.change(|status| status::exited(status, &exit));
+        self.tell(Event::UnitExited {
+            unit: self.id().clone(),
+            pid: exit.process.pid,
+            cause: exit.cause,
+            expected,
+            after: exit.at - exit.process.started,
+            usage: exit.usage,
+        });
+        self.step(myself, Input::Exited { cause: exit.cause, leftovers });
+    }
+
+    fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Ready => self.step(myself, Input::Ready),
+                Notice::Status(text) => self.change(|status| status.status = Some(text)),
+                _ => {}
+            }
+        }
+    }
+
+    fn leave(&self) {
+        self.context.view.remove_unit(self.id());
+        self.context.gates.remove(self.id());
+        self.context.launcher.send(ToLauncher::Forget { unit: self.id().clone() });
+    }
+
+    fn tell(&self, event: Event) {
+        self.context.bus.tell(event);
+    }
+
+    fn remember(&mut self) {
+        self.note.run = self.run;
+        self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
+    }
+
+    fn uses_notify(&self) -> bool {
+        self.plan.readiness.kind == ReadinessKind::Notify
+    }
+}
+
+/// A start that is a restart has a cause.
+const fn restart_cause(cause: StartCause) -> Option<RestartCause> {
+    match cause {
+        StartCause::First => None,
+        StartCause::Exit => Some(RestartCause::Exit),
+        StartCause::Retry => Some(RestartCause::StartFailed),
+        StartCause::Sibling => Some(RestartCause::Sibling),
+        StartCause::Request => Some(RestartCause::Operator),
+    }
+}
+
+/// A unit as its supervisor sees it.
+pub(crate) struct UnitHost(pub(crate) ActorRef<Msg>);
+
+impl UnitHost {
+    fn tell(&self, message: Msg) -> bool {
+        self.0.cast(message).is_ok()
+    }
+}
+
+impl Host for UnitHost {
+    fn start(&mut self, cause: StartCause, port: Port) {
+        if !self.tell(Msg::Start(port.clone(), cause)) {
+            port.start_failed(ExitReason::error("its actor is gone"));
+        }
+    }
+
+    fn stop(&mut self) {
+        self.tell(Msg::Stop);
+    }
+
+    fn kill(&mut self) {
+        self.tell(Msg::Kill);
+    }
+}

@@ -1,0 +1,111 @@
+//! From a unit's plan to an order for the launcher: users, environment files and the program are looked up here.
+
+use std::path::{Path, PathBuf};
+
+use crate::actor::context::Context;
+use crate::launcher::wire::{Credentials, Output, Spawn};
+use crate::os::{environment, files, users};
+use crate::plan::{LogMode, ReadinessKind, UnitPlan};
+
+/// What a unit's order needs that its plan does not hold.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    base: Vec<(String, String)>,
+    log_file: PathBuf,
+    notify: PathBuf,
+}
+
+impl Places {
+    pub(super) fn new(context: &Context, plan: &UnitPlan) -> Self {
+        Self {
+            base: context.environment.clone(),
+            log_file: context.directories.logs.join(format!("{}.log", plan.id)),
+            notify: context.directories.run.join("notify").join(format!("{}.sock", plan.id)),
+        }
+    }
+}
+
+/// Makes the order. Reads files: not for the runtime's threads.
+///
+/// # Errors
+/// A sentence that says what cannot be had.
+pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Spawn, String> {
+    let mut environment = places.base.clone();
+    let credentials = credentials(plan, &mut environment)?;
+    read_environment_files(plan, &mut environment)?;
+    for (name, value) in &plan.environment {
+        set(&mut environment, name, value);
+    }
+    set(&mut environment, "MS_UNIT", plan.id.as_str());
+    if let Some(instance) = plan.id.instance() {
+        set(&mut environment, "MS_INSTANCE", &instance.to_string());
+    }
+    let notify = (plan.readiness.kind == ReadinessKind::Notify).then(|| places.notify.clone());
+    if let Some(socket) = &notify {
+        set(&mut environment, "NOTIFY_SOCKET", &socket.to_string_lossy());
+    }
+    let path = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
+    let program = environment::find_program(&plan.exec[0], path, &plan.working_directory).map_err(|error| error.to_string())?;
+    Ok(Spawn {
+        unit: plan.id.clone(),
+        run: 0,
+        program,
+        arguments: plan.exec.clone(),
+        environment: environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        directory: plan.working_directory.clone(),
+        credentials,
+        umask: plan.umask,
+        nice: plan.nice,
+        output: match plan.logs.mode {
+            LogMode::Direct => Output::File(places.log_file.clone()),
+            LogMode::Pipe => Output::Pipe,
+            LogMode::None => Output::Null,
+        },
+        notify,
+        ready_fd: match plan.readiness.kind {
+            ReadinessKind::Fd(fd) => Some(fd),
+            _ => None,
+        },
+    })
+}
+
+/// Whom it runs as; HOME, USER, LOGNAME and SHELL follow.
+fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<Option<Credentials>, String> {
+    if plan.user.is_none() && plan.group.is_none() {
+        return Ok(None);
+    }
+    let identity = users::identity(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
+    if let Some(account) = &identity.account {
+        set(environment, "HOME", &account.home);
+        set(environment, "USER", &account.name);
+        set(environment, "LOGNAME", &account.name);
+        set(environment, "SHELL", &account.shell);
+    }
+    Ok(Some(Credentials { uid: identity.uid, gid: identity.gid, groups: identity.groups }))
+}
+
+fn read_environment_files(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<(), String> {
+    for file in &plan.environment_files {
+        let text = match files::read_text(&file.path) {
+            Ok(text) => text,
+            Err(error) if file.optional && error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("cannot read the environment file {}: {error}", display(&file.path))),
+        };
+        let variables = environment::parse(&text).map_err(|error| format!("{}:{error}", display(&file.path)))?;
+        for (name, value) in variables {
+            set(environment, &name, &value);
+        }
+    }
+    Ok(())
+}
+
+fn display(path: &Path) -> impl std::fmt::Display + '_ {
+    path.display()
+}
+
+fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match environment.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => environment.push((name.to_owned(), value.to_owned())),
+    }
+}

@@ -1,0 +1,111 @@
+//! A unit's entry in the view, and the sentences in it.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::Unit;
+use crate::base::exit::{ExitReason, Signal};
+use crate::base::id::{SupervisorId, UnitId};
+use crate::base::time::format_duration;
+use crate::event::{Counters, LastExit, UnitStatus};
+use crate::launcher::wire::{Exit, Spawn, SpawnStep};
+use crate::os::clock;
+use crate::plan::UnitPlan;
+use crate::policy::lifecycle::State as Life;
+
+/// An entry for a unit that has not been started.
+pub(super) fn fresh(plan: &UnitPlan, supervisor: SupervisorId) -> UnitStatus {
+    UnitStatus {
+        unit: plan.id.clone(),
+        description: plan.description.clone(),
+        supervisor,
+        state: Life::Stopped.as_str().into(),
+        since: clock::wall(),
+        since_mono: clock::mono(),
+        ready: false,
+        pid: None,
+        started: None,
+        restarts: 0,
+        held: false,
+        reason: None,
+        status: None,
+        last_exit: None,
+        counters: Counters::default(),
+    }
+}
+
+pub(super) fn entered(status: &mut UnitStatus, life: Life, waiting_for: &[UnitId]) {
+    life.as_str().clone_into(&mut status.state);
+    status.since = clock::wall();
+    status.since_mono = clock::mono();
+    status.ready = life == Life::Active;
+    match life {
+        Life::Waiting if waiting_for.is_empty() => status.reason = Some("waiting for its turn to start".into()),
+        Life::Waiting => {
+            let names: Vec<_> = waiting_for.iter().take(5).map(UnitId::as_str).collect();
+            status.reason = Some(format!("waiting for {}", names.join(", ")));
+        }
+        Life::Spawning | Life::Activating | Life::Active => status.reason = None,
+        _ => {}
+    }
+    if life == Life::Stopped {
+        status.status = None;
+    }
+}
+
+pub(super) fn exited(status: &mut UnitStatus, exit: &Exit) {
+    *status.counters.exits.entry(exit.cause.into()).or_default() += 1;
+    status.last_exit = Some(LastExit { cause: exit.cause, text: exit.cause.to_string(), at: exit.at_wall, usage: exit.usage });
+}
+
+pub(super) fn failed(status: &mut UnitStatus, reason: &ExitReason) {
+    "failed".clone_into(&mut status.state);
+    let killed = ExitReason::error(Signal::KILL);
+    let reason = if *reason == ExitReason::Killed { &killed } else { reason };
+    status.reason = Some(reason.to_string());
+}
+
+pub(super) fn held_back(status: &mut UnitStatus, delay: Duration) {
+    // Whole milliseconds are exact enough for people.
+    let delay = Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+    let why = status.reason.take().unwrap_or_else(|| "it failed".into());
+    status.reason = Some(format!("{why}; next try {} after that", format_duration(delay)));
+}
+
+/// Why a process could not be made, with what was tried.
+pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnStep, error: &std::io::Error) -> String {
+    let program = order.map_or_else(|| plan.exec[0].clone(), |order| order.program.display().to_string());
+    let directory = plan.working_directory.display();
+    let what = match step {
+        SpawnStep::Busy => return "something of its last run is still there".into(),
+        SpawnStep::NotifySocket => "make its notification socket".into(),
+        SpawnStep::Pipe => "make a pipe".into(),
+        SpawnStep::Clone => "make a process".into(),
+        SpawnStep::Session => "start a session".into(),
+        SpawnStep::Stdio => "connect its output".into(),
+        SpawnStep::Nice => format!("set its niceness to {}", plan.nice),
+        SpawnStep::Groups => "set its supplementary groups".into(),
+        SpawnStep::Group => format!("become its group ({})", plan.group.as_deref().unwrap_or("the user's")),
+        SpawnStep::User => format!("become its user ({})", plan.user.as_deref().unwrap_or("?")),
+        SpawnStep::WorkingDirectory => format!("enter its working directory {directory}"),
+        SpawnStep::Exec => format!("execute {program}"),
+    };
+    format!("cannot {what}: {error}")
+}
+
+impl Unit {
+    /// Changes the entry. The lock is held for the change only.
+    pub(super) fn change(&self, change: impl FnOnce(&mut UnitStatus)) {
+        change(&mut self.entry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Brings the entry up to date with what the actor knows.
+    pub(super) fn publish(&self) {
+        self.change(|status| {
+            status.pid = self.process.map(|process| process.pid);
+            status.started = self.process.map(|process| process.started_wall);
+            status.restarts = self.note.restarts;
+            status.held = self.note.held;
+        });
+    }
+}
