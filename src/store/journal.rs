@@ -1,0 +1,171 @@
+//! The event journal: CloudEvents as JSON lines, in `events.jsonl`, with one older generation in `events.jsonl.1`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::event::Envelope;
+
+/// The journal starts a new generation beyond this size, in bytes.
+pub const MAX_SIZE: u64 = 16 << 20;
+
+/// The journal, open for writing. Every call blocks: not for the runtime's threads.
+#[derive(Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    file: Option<File>,
+    size: u64,
+    /// The last write may have left half a line.
+    torn: bool,
+}
+
+impl Journal {
+    /// The journal in `directory`. It is opened at the first write, and again after a failure.
+    #[must_use]
+    pub const fn new(directory: PathBuf) -> Self {
+        // A brain that was killed may have left half a line: an empty line more does no harm.
+        Self { directory, file: None, size: 0, torn: true }
+    }
+
+    /// Appends events.
+    ///
+    /// # Errors
+    /// They could not be written; some may have been. The next call tries again with what it is given.
+    pub fn append(&mut self, events: &[Envelope]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        if std::mem::take(&mut self.torn) {
+            bytes.push(b'\n');
+        }
+        for event in events {
+            serde_json::to_writer(&mut bytes, event)?;
+            bytes.push(b'\n');
+        }
+        let result = self.file().and_then(|file| file.write_all(&bytes));
+        if result.is_err() {
+            self.torn = true;
+            self.file = None;
+            return result;
+        }
+        self.size += bytes.len() as u64;
+        if self.size > MAX_SIZE {
+            std::fs::rename(path(&self.directory), older(&self.directory))?;
+            self.file = None;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let file = OpenOptions::new().append(true).create(true).open(path(&self.directory))?;
+                self.size = file.metadata()?.len();
+                file
+            }
+        };
+        Ok(self.file.insert(file))
+    }
+}
+
+/// The sequence number of the last event in the journal of `directory`; 0 if there is none.
+///
+/// # Errors
+/// The journal is there and cannot be read.
+pub fn last_sequence(directory: &Path) -> io::Result<u64> {
+    for path in [path(directory), older(directory)] {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        // An event is far shorter than this, so the last whole line is in there.
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(256 << 10)))?;
+        let last = events(BufReader::new(file)).last();
+        if let Some(event) = last {
+            return Ok(event.sequence);
+        }
+    }
+    Ok(0)
+}
+
+/// The events of `directory`'s journal from `sequence` on, at most `limit`.
+///
+/// # Errors
+/// The journal is there and cannot be read.
+pub fn read_from(directory: &Path, sequence: u64, limit: usize) -> io::Result<Vec<Envelope>> {
+    let mut found = Vec::new();
+    for path in [older(directory), path(directory)] {
+        match File::open(path) {
+            Ok(file) => {
+                let room = limit - found.len();
+                found.extend(events(BufReader::new(file)).filter(|event| event.sequence >= sequence).take(room));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// The events in `lines`; what is no event (a torn line) is passed over.
+fn events(lines: impl io::BufRead) -> impl Iterator<Item = Envelope> {
+    lines.split(b'\n').map_while(Result::ok).filter_map(|line| serde_json::from_slice(&line).ok())
+}
+
+fn path(directory: &Path) -> PathBuf {
+    directory.join("events.jsonl")
+}
+
+fn older(directory: &Path) -> PathBuf {
+    directory.join("events.jsonl.1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Wall;
+    use crate::event::Event;
+
+    fn event(sequence: u64) -> Envelope {
+        Envelope { sequence, time: Wall(0), event: Event::UnitStopping { unit: "redis".into() } }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(last_sequence(directory.path()).unwrap(), 0);
+        let mut journal = Journal::new(directory.path().to_owned());
+        journal.append(&[event(1), event(2)]).unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(3)]).unwrap();
+        assert_eq!(last_sequence(directory.path()).unwrap(), 3);
+        let read = |from, limit| -> Vec<_> {
+            read_from(directory.path(), from, limit).unwrap().into_iter().map(|event| event.sequence).collect()
+        };
+        assert_eq!((read(2, 10), read(0, 2)), (vec![2, 3], vec![1, 2]));
+    }
+
+    #[test]
+    fn a_torn_line_costs_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(1)]).unwrap();
+        OpenOptions::new().append(true).open(path(directory.path())).unwrap().write_all(b"{\"specv").unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(2)]).unwrap();
+        assert_eq!(last_sequence(directory.path()).unwrap(), 2);
+        assert_eq!(read_from(directory.path(), 0, 9).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_long_journal_starts_a_new_generation() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = Journal::new(directory.path().to_owned());
+        let batch: Vec<_> = (1..=100).map(event).collect();
+        journal.append(&batch).unwrap();
+        journal.size = MAX_SIZE;
+        journal.append(&[event(101)]).unwrap();
+        journal.append(&[event(102)]).unwrap();
+        assert!(older(directory.path()).exists());
+        assert_eq!(last_sequence(directory.path()).unwrap(), 102);
+        assert_eq!(read_from(directory.path(), 100, 9).unwrap().len(), 3);
+    }
+}

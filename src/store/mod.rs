@@ -1,0 +1,3 @@
+//! The disk's edge: what has to outlive the process.
+
+pub mod journal;
