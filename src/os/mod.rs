@@ -1,0 +1,5 @@
+//! The kernel's edge: everything that touches files, processes, sockets and users of this machine.
+//!
+//! Mechanism only; nothing here decides. Calls block unless they are `async`.
+
+pub mod logfile;
