@@ -2,4 +2,9 @@
 //!
 //! Mechanism only; nothing here decides. Calls block unless they are `async`.
 
+pub mod lock;
 pub mod logfile;
+pub mod notify;
+pub mod probe;
+pub mod pump;
+pub mod users;
