@@ -2,9 +2,12 @@
 //!
 //! Mechanism only; nothing here decides. Calls block unless they are `async`.
 
+pub mod environment;
 pub mod lock;
 pub mod logfile;
 pub mod notify;
+pub mod paths;
 pub mod probe;
 pub mod pump;
+pub mod sample;
 pub mod users;
