@@ -1,3 +1,14 @@
-//! The kernel edge.
+//! The kernel's edge: everything that touches files, processes, sockets and users of this machine.
+//!
+//! Mechanism only; nothing here decides. Calls block unless they are `async`.
 
 pub mod clock;
+pub mod environment;
+pub mod lock;
+pub mod logfile;
+pub mod notify;
+pub mod paths;
+pub mod probe;
+pub mod pump;
+pub mod sample;
+pub mod users;

@@ -1,0 +1,197 @@
+//! Where the bytes of a stream are right now.
+//!
+//! A rotation under the running writer has four steps, and a look may fall between any two of them:
+//!
+//! | step | `.part` | head of the live file | archive |
+//! |---|---|---|---|
+//! | 1. copy the head to `.part`, sync it | there, worthless so far | as written | – |
+//! | 2. **commit**: overwrite the head with a [`Marker`], sync it | holds the bytes | dead | – |
+//! | 3. rename `.part` to its archive name, sync the directory | – | dead | holds the bytes |
+//! | 4. collapse the dead head | – | the next bytes | holds the bytes |
+//!
+//! The marker is what makes a crash decidable: comparing contents instead would take a log of equal lines for not yet collapsed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+
+use super::{Files, LogError, Meaning};
+
+/// How often a look is repeated when a rotation came in between. A rotation takes far longer than a look.
+const LOOKS: usize = 10_000;
+
+/// What the head of a live file is overwritten with once its bytes are safe in an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    /// The stream offset of the live file's first byte.
+    pub(super) base: u64,
+    /// How many bytes at the head are dead.
+    pub(super) len: u64,
+}
+
+impl Marker {
+    pub(super) const SIZE: usize = 64;
+    const MAGIC: &[u8; 32] = b"\0ms-supervisor rotates this log\0";
+
+    pub(super) fn encode(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[..32].copy_from_slice(Self::MAGIC);
+        bytes[32..40].copy_from_slice(&self.base.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        (bytes.get(..32)? == Self::MAGIC).then_some(Self { base: number(32)?, len: number(40)? })
+    }
+
+    pub(super) fn read(live: &File) -> io::Result<Option<Self>> {
+        let mut bytes = [0; Self::SIZE];
+        let length = live.read_at(&mut bytes, 0)?;
+        Ok(Self::decode(&bytes[..length]))
+    }
+}
+
+/// A file that holds a piece of the stream and does not change any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) path: PathBuf,
+}
+
+impl Segment {
+    pub(super) const fn end(&self) -> u64 {
+        self.start + self.len
+    }
+}
+
+/// The archives of a unit, oldest first, and what was being written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub(super) archives: Vec<Segment>,
+    pub(super) parts: Vec<Segment>,
+}
+
+impl Listing {
+    pub(super) fn read(files: &Files) -> Result<Self, LogError> {
+        let mut listing = Self::default();
+        let entries = std::fs::read_dir(&files.dir).map_err(|source| LogError::io("list", &files.dir, source))?;
+        for entry in entries {
+            let entry = entry.map_err(|source| LogError::io("list", &files.dir, source))?;
+            let name = entry.file_name();
+            let Some(meaning) = name.to_str().and_then(|name| files.meaning(name)) else { continue };
+            // What vanishes between the two calls was removed as too old, or renamed: the next look will tell.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let (list, start) = match meaning {
+                Meaning::Archive(start) => (&mut listing.archives, start),
+                Meaning::Part(start) => (&mut listing.parts, start),
+            };
+            list.push(Segment { start, len: metadata.len(), path: entry.path() });
+        }
+        listing.archives.sort_by_key(|segment| segment.start);
+        Ok(listing)
+    }
+
+    fn archived(&self) -> u64 {
+        self.archives.last().map_or(0, Segment::end)
+    }
+
+    /// What the live file's head means beside these files: (stream offset of its first byte, dead bytes at its head, the `.part` that counts).
+    pub(super) fn place(&self, marker: Option<Marker>) -> (u64, u64, Option<&Segment>) {
+        if let Some(marker) = marker {
+            let end = marker.base.saturating_add(marker.len);
+            let part = self.parts.iter().find(|part| part.end() == end);
+            if part.is_some() || self.archives.last().is_some_and(|archive| archive.end() == end) {
+                return (marker.base, marker.len, part);
+            }
+            // Bytes of a unit that happen to look like a marker.
+        }
+        (self.archived(), 0, None)
+    }
+}
+
+/// A consistent look at one unit's files.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The finished pieces, oldest first, a committed `.part` included.
+    pub(super) segments: Vec<Segment>,
+    /// The stream offset of the live file's first byte.
+    pub(super) base: u64,
+    /// How many bytes at the live file's head are dead.
+    pub(super) skip: u64,
+    /// The live file, if there is one.
+    pub(super) live: Option<File>,
+}
+
+impl Layout {
+    /// Looks until no rotation comes in between.
+    pub(super) fn resolve(files: &Files) -> Result<Self, LogError> {
+        for _ in 0..LOOKS {
+            let before = Listing::read(files)?;
+            let live = open_live(files)?;
+            let Some((marker, after)) = look(files, live.as_ref())? else { continue };
+            let (base, skip, part) = after.place(marker);
+            // Archives equal before and after the look at the head: the head belongs to them.
+            if before.archived() != after.archived() {
+                continue;
+            }
+            let part = part.cloned();
+            let mut segments = after.archives;
+            segments.extend(part);
+            return Ok(Self { segments, base, skip, live });
+        }
+        Err(LogError::Restless { path: files.live() })
+    }
+
+    /// Whether what was read from `live` since this layout was taken lay where the layout says.
+    ///
+    /// The head is looked at before the archives: as long as the next archive is not there, nothing has been collapsed.
+    pub(super) fn holds(&self, files: &Files) -> Result<bool, LogError> {
+        let Some((marker, listing)) = look(files, self.live.as_ref())? else { return Ok(false) };
+        let (base, skip, _) = listing.place(marker);
+        Ok((base, skip) == (self.base, self.skip))
+    }
+
+    /// The stream offset of the oldest byte that is left.
+    pub(super) fn oldest(&self) -> u64 {
+        self.segments.iter().find(|segment| segment.len > 0).map_or(self.base + self.skip, |segment| segment.start)
+    }
+
+    /// The stream offset behind the newest byte.
+    pub(super) fn end(&self, files: &Files) -> Result<u64, LogError> {
+        let size = match &self.live {
+            Some(live) => live.metadata().map_err(|source| LogError::io("inspect", &files.live(), source))?.len(),
+            None => 0,
+        };
+        Ok(self.base + size.max(self.skip))
+    }
+}
+
+pub(super) fn open_live(files: &Files) -> Result<Option<File>, LogError> {
+    match File::open(files.live()) {
+        Ok(file) => Ok(Some(file)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::io("open", &files.live(), source)),
+    }
+}
+
+/// The head of `live`, then the archives; `None` when `live` is not the live file any more (rotated by renaming).
+fn look(files: &Files, live: Option<&File>) -> Result<Option<(Option<Marker>, Listing)>, LogError> {
+    let path = files.live();
+    let fail = |source| LogError::io("read", &path, source);
+    let marker = match live {
+        Some(live) => Marker::read(live).map_err(fail)?,
+        None => None,
+    };
+    let listing = Listing::read(files)?;
+    let is_now = match std::fs::metadata(&path) {
+        Ok(metadata) => Some(metadata.ino()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(fail(source)),
+    };
+    let was = live.map(|live| live.metadata().map(|metadata| metadata.ino())).transpose().map_err(fail)?;
+    Ok((was == is_now).then_some((marker, listing)))
+}

@@ -1,0 +1,275 @@
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::os::logfile::{LogReader, live_path};
+
+/// A directory whose file system can collapse, if the temporary one can.
+fn directory() -> Option<TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    if supports_collapse(dir.path()) {
+        return Some(dir);
+    }
+    println!("SKIPPED: the temporary directory's file system cannot collapse");
+    None
+}
+
+fn append(dir: &Path) -> File {
+    OpenOptions::new().append(true).create(true).open(live_path(dir, "a")).unwrap()
+}
+
+/// The whole stream as a reader sees it.
+fn stream(dir: &Path) -> Vec<u8> {
+    let mut follow = LogReader::open(dir, "a").follow(0);
+    let mut all = Vec::new();
+    while follow.grown() {
+        let chunk = follow.poll_bytes().unwrap();
+        if !chunk.bytes.is_empty() {
+            assert_eq!(chunk.offset, all.len() as u64, "a gap");
+        }
+        all.extend(chunk.bytes);
+    }
+    all
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Carries out the first `steps` steps of a rotation, then stops dead.
+fn cut_after(steps: usize, dir: &Path) {
+    let files = Files::new(dir, "a");
+    let live = open_for_rotation(&files).unwrap().unwrap();
+    let rotation = Rotation::plan(&files, &live, 0).unwrap().unwrap();
+    if steps == 0 {
+        // Cut in the middle of the copy.
+        std::fs::write(files.part(rotation.base), b"half a co").unwrap();
+        return;
+    }
+    let part = rotation.copy().unwrap();
+    if steps >= 2 {
+        rotation.commit().unwrap();
+    }
+    if steps >= 3 {
+        rotation.publish(&part).unwrap();
+    }
+    if steps >= 4 {
+        rotation.collapse().unwrap();
+    }
+}
+
+#[test]
+fn a_cut_at_any_step_loses_and_doubles_nothing() {
+    // Equal lines whose length divides the block: nothing in the contents tells what has been collapsed.
+    let equal = "the same again.\n".repeat(1000).into_bytes();
+    let numbered: Vec<u8> = (0..3000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+    for (text, earlier) in [(&equal, false), (&equal, true), (&numbered, false), (&numbered, true)] {
+        for steps in 0..=4 {
+            let Some(dir) = directory() else { return };
+            let dir = dir.path();
+            let mut expected = text.clone();
+            append(dir).write_all(text).unwrap();
+            if earlier {
+                assert!(rotate_direct(dir, "a", 0, 9).unwrap().rotated > 0);
+                append(dir).write_all(text).unwrap();
+                expected.extend(text);
+            }
+            cut_after(steps, dir);
+            assert_eq!(stream(dir), expected, "seen after step {steps}");
+            append(dir).write_all(text).unwrap();
+            expected.extend(text);
+            assert_eq!(stream(dir), expected, "seen after step {steps} and more output");
+            recover(dir, "a").unwrap();
+            assert_eq!(stream(dir), expected, "recovered after step {steps}");
+            assert!(!names(dir).iter().any(|name| name.ends_with(".part")), "{:?}", names(dir));
+            rotate_direct(dir, "a", 0, 9).unwrap();
+            assert_eq!(stream(dir), expected, "rotated after step {steps}");
+        }
+    }
+}
+
+#[test]
+fn what_looks_like_a_marker_is_only_output() {
+    let Some(dir) = directory() else { return };
+    let mut text = Marker { base: 0, len: 8192 }.encode().to_vec();
+    text.resize(20_000, b'x');
+    append(dir.path()).write_all(&text).unwrap();
+    recover(dir.path(), "a").unwrap();
+    assert_eq!(stream(dir.path()), text);
+    assert_eq!(rotate_direct(dir.path(), "a", 0, 3).unwrap().rotated, 16_384);
+    assert_eq!(stream(dir.path()), text);
+}
+
+#[test]
+fn the_oldest_archives_go_first_and_offsets_stay() {
+    let Some(dir) = directory() else { return };
+    let dir = dir.path();
+    for keep in [3, 1, 0] {
+        for _ in 0..6 {
+            append(dir).write_all(&[b'x'; 8192]).unwrap();
+            let report = rotate_direct(dir, "a", 4096, keep).unwrap();
+            assert_eq!(report.dropped, if keep == 0 { report.rotated } else { 0 });
+        }
+        let archives = names(dir).iter().filter(|name| name.starts_with("a.log.")).count();
+        assert_eq!(archives, keep.max(1) as usize, "{:?}", names(dir));
+    }
+    assert_eq!(LogReader::open(dir, "a").range().unwrap().end, 3 * 6 * 8192);
+    let report = rotate_direct(dir, "a", 1 << 20, 0).unwrap();
+    assert_eq!(report, RotateReport::default(), "small enough");
+}
+
+#[test]
+fn memory_file_systems_cannot_collapse() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    assert!(!supports_collapse(dir.path()));
+    append(dir.path()).write_all(&[b'x'; 20_000]).unwrap();
+    assert!(matches!(rotate_direct(dir.path(), "a", 0, 3), Err(LogError::NoCollapse { .. })));
+    assert_eq!(names(dir.path()), ["a.log"]);
+    assert_eq!(std::fs::read(live_path(dir.path(), "a")).unwrap(), [b'x'; 20_000], "the head is untouched");
+}
+
+#[test]
+fn renaming_keeps_the_stream_too() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut expected = Vec::new();
+    for round in 0..5 {
+        let text = format!("line {round}\n").into_bytes();
+        append(dir.path()).write_all(&text).unwrap();
+        expected.extend(&text);
+        let (_, report) = rotate_pipe(dir.path(), "a", 9).unwrap();
+        assert_eq!(report.rotated, text.len() as u64);
+    }
+    assert_eq!(stream(dir.path()), expected);
+    let (_, report) = rotate_pipe(dir.path(), "a", 2).unwrap();
+    assert_eq!((report.rotated, report.removed), (0, 3));
+    assert_eq!(LogReader::open(dir.path(), "a").range().unwrap(), 21..35);
+}
+
+/// Numbers as a reader sees them while they are written and rotated.
+#[derive(Default)]
+struct Check {
+    next: u64,
+}
+
+impl Check {
+    fn take(&mut self, follow: &mut crate::os::logfile::Follow) {
+        for line in follow.poll().unwrap() {
+            assert_eq!(line.text.parse(), Ok(self.next), "at {}", line.offset);
+            self.next += 1;
+        }
+    }
+}
+
+#[test]
+fn rotation_under_a_writer_at_full_speed() {
+    let Some(dir) = directory() else { return };
+    let dir = dir.path();
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    append(dir);
+    let rotations = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut live = append(dir);
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                live.write_all(format!("{number}\n").as_bytes()).unwrap();
+                number += 1;
+            }
+            written.store(number, Ordering::Relaxed);
+        });
+        let reader = scope.spawn(|| {
+            let (mut follow, mut check) = (LogReader::open(dir, "a").follow(0), Check::default());
+            while !stop.load(Ordering::Relaxed) {
+                check.take(&mut follow);
+            }
+            (follow, check)
+        });
+        let mut rotations = 0;
+        while rotations < 30 && Instant::now() < deadline && !reader.is_finished() {
+            rotations += u32::from(rotate_direct(dir, "a", 64 * 1024, 1000).unwrap().rotated > 0);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (mut follow, mut check) = reader.join().unwrap();
+        let total = || written.load(Ordering::Relaxed);
+        while (total() == 0 || check.next < total()) && Instant::now() < deadline {
+            check.take(&mut follow);
+        }
+        assert_eq!(check.next, total());
+        rotations
+    });
+    assert!(rotations >= 20, "{rotations} rotations");
+    let again: Vec<u8> = (0..written.into_inner()).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    assert!(stream(dir) == again, "read once more, from cold");
+    println!("{rotations} rotations, {} bytes", again.len());
+}
+
+/// A small ext4 of its own, for as long as it lives.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
+        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        std::fs::create_dir(&mount).unwrap();
+        let run = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let ready =
+            run(Command::new("mkfs.ext4").arg("-q").arg(&image)) && run(Command::new("mount").args(["-o", "loop"]).args([&image, &mount]));
+        if !ready {
+            println!("SKIPPED: needs root, mkfs.ext4 and loop devices");
+        }
+        ready.then_some(Self(dir))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("mount")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_archives_first() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let dir = disk.path();
+    let fill = |bytes: usize| append(&dir).write_all(&vec![b'x'; bytes]);
+    for _ in 0..4 {
+        fill(1 << 20).unwrap();
+        assert_eq!(rotate_direct(&dir, "a", 0, 9).unwrap().removed_for_space, 0);
+    }
+    let mut written = 4 << 20;
+    while fill(64 * 1024).is_ok() {
+        written += 64 * 1024;
+    }
+    let end = LogReader::open(&dir, "a").range().unwrap().end;
+    assert!(end >= written);
+    let report = rotate_direct(&dir, "a", 0, 9).unwrap();
+    assert!(report.removed_for_space >= 1 && report.rotated > 0, "{report:?}");
+    let range = LogReader::open(&dir, "a").range().unwrap();
+    assert_eq!(range.end, end, "offsets stay");
+    fill(1000).unwrap();
+    assert_eq!(LogReader::open(&dir, "a").range().unwrap().end, end + 1000);
+    // Other people's bytes fill the disk: nothing to remove but the head itself.
+    let other = File::create(dir.join("other")).unwrap();
+    fill(1 << 20).unwrap();
+    while (&other).write_all(&[0; 4096]).is_ok() {}
+    let end = end + 1000 + (1 << 20);
+    let mut dropped = 0;
+    for _ in 0..3 {
+        dropped += rotate_direct(&dir, "a", 0, 9).unwrap().dropped;
+        let _ = (&other).write_all(&vec![0; 4 << 20]);
+    }
+    assert_eq!(LogReader::open(&dir, "a").range().unwrap().end, end);
+    println!("{dropped} bytes dropped");
+}
