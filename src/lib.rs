@@ -2,4 +2,5 @@
 
 pub mod base;
 pub mod launcher;
+pub mod os;
 pub mod plan;
