@@ -7,3 +7,4 @@ pub mod launcher;
 pub mod os;
 pub mod plan;
 pub mod policy;
+pub mod store;

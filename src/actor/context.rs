@@ -10,6 +10,7 @@ use crate::event::{Event, View};
 use crate::launcher::link;
 use crate::os::clock;
 use crate::os::paths::Directories;
+use crate::os::pump::Pump;
 
 /// How many events may wait for the recorder. What comes faster is dropped and counted.
 pub const BUS_LIMIT: usize = 65_536;
@@ -23,6 +24,8 @@ pub struct Context {
     pub bus: Bus,
     /// The way to the launcher.
     pub launcher: link::Sender,
+    /// Empties the output pipes.
+    pub pump: Pump,
     /// Who waits for whom.
     pub gates: Gates,
     /// Where things are.

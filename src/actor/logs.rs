@@ -10,6 +10,7 @@ use super::tree::Tree;
 use crate::event::Event;
 use crate::os::clock;
 use crate::os::logfile::{SweepMemory, SweepUnit, sweep};
+use crate::os::pump::PumpLog;
 use crate::plan::{LogMode, UnitPlan};
 
 /// How often log files are looked at.
@@ -37,11 +38,9 @@ pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree
         let (returned, reports) = swept.await?;
         memory = returned;
         for report in reports {
-            if let Some(error) = &report.error {
-                tracing::warn!("cannot keep the log of {} in bounds: {error}", report.unit);
-            }
-            if report.rotated > 0 {
-                context.bus.tell(Event::LogRotated { unit: report.unit, bytes: report.rotated, lost: 0 });
+            match report.outcome {
+                Ok(done) => context.bus.tell(Event::LogRotated { unit: report.unit, bytes: done.rotated, lost: done.dropped }),
+                Err(error) => tracing::warn!("cannot keep the log of {} in bounds: {error}", report.unit),
             }
         }
     }
@@ -54,6 +53,7 @@ fn sweep_unit(unit: &UnitPlan) -> SweepUnit {
 impl Context {
     /// Has a unit's output pipe emptied into its log file.
     pub(crate) fn pump(&self, plan: &UnitPlan, output: OwnedFd) {
-        self.pump.add(plan.id.clone(), output, self.directories.logs.clone(), plan.logs.max_size, plan.logs.keep);
+        let log = PumpLog { dir: self.directories.logs.clone(), max_size: plan.logs.max_size, keep: plan.logs.keep };
+        self.pump.add(plan.id.clone(), output, log);
     }
 }

@@ -16,6 +16,9 @@ use crate::os::{clock, probe};
 use crate::plan::ReadinessKind;
 use crate::policy::lifecycle::{Effect, Input, State as Life};
 
+/// How long one attempt of a readiness probe may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Unit {
     pub(super) fn step(&mut self, myself: &ActorRef<Msg>, input: Input) {
         let effects = self.driver.step(input);
@@ -192,18 +195,19 @@ impl Unit {
             // The listener tells.
             ReadinessKind::None | ReadinessKind::Notify => return,
             ReadinessKind::Tcp(address) => tokio::spawn(async move {
-                probe::until_tcp(&address).await;
+                probe::wait_for_tcp(&address, PATIENCE).await;
                 ready();
             }),
             ReadinessKind::Http(url) => tokio::spawn(async move {
-                probe::until_http(&url).await;
+                probe::wait_for_http(&url, PATIENCE).await;
                 ready();
             }),
             ReadinessKind::Log(pattern) => {
-                let (directory, unit) = (self.context.directories.logs.clone(), self.plan.id.clone());
-                let from = self.process.map(|process| process.started_wall);
+                let (directory, unit, from) = (self.context.directories.logs.clone(), self.plan.id.clone(), self.log_start);
+                // The plan holds only patterns that compile.
+                let Ok(pattern) = regex::Regex::new(&pattern) else { return };
                 tokio::spawn(async move {
-                    if probe::until_log(directory, unit, from, &pattern).await.is_ok() {
+                    if probe::wait_for_log(&directory, unit.as_str(), from, pattern).await.is_ok() {
                         ready();
                     }
                 })
@@ -211,7 +215,7 @@ impl Unit {
             ReadinessKind::Fd(_) => {
                 let Some(pipe) = self.ready_pipe.as_ref().and_then(|pipe| pipe.as_fd().try_clone_to_owned().ok()) else { return };
                 tokio::spawn(async move {
-                    if probe::until_newline(pipe).await.is_ok() {
+                    if probe::wait_for_newline(pipe).await.is_ok() {
                         ready();
                     }
                 })

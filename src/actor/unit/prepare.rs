@@ -1,10 +1,10 @@
 //! From a unit's plan to an order for the launcher: users, environment files and the program are looked up here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::actor::context::Context;
 use crate::launcher::wire::{Credentials, Output, Spawn};
-use crate::os::{environment, files, users};
+use crate::os::{environment, users};
 use crate::plan::{LogMode, ReadinessKind, UnitPlan};
 
 /// What a unit's order needs that its plan does not hold.
@@ -74,33 +74,33 @@ fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Resu
     if plan.user.is_none() && plan.group.is_none() {
         return Ok(None);
     }
-    let identity = users::identity(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
-    if let Some(account) = &identity.account {
-        set(environment, "HOME", &account.home);
-        set(environment, "USER", &account.name);
-        set(environment, "LOGNAME", &account.name);
-        set(environment, "SHELL", &account.shell);
+    let account = users::lookup(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
+    if plan.user.is_some() {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let facts = [("USER", account.name.clone()), ("LOGNAME", account.name), ("HOME", account.home.map(text)), ("SHELL", account.shell.map(text))];
+        for (name, value) in facts {
+            match value {
+                Some(value) => set(environment, name, &value),
+                None => environment.retain(|(known, _)| known != name),
+            }
+        }
     }
-    Ok(Some(Credentials { uid: identity.uid, gid: identity.gid, groups: identity.groups }))
+    Ok(Some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups }))
 }
 
 fn read_environment_files(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<(), String> {
     for file in &plan.environment_files {
-        let text = match files::read_text(&file.path) {
+        let text = match std::fs::read_to_string(&file.path) {
             Ok(text) => text,
             Err(error) if file.optional && error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(format!("cannot read the environment file {}: {error}", display(&file.path))),
+            Err(error) => return Err(format!("cannot read the environment file {}: {error}", file.path.display())),
         };
-        let variables = environment::parse(&text).map_err(|error| format!("{}:{error}", display(&file.path)))?;
+        let variables = environment::parse(&text).map_err(|error| format!("{}:{error}", file.path.display()))?;
         for (name, value) in variables {
             set(environment, &name, &value);
         }
     }
     Ok(())
-}
-
-fn display(path: &Path) -> impl std::fmt::Display + '_ {
-    path.display()
 }
 
 fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {

@@ -1,0 +1,309 @@
+//! The brain as the launcher sees it: a process that is started again when it dies, and a socket to it.
+
+use std::collections::VecDeque;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::codec::{self, Decoder};
+use super::complain;
+use super::exec::{Command, Executor, Failure, Leads};
+use super::wire::{SpawnStep, ToBrain};
+use crate::base::exit::Signal;
+use crate::base::time::Mono;
+use crate::os::signal;
+
+/// Where the brain finds its socket.
+const SOCKET_AT: i32 = 3;
+
+/// A brain that has lived this long is started again at once.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// The first and the longest wait before a brain that keeps dying is started again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A brain that has said `Alive` once and then nothing for this long hangs.
+pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a brain that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Above this many bytes that the brain does not take, nothing is read from it, so that answers cannot pile up.
+const OUT_MAX: usize = 1 << 20;
+
+/// The brain.
+pub(super) struct Brain {
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+    pid: Option<u32>,
+    socket: Option<OwnedFd>,
+    decoder: Decoder,
+    outbox: Outbox,
+    /// How many were started.
+    pub(super) starts: u32,
+    started: Mono,
+    backoff: Duration,
+    restart_at: Option<Mono>,
+    /// When it last said that it is alive, if ever.
+    alive: Option<Mono>,
+    /// When its patience is over.
+    kill_at: Option<Mono>,
+}
+
+impl Brain {
+    /// A brain to be started at once. It inherits the launcher's environment without what is between systemd and the launcher.
+    pub(super) fn new(argv: Vec<OsString>) -> io::Result<Self> {
+        let inherited = std::env::vars_os()
+            .filter(|(name, _)| name != "NOTIFY_SOCKET" && name != "WATCHDOG_USEC" && name != "WATCHDOG_PID" && name != "MS_LAUNCHER_FD");
+        let mut environment = Vec::new();
+        for (mut entry, value) in inherited {
+            entry.push("=");
+            entry.push(value);
+            environment.push(CString::new(entry.into_vec())?);
+        }
+        environment.push(CString::new(format!("MS_LAUNCHER_FD={SOCKET_AT}"))?);
+        let argv = argv.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
+        Ok(Self {
+            argv,
+            environment,
+            pid: None,
+            socket: None,
+            decoder: Decoder::default(),
+            outbox: Outbox::default(),
+            starts: 0,
+            started: Mono(0),
+            backoff: Duration::ZERO,
+            restart_at: Some(Mono(0)),
+            alive: None,
+            kill_at: None,
+        })
+    }
+
+    /// Starts it if it is time to.
+    pub(super) fn start_if_due(&mut self, executor: &Executor, umask: u32, now: Mono) -> Option<u32> {
+        if self.restart_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        (self.restart_at, self.kill_at, self.alive) = (None, None, None);
+        self.starts += 1;
+        self.started = now;
+        match self.start(executor, umask) {
+            Ok(pid) => self.pid = Some(pid),
+            Err((step, errno)) => {
+                complain(format_args!("cannot start the brain: {step:?}: {}", io::Error::from_raw_os_error(errno)));
+                self.schedule_restart(now);
+            }
+        }
+        self.pid
+    }
+
+    fn start(&mut self, executor: &Executor, umask: u32) -> Result<u32, Failure> {
+        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|fault| (SpawnStep::Stdio, fault.raw_os_error()))?;
+        let command = Command {
+            program: self.argv.first().ok_or((SpawnStep::Exec, libc::EINVAL))?,
+            arguments: &self.argv,
+            environment: &self.environment,
+            directory: None,
+            credentials: None,
+            umask,
+            nice: executor.nice(),
+            output: None,
+            extra: Some((theirs.as_fd(), SOCKET_AT)),
+            leads: Leads::Group,
+        };
+        let (pid, _pidfd) = executor.start(&command)?;
+        self.socket = Some(ours);
+        Ok(pid)
+    }
+
+    /// Takes note of its death; returns what its process id was, and how long it has lived.
+    pub(super) fn ended(&mut self, now: Mono) -> (u32, Duration) {
+        self.disconnect();
+        self.kill_at = None;
+        self.schedule_restart(now);
+        (self.pid.take().unwrap_or_default(), now.since(self.started))
+    }
+
+    fn schedule_restart(&mut self, now: Mono) {
+        let settled = now.since(self.started) >= SETTLED;
+        self.backoff = if settled { Duration::ZERO } else { (self.backoff * 2).clamp(BACKOFF.0, BACKOFF.1) };
+        self.restart_at = Some(now + self.backoff);
+    }
+
+    /// No other brain is wanted after this one.
+    pub(super) fn retire(&mut self) {
+        self.restart_at = None;
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// The socket, and whether to wait until it takes more.
+    pub(super) fn socket(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
+        let waiting = self.outbox.size;
+        self.socket.as_ref().map(|socket| (socket.as_fd(), waiting <= OUT_MAX, waiting > 0))
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Closes the socket: a brain that still runs is to end, and is killed if it does not soon.
+    pub(super) fn disconnect(&mut self) {
+        self.socket = None;
+        self.decoder = Decoder::default();
+        self.outbox = Outbox::default();
+    }
+
+    /// Asks it to end in the way of `signal`; kills it if it does not.
+    pub(super) fn end_with(&mut self, signal: Option<Signal>, now: Mono) {
+        self.disconnect();
+        if self.kill_at.is_none() {
+            self.kill_at = Some(now + GRACE);
+            self.signal(signal);
+        }
+    }
+
+    /// Kills it.
+    pub(super) fn kill(&mut self) {
+        self.disconnect();
+        self.signal(Some(Signal::KILL));
+    }
+
+    fn signal(&self, signal: Option<Signal>) {
+        if let (Some(pid), Some(signal)) = (self.pid, signal) {
+            // It is our child and not reaped. A failure means that it is about to be.
+            let _ending = signal::kill_child(pid, signal);
+        }
+    }
+
+    /// It has said that it is alive.
+    pub(super) fn hear_alive(&mut self, now: Mono) {
+        self.alive = Some(now);
+    }
+
+    /// When it last was known to do well: it has said so, or it was started or has died and its time to speak is still to come.
+    pub(super) fn last_well(&self) -> Mono {
+        self.alive.unwrap_or(self.started)
+    }
+
+    fn hangs_at(&self) -> Option<Mono> {
+        self.alive.filter(|_| self.is_connected()).map(|alive| alive + HANGS_AFTER)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        [self.restart_at, self.kill_at, self.hangs_at()].into_iter().flatten().min()
+    }
+
+    /// Ends a brain that hangs, and one that does not end.
+    pub(super) fn tick(&mut self, now: Mono) {
+        if self.hangs_at().is_some_and(|at| at <= now) {
+            complain(format_args!("the brain hangs: it has said nothing for {} s", HANGS_AFTER.as_secs()));
+            self.end_with(Some(Signal(libc::SIGABRT)), now);
+        }
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = Some(now + GRACE);
+            self.signal(Some(Signal::KILL));
+        }
+    }
+
+    /// Sends a message with its descriptors, or keeps it until the socket takes more. Without a brain it is dropped: the next one
+    /// hears how things stand.
+    pub(super) fn send(&mut self, message: &ToBrain, fds: &[BorrowedFd<'_>]) {
+        let Some(socket) = &self.socket else { return };
+        if let Err(fault) = self.outbox.push(socket.as_fd(), message, fds) {
+            complain(format_args!("cannot speak to the brain: {fault}"));
+        }
+    }
+
+    /// Sends what was kept.
+    pub(super) fn flush(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        // A brain that is gone is dealt with when it is reaped.
+        let _gone = self.outbox.flush(socket.as_fd());
+    }
+
+    /// Reads once; returns how many bytes came, 0 at the end of the stream.
+    pub(super) fn read(&mut self) -> io::Result<usize> {
+        let Some(socket) = &self.socket else { return Ok(0) };
+        let room = self.decoder.room();
+        Ok(rustix::net::recv(socket, rustix::buffer::spare_capacity(room), rustix::net::RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// The next message of what was read.
+    pub(super) fn next(&mut self) -> Result<Option<super::wire::ToLauncher>, codec::Fault> {
+        self.decoder.next()
+    }
+}
+
+/// Frames that wait for the brain to take them.
+#[derive(Default)]
+struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Bytes in all pieces.
+    size: usize,
+}
+
+/// Bytes, and the descriptors that go with the first of them.
+struct Piece {
+    bytes: Vec<u8>,
+    sent: usize,
+    fds: Vec<OwnedFd>,
+}
+
+impl Outbox {
+    /// Frames without descriptors wait for [`Outbox::flush`], so that many go at once; one with descriptors goes now if it can.
+    fn push(&mut self, socket: BorrowedFd<'_>, message: &ToBrain, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if fds.is_empty() {
+            let bytes = match self.pieces.back_mut() {
+                Some(last) => &mut last.bytes,
+                None => &mut self.pieces.push_back_mut(Piece { bytes: Vec::new(), sent: 0, fds: Vec::new() }).bytes,
+            };
+            let before = bytes.len();
+            codec::encode(message, bytes)?;
+            self.size += bytes.len() - before;
+            return Ok(());
+        }
+        self.flush(socket)?;
+        let mut bytes = Vec::new();
+        codec::encode(message, &mut bytes)?;
+        let sent = if self.pieces.is_empty() { would_block_is_nothing(codec::send(socket, &bytes, fds))? } else { 0 };
+        if sent < bytes.len() {
+            let fds = if sent == 0 { fds.iter().map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>()? } else { Vec::new() };
+            self.size += bytes.len() - sent;
+            self.pieces.push_back(Piece { bytes, sent, fds });
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while let Some(piece) = self.pieces.front_mut() {
+            let fds: Vec<_> = piece.fds.iter().map(AsFd::as_fd).collect();
+            let rest = piece.bytes.get(piece.sent..).unwrap_or_default();
+            let sent = if rest.is_empty() { 0 } else { would_block_is_nothing(codec::send(socket, rest, &fds))? };
+            if sent > 0 {
+                piece.fds.clear();
+            }
+            piece.sent += sent;
+            self.size -= sent;
+            if piece.sent < piece.bytes.len() {
+                return Ok(());
+            }
+            self.pieces.pop_front();
+        }
+        Ok(())
+    }
+}
+
+fn would_block_is_nothing(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(fault) if matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+        sent => sent,
+    }
+}

@@ -1,0 +1,109 @@
+//! The end of processes.
+
+use std::collections::BTreeSet;
+
+use super::hold::Slot;
+use super::serve::{Launcher, Role};
+use super::wire::{Exit, ToBrain};
+use crate::base::exit::{ExitCause, Usage};
+use crate::base::id::UnitId;
+use crate::base::time::{Mono, Wall};
+use crate::os::{clock, process};
+
+/// After so many looks at the list of children, orphans that end count as news for the next time.
+const ROUNDS: usize = 4;
+
+/// What one round of reaping has found.
+#[derive(Default)]
+struct Batch {
+    /// Units whose main process has ended.
+    ended: BTreeSet<UnitId>,
+    /// Units that have lost a stray.
+    bereft: BTreeSet<UnitId>,
+    brain: Option<ExitCause>,
+}
+
+impl Launcher {
+    /// Reaps every child that has ended, and tells the brain. However many there are, the list of children is read once, and again only
+    /// if there were orphans on it: they may have ended with their parent.
+    pub(super) fn reap(&mut self) {
+        let at = (clock::mono(), clock::wall());
+        let mut batch = Batch::default();
+        for _ in 0..ROUNDS {
+            let mut any = false;
+            while let Some((pid, cause, usage)) = process::reap(None) {
+                any = true;
+                self.bury(pid, cause, usage, at, &mut batch);
+            }
+            if !any {
+                break;
+            }
+            // What the brain has left behind is no unit's.
+            let mut losers = batch.ended.union(&batch.bereft);
+            let sole = losers.next().filter(|_| losers.next().is_none() && batch.brain.is_none());
+            if !self.adopt(sole) {
+                break;
+            }
+        }
+        for unit in &batch.ended {
+            self.report_exit(unit);
+        }
+        for unit in batch.bereft.difference(&batch.ended) {
+            self.report_gone(unit);
+        }
+        if let Some(cause) = batch.brain {
+            self.lose_brain(cause, at.0);
+        }
+    }
+
+    fn bury(&mut self, pid: u32, cause: ExitCause, usage: Usage, (at, at_wall): (Mono, Wall), batch: &mut Batch) {
+        match self.children.remove(&pid) {
+            Some(Role::Main(unit)) => {
+                if let Some(slot) = self.slots.get_mut(&unit)
+                    && let Some(main) = slot.main.take()
+                {
+                    slot.exit = Some(Exit { process: main.process, cause, usage, at, at_wall });
+                }
+                batch.ended.insert(unit);
+            }
+            Some(Role::Stray(Some(unit))) => {
+                if let Some(slot) = self.slots.get_mut(&unit) {
+                    slot.strays = slot.strays.saturating_sub(1);
+                }
+                batch.bereft.insert(unit);
+            }
+            Some(Role::Brain) => batch.brain = Some(cause),
+            Some(Role::Stray(None)) | None => {}
+        }
+    }
+
+    fn report_exit(&mut self, unit: &UnitId) {
+        let Some(slot) = self.slots.get(unit) else { return };
+        let Some(exit) = slot.exit else { return };
+        let leftovers = slot.strays > 0;
+        self.brain.send(&ToBrain::Exited { unit: unit.clone(), run: slot.run, exit, leftovers }, &[]);
+        if !leftovers {
+            self.close_run(unit, exit.process.pid);
+        }
+    }
+
+    fn report_gone(&mut self, unit: &UnitId) {
+        let Some(slot) = self.slots.get(unit).filter(|slot| slot.is_over()) else { return };
+        self.brain.send(&ToBrain::Gone { unit: unit.clone(), run: slot.run }, &[]);
+        self.close_run(unit, 0);
+        self.forget_if_unwanted(unit);
+    }
+
+    /// Nothing is left of a run whose main process was `main`; 0 when that is not known any more.
+    fn close_run(&mut self, unit: &UnitId, main: u32) {
+        let has_strayed = self.slots.get(unit).is_none_or(|slot| slot.has_strayed);
+        if has_strayed || main == 0 {
+            self.sessions.retain(|_, owner| owner != unit);
+        } else {
+            self.sessions.remove(&main);
+        }
+        if let Some(slot) = self.slots.get_mut(unit) {
+            Slot::close_run(slot);
+        }
+    }
+}

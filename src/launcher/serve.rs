@@ -1,0 +1,295 @@
+//! The launcher's loop: it sleeps until a signal, the brain or a clock wants something.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
+
+use super::brain::Brain;
+use super::codec::Fault;
+use super::complain;
+use super::exec::Executor;
+use super::hold::Slot;
+use super::options::Options;
+use super::systemd::Systemd;
+use super::tree::{Killing, send_to_trees};
+use super::wire::{ToBrain, ToLauncher};
+use crate::base::exit::{ExitCause, Signal};
+use crate::base::id::UnitId;
+use crate::base::time::Mono;
+use crate::os::clock;
+use crate::os::process::{self, OwnChildren};
+use crate::os::signal::SignalFd;
+
+/// Signals that are read as data.
+const TAKEN: [i32; 5] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+
+/// Signals that keep their deadly effect. All others are blocked: a launcher that is stopped or dies by them helps nobody.
+const OPEN: [i32; 7] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+/// So many requests to end, and the launcher kills everything itself; without a brain to ask, one less.
+const QUITS: u32 = 3;
+
+/// At the end, how long processes that cannot be killed are waited for.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a child of the launcher is.
+pub(super) enum Role {
+    Brain,
+    Main(UnitId),
+    /// An orphan, of a unit or of nobody we know.
+    Stray(Option<UnitId>),
+}
+
+impl Role {
+    pub(super) fn stray_of(&self) -> Option<&UnitId> {
+        if let Self::Stray(owner) = self { owner.as_ref() } else { None }
+    }
+}
+
+/// The end of the daemon, once it has come.
+pub(super) struct Closing {
+    code: u8,
+    give_up_at: Mono,
+}
+
+/// Everything the launcher knows.
+pub(super) struct Launcher {
+    pub(super) executor: Executor,
+    pub(super) brain: Brain,
+    pub(super) slots: BTreeMap<UnitId, Slot>,
+    /// Every child by its process id, which is its own until it is reaped.
+    pub(super) children: BTreeMap<u32, Role>,
+    /// The sessions of units. A session's number is not given to another while a process is in it.
+    pub(super) sessions: BTreeMap<u32, UnitId>,
+    pub(super) own_session: u32,
+    pub(super) own_children: OwnChildren,
+    /// The list of children has been read since the launcher last slept.
+    pub(super) has_looked: bool,
+    /// Room for that list.
+    pub(super) pids: Vec<u32>,
+    pub(super) killing: Killing,
+    pub(super) closing: Option<Closing>,
+    /// Some unit has been started.
+    pub(super) has_spawned: bool,
+    signals: SignalFd,
+    systemd: Systemd,
+    umask: Mode,
+    /// The last request to end, and how many there were.
+    quit: Option<Signal>,
+    quits: u32,
+    /// A hang-up no brain has heard of.
+    hung_up: bool,
+    _lock: Option<OwnedFd>,
+}
+
+impl Launcher {
+    pub(super) fn new(options: Options) -> Result<Self, String> {
+        let cannot = |what: &'static str| move |fault: io::Error| format!("cannot {what}: {fault}");
+        let signals = SignalFd::new(&TAKEN, &OPEN).map_err(cannot("take signals"))?;
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own)).map_err(io::Error::from).map_err(cannot("become child subreaper"))?;
+        let directory = &options.run_directory;
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(directory)
+            .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
+        Ok(Self {
+            executor: Executor::new().map_err(cannot("prepare to start processes"))?,
+            brain: Brain::new(options.brain).map_err(cannot("prepare the brain"))?,
+            slots: BTreeMap::new(),
+            children: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            own_session: process::stat(std::process::id()).map_or(0, |own| own.session),
+            own_children: OwnChildren::open().map_err(cannot("read the list of children"))?,
+            has_looked: false,
+            pids: Vec::new(),
+            killing: Killing::default(),
+            closing: None,
+            has_spawned: false,
+            signals,
+            systemd: Systemd::from_environment(),
+            // Log files get the mode they are made with, whatever mask the launcher was started under.
+            umask: rustix::process::umask(Mode::WGRP | Mode::RWXO),
+            quit: None,
+            quits: 0,
+            hung_up: false,
+            _lock: options.lock_fd,
+        })
+    }
+
+    /// Serves until the end; returns the exit code.
+    pub(super) fn serve(&mut self) -> u8 {
+        loop {
+            let now = clock::mono();
+            self.tick(now);
+            if let Some(code) = self.close_if_done(now) {
+                return code;
+            }
+            self.brain.flush();
+            let (signalled, spoken) = self.sleep();
+            self.has_looked = false;
+            if signalled {
+                self.take_signals();
+            }
+            if spoken {
+                self.listen();
+            }
+        }
+    }
+
+    /// Sleeps until something is to be done: whether there are signals, and whether the brain has spoken.
+    fn sleep(&self) -> (bool, bool) {
+        let deadlines =
+            [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.closing.as_ref().map(|end| end.give_up_at)];
+        let timeout = deadlines.into_iter().flatten().min().map(|at| at.since(clock::mono()));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some((socket, read, write)) = self.brain.socket() {
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::IN, read);
+            events.set(PollFlags::OUT, write);
+            fds.push(PollFd::from_borrowed_fd(socket, events));
+        }
+        if let Err(fault) = poll(&mut fds, timeout.as_ref()).map_err(io::Error::from)
+            && fault.kind() != io::ErrorKind::Interrupted
+        {
+            complain(format_args!("cannot wait for events: {fault}"));
+        }
+        let came = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+        let mut came = fds.iter().map(|fd| fd.revents().intersects(came));
+        (came.next().unwrap_or(false), came.next().unwrap_or(false))
+    }
+
+    fn tick(&mut self, now: Mono) {
+        if let Some(pid) = self.brain.start_if_due(&self.executor, self.umask.bits(), now) {
+            self.children.insert(pid, Role::Brain);
+            self.introduce();
+            // A request to end outlives the brain that heard it first.
+            let pending = self.quit.into_iter().chain(std::mem::take(&mut self.hung_up).then_some(Signal(libc::SIGHUP)));
+            for signal in pending {
+                self.brain.send(&ToBrain::Signalled { signal }, &[]);
+            }
+        }
+        self.brain.tick(now);
+        self.systemd.tick(self.brain.last_well(), now);
+        self.kill_again(now);
+    }
+
+    fn take_signals(&mut self) {
+        let mut reap = false;
+        while let Some(signal) = self.signals.take() {
+            match signal.0 {
+                libc::SIGCHLD => reap = true,
+                libc::SIGHUP => {
+                    self.hung_up = !self.brain.is_connected();
+                    self.brain.send(&ToBrain::Signalled { signal }, &[]);
+                }
+                libc::SIGQUIT => self.force(signal),
+                _ => {
+                    self.quits += 1;
+                    self.quit = Some(signal);
+                    if self.quits >= QUITS - u32::from(!self.brain.is_connected()) {
+                        self.force(signal);
+                    } else {
+                        self.brain.send(&ToBrain::Signalled { signal }, &[]);
+                    }
+                }
+            }
+        }
+        if reap {
+            self.reap();
+        }
+    }
+
+    /// Reads what the brain has said, and does it.
+    fn listen(&mut self) {
+        match self.brain.read() {
+            Ok(0) => self.brain.end_with(None, clock::mono()),
+            Ok(_) => {
+                if let Err(fault) = self.obey() {
+                    complain(format_args!("cannot understand the brain: {fault}"));
+                    self.brain.end_with(Some(Signal(libc::SIGABRT)), clock::mono());
+                }
+            }
+            Err(fault) if matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // It is gone, and about to be reaped.
+            Err(_) => self.brain.end_with(None, clock::mono()),
+        }
+    }
+
+    fn obey(&mut self) -> Result<(), Fault> {
+        while let Some(message) = self.brain.next()? {
+            match message {
+                ToLauncher::Spawn(_) if self.closing.is_some() => {}
+                ToLauncher::Spawn(spawn) => self.spawn(*spawn),
+                ToLauncher::Signal { unit, run, signal, target } => self.signal(&unit, run, signal, target, clock::mono()),
+                ToLauncher::Ack { unit, run } => self.acknowledge(&unit, run),
+                ToLauncher::Note { unit, note } => self.keep_note(unit, note),
+                ToLauncher::Forget { unit } => self.forget(&unit),
+                ToLauncher::Notify { state } => self.systemd.tell(&state),
+                ToLauncher::Alive => self.brain.hear_alive(clock::mono()),
+                ToLauncher::Exit { code } => self.close(code),
+            }
+        }
+        Ok(())
+    }
+
+    /// The brain has ended. What it said last still counts.
+    pub(super) fn lose_brain(&mut self, cause: ExitCause, now: Mono) {
+        while matches!(self.brain.read(), Ok(1..)) && self.obey().is_ok() {}
+        let (pid, lived) = self.brain.ended(now);
+        match cause {
+            _ if self.closing.is_some() => self.brain.retire(),
+            // It could not even begin, and has said why; the next one would fare no better.
+            ExitCause::Code(code @ 1..) if self.brain.starts == 1 && !self.has_spawned => self.close(u8::try_from(code).unwrap_or(1)),
+            _ => complain(format_args!("the brain (pid {pid}) has ended after {:.1} s: {cause}", lived.as_secs_f64())),
+        }
+    }
+
+    /// Somebody has lost patience.
+    fn force(&mut self, signal: Signal) {
+        complain(format_args!("{signal}: killing everything"));
+        self.brain.kill();
+        self.close(u8::try_from(128 + signal.0).unwrap_or(u8::MAX));
+    }
+
+    /// Begins the end: kills whatever is left of any unit.
+    fn close(&mut self, code: u8) {
+        let now = clock::mono();
+        self.brain.retire();
+        self.closing = Some(Closing { code, give_up_at: now + END_PATIENCE });
+        self.adopt_once();
+        let units: Vec<UnitId> = self.slots.keys().cloned().collect();
+        for unit in &units {
+            self.kill_tree(unit, now);
+        }
+        let nobodys = self.children.iter().filter(|(_, role)| matches!(role, Role::Stray(None))).map(|(&pid, _)| pid);
+        send_to_trees(&nobodys.collect::<Vec<_>>(), Signal::KILL);
+    }
+
+    /// The exit code, when it is time to go.
+    fn close_if_done(&mut self, now: Mono) -> Option<u8> {
+        let closing = self.closing.as_ref()?;
+        let (code, give_up) = (closing.code, closing.give_up_at <= now);
+        let left: Vec<u32> = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid).collect();
+        if give_up && !left.is_empty() {
+            complain(format_args!("cannot end these processes: {left:?}"));
+        } else if !left.is_empty() {
+            return None;
+        }
+        // The brain sees that its socket is closed: all is done.
+        self.brain.flush();
+        self.brain.end_with(None, now);
+        if self.brain.is_running() && !give_up {
+            return None;
+        }
+        self.brain.kill();
+        for slot in self.slots.values_mut() {
+            slot.close_run();
+        }
+        Some(code)
+    }
+}

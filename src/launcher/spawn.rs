@@ -1,0 +1,131 @@
+//! Starting the main process of a unit.
+
+use std::collections::btree_map::Entry;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::exec::{Command, Executor, Failure, Leads};
+use super::hold::{Main, Slot};
+use super::serve::{Launcher, Role};
+use super::wire::{Output, Process, Spawn, SpawnStep, ToBrain};
+use crate::os::{clock, sd_notify};
+
+/// How much output a pipe holds while no brain reads it, where the kernel allows it, in bytes.
+const PIPE_SIZE: usize = 1 << 20;
+
+impl Launcher {
+    /// Starts a main process and answers. A brain that starts the next run knows how the last one ended: that counts as acknowledged.
+    pub(super) fn spawn(&mut self, spawn: Spawn) {
+        let slot = match self.slots.entry(spawn.unit.clone()) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(slot) => slot.insert(Slot::default()),
+        };
+        if !slot.is_over() {
+            let busy = ToBrain::SpawnFailed { unit: spawn.unit, run: spawn.run, step: SpawnStep::Busy, errno: libc::EEXIST };
+            return self.brain.send(&busy, &[]);
+        }
+        slot.run = spawn.run;
+        slot.exit = None;
+        slot.is_unwanted = false;
+        match start(&self.executor, slot, &spawn) {
+            Ok((process, output_lost)) => {
+                self.has_spawned = true;
+                self.children.insert(process.pid, Role::Main(spawn.unit.clone()));
+                self.sessions.insert(process.pid, spawn.unit.clone());
+                let (mut fds, mut descriptors) = slot.fds();
+                if spawn.output != Output::Pipe && std::mem::take(&mut fds.output) {
+                    // The pipe of an earlier run: the brain has it, and this run does not write to it.
+                    descriptors.pop();
+                }
+                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, fds };
+                self.brain.send(&spawned, &descriptors);
+            }
+            Err((step, errno)) => {
+                slot.close_run();
+                self.brain.send(&ToBrain::SpawnFailed { unit: spawn.unit, run: spawn.run, step, errno }, &[]);
+            }
+        }
+    }
+}
+
+fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process, Option<i32>), Failure> {
+    let no_text = |_| (SpawnStep::Exec, libc::EINVAL);
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(no_text);
+    let texts = |words: &[String]| words.iter().map(|word| CString::new(word.as_str()).map_err(no_text)).collect::<Result<Vec<_>, _>>();
+    let (program, directory) = (text(&spawn.program)?, text(&spawn.directory)?);
+    let (arguments, environment) = (texts(&spawn.arguments)?, texts(&spawn.environment)?);
+
+    if let Some(path) = &spawn.notify {
+        let owner = spawn.credentials.as_ref().map(|user| (user.uid, user.gid));
+        let socket = sd_notify::bind(path, owner).map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+        slot.notify = Some((socket, path.clone()));
+    }
+    let mut ready_end = None;
+    if let Some(at) = spawn.ready_fd {
+        let (read, write) = pipe()?;
+        slot.ready = Some(read);
+        ready_end = Some((write, at));
+    }
+    let mut file = None;
+    let mut output_lost = None;
+    match &spawn.output {
+        Output::Null => {}
+        Output::File(path) => match open_log(path) {
+            Ok(log) => file = Some(log),
+            Err(fault) => output_lost = Some(fault.raw_os_error()),
+        },
+        Output::Pipe if slot.output.is_some() => {}
+        Output::Pipe => {
+            let (read, write) = pipe()?;
+            // Without it the pipe is only smaller.
+            let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
+            slot.output = Some((read, write));
+        }
+    }
+    let output = match (&file, &slot.output) {
+        (Some(file), _) => file.as_fd(),
+        (None, Some((_, write))) if spawn.output == Output::Pipe => write.as_fd(),
+        (None, _) => executor.null(),
+    };
+    let command = Command {
+        program: &program,
+        arguments: &arguments,
+        environment: &environment,
+        directory: Some(&directory),
+        credentials: spawn.credentials.as_ref(),
+        umask: spawn.umask,
+        nice: spawn.nice,
+        output: Some(output),
+        extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
+        leads: Leads::Session,
+    };
+    let (started, started_wall) = (clock::mono(), clock::wall());
+    let (pid, pidfd) = executor.start(&command)?;
+    let process = Process { pid, started, started_wall };
+    slot.main = Some(Main { process, pidfd });
+    Ok((process, output_lost))
+}
+
+/// Opens without waiting: the path may be that of a named pipe nobody reads.
+fn open_log(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let log = rustix::fs::openat(CWD, path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+    rustix::fs::fcntl_setfl(&log, OFlags::APPEND)?;
+    Ok(log)
+}
+
+/// A pipe whose read end does not block; the other end is a unit's, and units expect that it does.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let make = || {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+        Ok((read, write))
+    };
+    make().map_err(|fault: Errno| (SpawnStep::Pipe, fault.raw_os_error()))
+}

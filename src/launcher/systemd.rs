@@ -1,0 +1,66 @@
+//! What the launcher tells systemd.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::net::SocketAddrUnix;
+
+use super::complain;
+use crate::base::time::Mono;
+use crate::os::sd_notify;
+
+/// How many signs of life systemd gets in the time in which it expects one.
+const SIGNS: u32 = 3;
+
+/// The way to systemd, if it listens.
+pub(super) struct Systemd {
+    listener: Option<(OwnedFd, SocketAddrUnix)>,
+    /// How long systemd waits for a sign of life.
+    patience: Option<Duration>,
+    next: Mono,
+}
+
+impl Systemd {
+    /// Reads `$NOTIFY_SOCKET`, `$WATCHDOG_USEC` and `$WATCHDOG_PID`.
+    pub(super) fn from_environment() -> Self {
+        let listener = std::env::var_os("NOTIFY_SOCKET").and_then(|name| match connect(Path::new(&name)) {
+            Ok(listener) => Some(listener),
+            Err(fault) => {
+                complain(format_args!("cannot use $NOTIFY_SOCKET: {fault}"));
+                None
+            }
+        });
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let patience = number("WATCHDOG_USEC").filter(|&micros| micros > 0 && is_ours).map(Duration::from_micros);
+        Self { patience: patience.filter(|_| listener.is_some()), listener, next: Mono(0) }
+    }
+
+    /// Passes on what the brain has to say.
+    pub(super) fn tell(&self, state: &str) {
+        if let Some((socket, address)) = &self.listener
+            && let Err(fault) = sd_notify::send(socket, address, state)
+        {
+            complain(format_args!("cannot notify systemd: {fault}"));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.patience.map(|_| self.next)
+    }
+
+    /// Gives a sign of life when it is time to, unless the brain was last well longer ago than systemd waits.
+    pub(super) fn tick(&mut self, brain_last_well: Mono, now: Mono) {
+        let Some(patience) = self.patience.filter(|_| self.next <= now) else { return };
+        self.next = now + patience / SIGNS;
+        if now.since(brain_last_well) < patience {
+            self.tell("WATCHDOG=1");
+        }
+    }
+}
+
+fn connect(name: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)> {
+    Ok((sd_notify::sender()?, sd_notify::address(name)?))
+}

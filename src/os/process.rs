@@ -1,0 +1,165 @@
+//! Processes: the end of children, and what /proc says about others.
+#![expect(unsafe_code, reason = "wait4(2) has no safe wrapper that also tells the resource usage")]
+
+use std::fs;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::base::exit::{ExitCause, Usage};
+
+/// How much of a process's environment is searched, in bytes.
+const ENVIRONMENT_MAX: u64 = 256 << 10;
+
+/// Reaps a child that has ended: `pid`, or any.
+#[must_use]
+pub fn reap(pid: Option<u32>) -> Option<(u32, ExitCause, Usage)> {
+    let pid = pid.map_or(-1, |pid| i32::try_from(pid).unwrap_or(-1));
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to live memory; the structure is valid when zeroed.
+    let (reaped, usage) = unsafe { (libc::wait4(pid, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()), usage.assume_init()) };
+    let reaped = u32::try_from(reaped).ok().filter(|&reaped| reaped > 0)?;
+    Some((reaped, ExitCause::from_wait_status(status), usage_of(&usage)))
+}
+
+fn usage_of(usage: &libc::rusage) -> Usage {
+    let time =
+        |value: libc::timeval| Duration::from_secs(value.tv_sec.unsigned_abs()) + Duration::from_micros(value.tv_usec.unsigned_abs());
+    Usage {
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        max_rss: usage.ru_maxrss.unsigned_abs() * 1024,
+        major_faults: usage.ru_majflt.unsigned_abs(),
+        voluntary_switches: usage.ru_nvcsw.unsigned_abs(),
+        involuntary_switches: usage.ru_nivcsw.unsigned_abs(),
+    }
+}
+
+/// A descriptor for the process `pid`, which may be a thread of nobody we know: check what it is afterwards.
+///
+/// # Errors
+/// As pidfd_open(2).
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// What /proc/PID/stat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The parent.
+    pub parent: u32,
+    /// The process group.
+    pub group: u32,
+    /// The session.
+    pub session: u32,
+    /// When it was started, in clock ticks since the machine was: with the process id, its identity.
+    pub started: u64,
+}
+
+/// What /proc says about `pid`; `None` when it is gone.
+#[must_use]
+pub fn stat(pid: u32) -> Option<Stat> {
+    let mut text = [0; 512];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text)).ok()?;
+    parse_stat(text.get(..length)?)
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The name is in parentheses and may hold anything, parentheses and bytes that are no UTF-8 among them.
+    let name_end = text.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    // The first word is field 3 of proc_pid_stat(5).
+    let mut words = rest.split_ascii_whitespace().skip(1);
+    let (parent, group, session) = (words.next()?, words.next()?, words.next()?);
+    let started = words.nth(22 - 7)?;
+    Some(Stat { parent: parent.parse().ok()?, group: group.parse().ok()?, session: session.parse().ok()?, started: started.parse().ok()? })
+}
+
+/// The value of `name` in the environment that `pid` was executed with.
+#[must_use]
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let mut environment = Vec::new();
+    fs::File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT_MAX).read_to_end(&mut environment).ok()?;
+    environment.split(|&byte| byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
+
+/// Appends the children of `pid` to `out`; those that end meanwhile may hide others.
+pub fn children(pid: u32, out: &mut Vec<u32>) {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
+    for thread in threads.flatten() {
+        let Ok(mut file) = fs::File::open(thread.path().join("children")) else { continue };
+        let _ended_meanwhile = read_children(&mut file, out);
+    }
+}
+
+/// The children of this thread, which has the process to itself.
+#[derive(Debug)]
+pub struct OwnChildren(fs::File);
+
+impl OwnChildren {
+    /// Opens the list.
+    ///
+    /// # Errors
+    /// When the kernel has no such list (`CONFIG_PROC_CHILDREN`).
+    pub fn open() -> io::Result<Self> {
+        fs::File::open("/proc/thread-self/children").map(Self)
+    }
+
+    /// Appends every child to `out`, those that have ended and are not reaped included.
+    ///
+    /// This is exact, because only this thread takes children off the list, and new ones come at its end.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn read(&mut self, out: &mut Vec<u32>) -> io::Result<()> {
+        rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Start(0))?;
+        read_children(&mut self.0, out)
+    }
+}
+
+fn read_children(file: &mut fs::File, out: &mut Vec<u32>) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    let mut number = None;
+    loop {
+        let length = file.read(&mut buffer)?;
+        for &byte in buffer.get(..length).unwrap_or_default() {
+            if byte.is_ascii_digit() {
+                number = Some(number.unwrap_or(0) * 10 + u32::from(byte - b'0'));
+            } else {
+                out.extend(number.take());
+            }
+        }
+        if length == 0 {
+            out.extend(number);
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_confuse_the_reader() {
+        let text = b"42 (a) b (c)\xff) S 7 8 9 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 12345 99 100";
+        assert_eq!(parse_stat(text), Some(Stat { parent: 7, group: 8, session: 9, started: 12345 }));
+        assert_eq!(parse_stat(b"42 (a"), None);
+    }
+
+    #[test]
+    fn this_process_is_known_to_proc() {
+        let own = stat(std::process::id()).unwrap();
+        assert_eq!(own.parent, std::os::unix::process::parent_id());
+        assert!(own.started > 0);
+        assert_eq!(variable(std::process::id(), "MS_NO_SUCH_VARIABLE"), None);
+    }
+}
