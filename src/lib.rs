@@ -3,3 +3,4 @@
 pub mod base;
 pub mod launcher;
 pub mod plan;
+pub mod spec;
