@@ -7,4 +7,5 @@ pub mod launcher;
 pub mod os;
 pub mod plan;
 pub mod policy;
+pub mod spec;
 pub mod store;

@@ -1,7 +1,8 @@
-//! Words everything else is made of: names, time, quantities, exits, chance.
+//! Words everything else is made of: names, choices, time, quantities, exits, chance.
 //!
 //! Nothing here reads a clock, a file or the environment.
 
+pub mod choice;
 pub mod exit;
 pub mod id;
 pub mod quantity;

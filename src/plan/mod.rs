@@ -1,7 +1,17 @@
 //! What is to run: resolved, immutable, comparable.
 //!
-//! `resolve` turns declarations (`spec`) into a [`Plan`]; `diff` says what changes between two plans.
+//! [`resolve`] turns declarations (`spec`) into a [`Plan`]; [`diff`] says what changes between two plans.
+//! Nothing here reads a file, a clock or the environment.
 
+mod diff;
+mod knot;
 mod model;
+mod order;
+mod resolve;
+mod tree;
+mod unit;
 
+pub use diff::{Diff, SupervisorChange, UnitChange, diff};
 pub use model::*;
+pub use order::DEPENDENCIES_MAX;
+pub use resolve::{UNITS_MAX, resolve};

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+pub use crate::base::choice::{Jitter, LogMode, OnRootFailure, RestartType, StartOrder, Strategy};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 
@@ -36,22 +37,13 @@ pub struct DaemonPlan {
     pub on_root_failure: OnRootFailure,
 }
 
-/// What happens when the root supervisor gives up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnRootFailure {
-    /// Keep what still runs and report the node as degraded.
-    #[default]
-    Keep,
-    /// Stop everything and exit, so that systemd decides.
-    Exit,
-}
-
 /// A supervisor with its children in start order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SupervisorPlan {
     /// Its name.
     pub id: SupervisorId,
+    /// One line for people.
+    pub description: Option<String>,
     /// Whom a child's end concerns.
     pub strategy: Strategy,
     /// How many restarts within `period` are tolerated.
@@ -87,42 +79,6 @@ impl Child {
             Self::Supervisor(id) => id.as_str(),
         }
     }
-}
-
-/// Whom a child's end concerns (OTP's restart strategy).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Only the child itself.
-    #[default]
-    OneForOne,
-    /// All its siblings: they stop, then all start again.
-    OneForAll,
-    /// The siblings after it: they stop, then it and they start again.
-    RestForOne,
-}
-
-/// Whether a supervisor's children start one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StartOrder {
-    /// Each child waits until the one before it is up.
-    Ordered,
-    /// All at once, each waiting only for what it requires.
-    Parallel,
-}
-
-/// When a child that ended is started again (OTP's restart type).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RestartType {
-    /// Always.
-    #[default]
-    Permanent,
-    /// After an abnormal end only.
-    Transient,
-    /// Never.
-    Temporary,
 }
 
 /// One unit instance, ready to run.
@@ -222,19 +178,6 @@ pub enum Growth {
     },
 }
 
-/// How much of a delay is left to chance (Marc Brooker, "Exponential Backoff And Jitter", 2015).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Jitter {
-    /// The delay as computed.
-    None,
-    /// Between half the delay and the delay.
-    Equal,
-    /// Between zero and the delay.
-    #[default]
-    Full,
-}
-
 /// How a unit is stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShutdownPlan {
@@ -302,17 +245,4 @@ pub struct LogsPlan {
     pub max_size: u64,
     /// How many rotated files are kept.
     pub keep: u32,
-}
-
-/// How a unit's output gets to its log file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogMode {
-    /// stdout and stderr are the log file itself.
-    #[default]
-    Direct,
-    /// Through a pipe the supervisor empties.
-    Pipe,
-    /// Nowhere: /dev/null.
-    None,
 }

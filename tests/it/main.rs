@@ -1,1 +1,3 @@
 //! The integration tests, one binary. A module tests one thing from outside.
+
+mod corpus;

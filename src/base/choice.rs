@@ -1,0 +1,127 @@
+//! The choices declarations offer, each with its words and what they mean.
+//!
+//! A choice is written once: the macro gives the type, its word in YAML and JSON, and the sentence that explains it.
+
+/// A closed set of words.
+pub trait Choice: Copy + 'static {
+    /// Every value with its word and its meaning, in the order they are shown.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+
+    /// The value called `word`.
+    #[must_use]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known, _)| *known == word).map(|&(value, ..)| value)
+    }
+
+    /// Every word.
+    fn words() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|&(_, word, _)| word)
+    }
+}
+
+/// Makes a [`Choice`]: `Value = "word"` for each value, with its meaning as doc comment; `Name = Value` names the default.
+macro_rules! choices {
+    ($(#[doc = $about:literal])+ $name:ident $(= $default:ident)? { $($(#[doc = $doc:literal])+ $value:ident = $word:literal),+ $(,)? }) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[doc = $doc])+ #[serde(rename = $word)] $value),+
+        }
+
+        impl $crate::base::choice::Choice for $name {
+            const ALL: &'static [(Self, &'static str, &'static str)] = &[$((Self::$value, $word, concat!($($doc),+))),+];
+        }
+
+        impl $name {
+            /// Its word, as it is written in declarations.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word),+
+                }
+            }
+        }
+
+        $(impl Default for $name {
+            fn default() -> Self {
+                Self::$default
+            }
+        })?
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use choices;
+
+choices! {
+    /// Whom a child's end concerns (OTP's restart strategy).
+    Strategy = OneForOne {
+        /// Only the child itself.
+        OneForOne = "one_for_one",
+        /// All its siblings: they stop, then all start again.
+        OneForAll = "one_for_all",
+        /// The siblings after it: they stop, then it and they start again.
+        RestForOne = "rest_for_one",
+    }
+}
+
+choices! {
+    /// Whether a supervisor's children start one after the other.
+    StartOrder {
+        /// Each child waits until the one before it is up.
+        Ordered = "ordered",
+        /// All at once, each waiting only for what it requires.
+        Parallel = "parallel",
+    }
+}
+
+choices! {
+    /// When a child that ended is started again (OTP's restart type).
+    RestartType = Permanent {
+        /// Always.
+        Permanent = "permanent",
+        /// After an abnormal end only.
+        Transient = "transient",
+        /// Never.
+        Temporary = "temporary",
+    }
+}
+
+choices! {
+    /// How much of a delay is left to chance (Marc Brooker, "Exponential Backoff And Jitter", 2015).
+    Jitter = Full {
+        /// Between zero and the delay.
+        Full = "full",
+        /// Between half the delay and the delay.
+        Equal = "equal",
+        /// The delay as computed.
+        None = "none",
+    }
+}
+
+choices! {
+    /// How a unit's output gets to its log file.
+    LogMode = Direct {
+        /// stdout and stderr are the log file itself.
+        Direct = "direct",
+        /// Through a pipe the supervisor empties.
+        Pipe = "pipe",
+        /// Nowhere: /dev/null.
+        None = "none",
+    }
+}
+
+choices! {
+    /// What happens when the root supervisor gives up.
+    OnRootFailure = Keep {
+        /// Keep what still runs and report the node as degraded.
+        Keep = "keep",
+        /// Stop everything and exit, so that systemd decides.
+        Exit = "exit",
+    }
+}

@@ -1,0 +1,323 @@
+//! What changes from one plan to the next, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::base::id::{SupervisorId, UnitId};
+
+use super::model::{Child, DaemonPlan, Plan, SupervisorPlan, UnitPlan};
+
+/// Everything that changes from one plan to the next. Every unit and supervisor of either plan is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// What happens to each unit.
+    pub units: BTreeMap<UnitId, UnitChange>,
+    /// What happens to each supervisor.
+    pub supervisors: BTreeMap<SupervisorId, SupervisorChange>,
+    /// The settings in `daemon.yaml` that change.
+    pub daemon: Vec<&'static str>,
+}
+
+/// What happens to a unit. Fields go by their names in YAML; `supervisor` stands for the supervisor that lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum UnitChange {
+    /// It is new.
+    Start,
+    /// It is gone.
+    Stop,
+    /// Something changed that only a new process takes on.
+    Restart {
+        /// Everything that changed.
+        fields: Vec<&'static str>,
+    },
+    /// What changed takes effect without a new process.
+    Live {
+        /// Everything that changed.
+        fields: Vec<&'static str>,
+    },
+    /// Nothing changed.
+    Leave,
+}
+
+/// What happens to a supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum SupervisorChange {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Something changed.
+    Changed {
+        /// Everything that changed.
+        fields: Vec<&'static str>,
+    },
+    /// Nothing changed.
+    Unchanged,
+}
+
+/// What changes from `old` to `new`.
+#[must_use]
+pub fn diff(old: &Plan, new: &Plan) -> Diff {
+    let (parents_before, parents_after) = (parents(old), parents(new));
+    let moved = |name: &str| parents_before.get(name) != parents_after.get(name);
+    let units: BTreeSet<_> = old.units.keys().chain(new.units.keys()).collect();
+    let supervisors: BTreeSet<_> = old.supervisors.keys().chain(new.supervisors.keys()).collect();
+    Diff {
+        units: units.into_iter().map(|id| (id.clone(), unit_change(old.units.get(id), new.units.get(id), moved(id.as_str())))).collect(),
+        supervisors: supervisors
+            .into_iter()
+            .map(|id| (id.clone(), supervisor_change(old.supervisors.get(id), new.supervisors.get(id), moved(id.as_str()))))
+            .collect(),
+        daemon: daemon_changes(&old.daemon, &new.daemon),
+    }
+}
+
+/// The supervisor of each child.
+fn parents(plan: &Plan) -> BTreeMap<&str, &SupervisorId> {
+    plan.supervisors
+        .values()
+        .flat_map(|supervisor| supervisor.children.iter().map(|child| (Child::as_str(child), &supervisor.id)))
+        .collect()
+}
+
+/// Lists the names of the fields that differ. Every field must be named, or `_` for those that are not compared.
+macro_rules! changes {
+    ($type:ident { $($field:ident: $name:tt),+ $(,)? }, $old:expr, $new:expr) => {{
+        // Fails to compile when a field is added and forgotten here.
+        let $type { $($field: _),+ } = $old;
+        let mut names: Vec<&'static str> = Vec::new();
+        $(changes!(@compare $name, names, $old.$field, $new.$field);)+
+        names
+    }};
+    (@compare _, $names:ident, $old:expr, $new:expr) => {};
+    (@compare $name:literal, $names:ident, $old:expr, $new:expr) => {
+        if $old != $new {
+            $names.push($name);
+        }
+    };
+}
+
+fn unit_change(old: Option<&std::sync::Arc<UnitPlan>>, new: Option<&std::sync::Arc<UnitPlan>>, moved: bool) -> UnitChange {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (&**old, &**new),
+        (None, _) => return UnitChange::Start,
+        (_, None) => return UnitChange::Stop,
+    };
+    let mut fields = unit_changes(old, new);
+    if moved {
+        fields.push("supervisor");
+    }
+    if fields.is_empty() {
+        UnitChange::Leave
+    } else if fields.iter().all(|field| is_live(field)) {
+        UnitChange::Live { fields }
+    } else {
+        UnitChange::Restart { fields }
+    }
+}
+
+/// Whether a change of this field takes effect without a new process.
+fn is_live(field: &str) -> bool {
+    matches!(
+        field,
+        "description"
+            | "requires"
+            | "wants"
+            | "after"
+            | "restart.type"
+            | "restart.backoff"
+            | "shutdown.signal"
+            | "shutdown.timeout"
+            | "success_exit"
+            | "readiness.timeout"
+            | "logs.max_size"
+            | "logs.keep"
+            | "supervisor"
+    )
+}
+
+fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
+    use super::model::{LogsPlan, ReadinessPlan, RestartPlan, ShutdownPlan};
+    let mut names = changes!(
+        UnitPlan {
+            id: _,
+            description: "description",
+            exec: "exec",
+            working_directory: "working_directory",
+            user: "user",
+            group: "group",
+            environment: "environment",
+            environment_files: "environment_file",
+            umask: "umask",
+            nice: "nice",
+            requires: "requires",
+            wants: "wants",
+            after: "after",
+            success_exit: "success_exit",
+            restart: _,
+            shutdown: _,
+            readiness: _,
+            logs: _,
+        },
+        old,
+        new
+    );
+    names.extend(changes!(RestartPlan { kind: "restart.type", backoff: "restart.backoff" }, old.restart, new.restart));
+    names.extend(changes!(ShutdownPlan { signal: "shutdown.signal", timeout: "shutdown.timeout" }, old.shutdown, new.shutdown));
+    names.extend(changes!(ReadinessPlan { kind: "readiness", timeout: "readiness.timeout" }, old.readiness, new.readiness));
+    names.extend(changes!(LogsPlan { mode: "logs.mode", max_size: "logs.max_size", keep: "logs.keep" }, old.logs, new.logs));
+    names
+}
+
+fn supervisor_change(
+    old: Option<&std::sync::Arc<SupervisorPlan>>,
+    new: Option<&std::sync::Arc<SupervisorPlan>>,
+    moved: bool,
+) -> SupervisorChange {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (&**old, &**new),
+        (None, _) => return SupervisorChange::Added,
+        (_, None) => return SupervisorChange::Removed,
+    };
+    let mut fields = changes!(
+        SupervisorPlan {
+            id: _,
+            description: "description",
+            strategy: "strategy",
+            intensity: "intensity",
+            period: "period",
+            restart: "restart",
+            shutdown: "shutdown",
+            start: "start",
+            children: "children",
+        },
+        old,
+        new
+    );
+    if moved {
+        fields.push("supervisor");
+    }
+    if fields.is_empty() { SupervisorChange::Unchanged } else { SupervisorChange::Changed { fields } }
+}
+
+fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
+    changes!(DaemonPlan { listen: "listen", start_limit: "start_limit", on_root_failure: "on_root_failure" }, old, new)
+}
+
+impl Diff {
+    /// Whether the plans mean the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.daemon.is_empty()
+            && self.units.values().all(|change| *change == UnitChange::Leave)
+            && self.supervisors.values().all(|change| *change == SupervisorChange::Unchanged)
+    }
+}
+
+impl fmt::Display for Diff {
+    /// One line for each thing that changes, then how many units stay as they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, change) in self.supervisors.iter().filter(|(_, change)| **change != SupervisorChange::Unchanged) {
+            writeln!(f, "supervisor {id}: {change}")?;
+        }
+        for (id, change) in self.units.iter().filter(|(_, change)| **change != UnitChange::Leave) {
+            writeln!(f, "unit {id}: {change}")?;
+        }
+        if !self.daemon.is_empty() {
+            writeln!(f, "daemon: {} changed", self.daemon.join(", "))?;
+        }
+        let left = self.units.values().filter(|change| **change == UnitChange::Leave).count();
+        writeln!(f, "{left} {} unchanged", if left == 1 { "unit" } else { "units" })
+    }
+}
+
+impl fmt::Display for UnitChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start, because it is new"),
+            Self::Stop => f.write_str("stop, because it is not declared any more"),
+            Self::Restart { fields } => write!(f, "restart, because {} changed", fields.join(", ")),
+            Self::Live { fields } => write!(f, "change live: {}", fields.join(", ")),
+            Self::Leave => f.write_str("leave as it is"),
+        }
+    }
+}
+
+impl fmt::Display for SupervisorChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added => f.write_str("add, because it is new"),
+            Self::Removed => f.write_str("remove, because it is not declared any more"),
+            Self::Changed { fields } => write!(f, "change {}", fields.join(", ")),
+            Self::Unchanged => f.write_str("leave as it is"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::plan::resolve;
+    use crate::spec::{SourceFile, parse};
+
+    use super::*;
+
+    fn plan(units: &str, supervisors: &str) -> Plan {
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
+        let (plan, faults) = resolve(&parse(vec![file("supervisors/s.yaml", supervisors), file("units/u.yaml", units)]), Path::new("/c"));
+        plan.unwrap_or_else(|| panic!("{faults}"))
+    }
+
+    fn unit(extra: &str) -> String {
+        format!("unit: a\nexec: x\n{extra}\n---\nunit: b\nexec: y\n")
+    }
+
+    #[test]
+    fn each_field_asks_for_what_it_needs() {
+        let check = |before: &str, after: &str, expect: &str| {
+            let changes = diff(&plan(&unit(before), ""), &plan(&unit(after), ""));
+            assert_eq!(changes.units["a"].to_string(), expect, "{before} -> {after}");
+            assert_eq!(changes.units["b"], UnitChange::Leave);
+        };
+        check("", "", "leave as it is");
+        check("nice: 0", "umask: 022", "leave as it is");
+        check("", "nice: 5\nenvironment: {A: b}", "restart, because environment, nice changed");
+        check("", "restart: temporary", "change live: restart.type");
+        check("", "shutdown: infinity", "change live: shutdown.timeout");
+        check("logs: {keep: 2}", "logs: {keep: 3, max_size: 1MiB}", "change live: logs.max_size, logs.keep");
+        check("logs: pipe", "logs: none", "restart, because logs.mode changed");
+        check("requires: b", "wants: b", "change live: requires, wants");
+        check("readiness: notify", "readiness: {notify: true, timeout: 5s}", "change live: readiness.timeout");
+        check("description: c", "readiness: notify", "restart, because description, readiness changed");
+    }
+
+    #[test]
+    fn the_difference_prints() {
+        let old = plan(&unit(""), "supervisor: s\nchildren: [a, b]\n---\nsupervisor: t\nchildren: [s]");
+        let new = plan("unit: b\nexec: z\n---\nunit: c\nexec: x\ninstances: 2\n", "supervisor: s\nintensity: 9\nchildren: [c, b]");
+        let expect = "supervisor root: change children\n\
+                      supervisor s: change intensity, children, supervisor\n\
+                      supervisor t: remove, because it is not declared any more\n\
+                      unit a: stop, because it is not declared any more\n\
+                      unit b: restart, because exec changed\n\
+                      unit c@1: start, because it is new\n\
+                      unit c@2: start, because it is new\n\
+                      0 units unchanged\n";
+        let changes = diff(&old, &new);
+        assert_eq!(changes.to_string(), expect);
+        assert!(!changes.is_empty() && diff(&old, &old).is_empty());
+        assert_eq!(serde_json::to_value(&changes.units["b"]).unwrap(), serde_json::json!({"change": "restart", "fields": ["exec"]}));
+    }
+
+    #[test]
+    fn a_moved_unit_keeps_its_process() {
+        let old = plan(&unit(""), "supervisor: s\nchildren: a\n---\nsupervisor: t\nchildren: b\n");
+        let new = plan(&unit(""), "supervisor: s\nchildren: b\n---\nsupervisor: t\nchildren: a\n");
+        assert_eq!(diff(&old, &new).units["a"], UnitChange::Live { fields: vec!["supervisor"] });
+    }
+}

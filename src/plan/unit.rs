@@ -1,0 +1,132 @@
+//! The plan of one unit instance.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::base::exit::Signal;
+use crate::base::id::UnitId;
+use crate::spec::Field;
+use crate::spec::readiness::{LogsSpec, ReadinessSpec};
+use crate::spec::restart::{BackoffKind, BackoffSpec, ExitValue, RestartSpec, ShutdownSpec};
+use crate::spec::template::expand;
+use crate::spec::unit::UnitSpec;
+use crate::spec::value::{TimeLimit, Umask};
+
+use super::model::{
+    Backoff, EnvironmentFile, Growth, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit,
+    UnitPlan,
+};
+use super::order::Dependencies;
+use super::resolve::{absolute, or};
+
+const DEFAULT_UMASK: u32 = 0o022;
+const DEFAULT_BASE: Duration = Duration::from_millis(200);
+const DEFAULT_STEP: Duration = Duration::from_secs(1);
+const DEFAULT_FACTOR: f64 = 2.0;
+const DEFAULT_BACKOFF_MAX: Duration = Duration::from_secs(30);
+const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_LOG_SIZE: u64 = 10 << 20;
+const DEFAULT_LOG_KEEP: u32 = 5;
+
+/// The plan of the instance `id` of `spec`, which has no faults.
+pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, dependencies: &Dependencies, directory: &Path) -> UnitPlan {
+    // A declaration whose specifiers do not expand has a diagnostic, and is never planned.
+    let text = |value: &str| expand(value, id.as_str(), instance).unwrap_or_default();
+    let environment = spec.environment.iter().flat_map(|variables| &variables.value.0);
+    UnitPlan {
+        description: spec.description.as_ref().map(|text| text.value.0.clone()),
+        exec: spec.exec.iter().flat_map(|exec| &exec.value.0).map(|word| text(&word.value)).collect(),
+        working_directory: absolute(directory, &or(&spec.working_directory, ".".into(), |path| text(&path.0))),
+        user: spec.user.as_ref().map(|user| user.value.0.clone()),
+        group: spec.group.as_ref().map(|group| group.value.0.clone()),
+        environment: environment.map(|(name, value)| (name.clone(), text(&value.value))).collect(),
+        environment_files: environment_files(spec, &text, directory),
+        umask: or(&spec.umask, DEFAULT_UMASK, |&Umask(mask)| mask),
+        nice: or(&spec.nice, 0, |nice| i32::try_from(nice.0).unwrap_or(0)),
+        requires: dependencies.requires.clone(),
+        wants: dependencies.wants.clone(),
+        after: dependencies.after.clone(),
+        restart: restart_plan(&or_default(&spec.restart)),
+        shutdown: shutdown_plan(&or_default(&spec.shutdown)),
+        success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
+        readiness: readiness_plan(&or_default(&spec.readiness), &text),
+        logs: logs_plan(&or_default(&spec.logs)),
+        id,
+    }
+}
+
+/// A mapping that is not given is like an empty one.
+fn or_default<T: Clone + Default>(field: &Field<T>) -> T {
+    field.as_ref().map(|field| field.value.clone()).unwrap_or_default()
+}
+
+fn environment_files(spec: &UnitSpec, text: &impl Fn(&str) -> String, directory: &Path) -> Vec<EnvironmentFile> {
+    let files = spec.environment_file.iter().flat_map(|files| &files.value.0);
+    files
+        .map(|file| match file.0.strip_prefix('-') {
+            Some(path) => EnvironmentFile { path: absolute(directory, &text(path)), optional: true },
+            None => EnvironmentFile { path: absolute(directory, &text(&file.0)), optional: false },
+        })
+        .collect()
+}
+
+fn restart_plan(spec: &RestartSpec) -> RestartPlan {
+    RestartPlan { kind: or(&spec.kind, Default::default(), |kind| kind.0), backoff: backoff(&or_default(&spec.backoff)) }
+}
+
+fn backoff(spec: &BackoffSpec) -> Backoff {
+    let base = or(&spec.base, DEFAULT_BASE, |time| time.0);
+    let growth = match spec.kind() {
+        BackoffKind::None => Growth::None,
+        BackoffKind::Linear => Growth::Linear { base, step: or(&spec.step, DEFAULT_STEP, |time| time.0) },
+        BackoffKind::Exponential => Growth::Exponential { base, factor: or(&spec.factor, DEFAULT_FACTOR, |factor| factor.0) },
+    };
+    Backoff {
+        first: or(&spec.first, Duration::ZERO, |time| time.0),
+        growth,
+        max: or(&spec.max, DEFAULT_BACKOFF_MAX, |time| time.0),
+        jitter: or(&spec.jitter, Default::default(), |jitter| jitter.0),
+        reset_after: or(&spec.reset_after, DEFAULT_RESET_AFTER, |time| time.0),
+    }
+}
+
+fn shutdown_plan(spec: &ShutdownSpec) -> ShutdownPlan {
+    let timeout = or(&spec.timeout, TimeLimit::After(DEFAULT_STOP_TIMEOUT), |&timeout| timeout);
+    ShutdownPlan {
+        signal: or(&spec.signal, Signal::TERM, |signal| signal.0),
+        timeout: match timeout {
+            TimeLimit::BrutalKill => ShutdownTimeout::BrutalKill,
+            TimeLimit::After(time) => ShutdownTimeout::After(time),
+            TimeLimit::Infinity => ShutdownTimeout::Infinity,
+        },
+    }
+}
+
+const fn success_exit(value: ExitValue) -> SuccessExit {
+    match value {
+        ExitValue::Code(code) => SuccessExit::Code(code),
+        ExitValue::Signal(signal) => SuccessExit::Signal(signal),
+    }
+}
+
+fn readiness_plan(spec: &ReadinessSpec, text: &impl Fn(&str) -> String) -> ReadinessPlan {
+    let kind = match spec {
+        ReadinessSpec { notify: Some(_), .. } => ReadinessKind::Notify,
+        ReadinessSpec { tcp: Some(target), .. } => ReadinessKind::Tcp(text(&target.0)),
+        ReadinessSpec { http: Some(target), .. } => ReadinessKind::Http(text(&target.0)),
+        ReadinessSpec { log: Some(target), .. } => ReadinessKind::Log(text(&target.0)),
+        ReadinessSpec { fd: Some(fd), .. } => ReadinessKind::Fd(i32::try_from(fd.0).unwrap_or(3)),
+        _ => ReadinessKind::None,
+    };
+    ReadinessPlan { kind, timeout: or(&spec.timeout, DEFAULT_READY_TIMEOUT, |time| time.0) }
+}
+
+fn logs_plan(spec: &LogsSpec) -> LogsPlan {
+    LogsPlan {
+        mode: or(&spec.mode, Default::default(), |mode| mode.0),
+        max_size: or(&spec.max_size, DEFAULT_LOG_SIZE, |size| size.0),
+        keep: or(&spec.keep, DEFAULT_LOG_KEEP, |keep| keep.to_u32()),
+    }
+}

@@ -1,0 +1,65 @@
+//! `daemon.yaml`: the daemon's own settings.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::json;
+
+use crate::base::choice::OnRootFailure;
+
+use super::decode::{Cx, Decode, mapping};
+use super::node::Node;
+use super::value::{Int, OneOf, schema};
+
+mapping! {
+    /// The daemon's own settings.
+    DaemonSpec: "a mapping, for example `listen: 127.0.0.1:8001`" {
+        /// Where metrics and health are served, read-only: `address:port`, a port on 127.0.0.1, or `none`.
+        listen: Listen = "127.0.0.1:8001",
+        /// How many units may be starting at once.
+        start_limit: Int<1, 10000> = 64,
+        /// What happens when the root supervisor gives up.
+        on_root_failure: OneOf<OnRootFailure> = "keep",
+    }
+}
+
+schema!(DaemonSpec, generator => Self::mapping_schema(generator).to_value());
+
+impl Decode for DaemonSpec {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        Self::from_mapping(node, cx)
+    }
+}
+
+/// An address with a port; `None` is `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001)))
+    }
+}
+
+schema!(Listen, _generator => json!({"anyOf": [
+    {"type": "string", "pattern": "^.+:[0-9]+$", "examples": ["127.0.0.1:8001", "[::1]:8001"]},
+    {"type": "integer", "minimum": 0, "maximum": 65535},
+    {"const": "none", "description": "Nowhere."},
+]}));
+
+impl Decode for Listen {
+    const EXPECTED: &'static str = "an address with a port, a port or `none`, for example `127.0.0.1:8001`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let text = cx.text(node, Self::EXPECTED)?;
+        if text == "none" {
+            return Some(Self(None));
+        }
+        let on_loopback = text.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        match on_loopback.or_else(|| text.parse().ok()) {
+            Some(address) => Some(Self(Some(address))),
+            None => cx.expected(node, Self::EXPECTED),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Declarations as they are written: YAML files, read with all their faults.
+//!
+//! [`load`] reads a configuration directory and [`parse`] the same from strings; neither fails. What can be read is in
+//! [`Declared`], what is wrong with it in [`Diagnostics`], every fault of every file at once. Defaults are not filled in and names
+//! are not resolved here: `plan` does that.
+//!
+//! Each mapping is defined once, by the macro `mapping!`: its fields, their keys, what the decoder takes, and the JSON Schema that
+//! editors use. No clock, process or environment is read, and files only by [`load`].
+
+pub mod code;
+pub mod command;
+pub mod daemon;
+mod decode;
+mod diagnostic;
+mod load;
+mod node;
+mod parse;
+pub mod readiness;
+mod render;
+pub mod restart;
+pub mod schema;
+pub mod supervisor;
+pub(crate) mod template;
+pub mod unit;
+pub mod value;
+
+pub use decode::Field;
+pub(crate) use diagnostic::did_you_mean;
+pub use diagnostic::{Diagnostic, Diagnostics, KEPT_MAX, SourceFile, Span, Spanned};
+pub use load::{FILE_MAX, load};
+pub use parse::{Declared, parse};
+pub use render::SHOWN_MAX;

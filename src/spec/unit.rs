@@ -1,0 +1,141 @@
+//! A document in `units/`: a program to run.
+
+use crate::base::choice::LogMode;
+
+use super::code;
+use super::command::Exec;
+use super::decode::{Cx, Decode, mapping};
+use super::diagnostic::{Diagnostic, Span, quote};
+use super::node::Node;
+use super::readiness::{LogsSpec, ReadinessSpec};
+use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
+use super::template::expand;
+use super::value::{Environment, Int, Name, OneOrMany, Reference, Text, Umask, schema};
+
+mapping! {
+    /// A program to run, once or as several instances.
+    UnitSpec: "a mapping, for example `unit: web`" {
+        /// The unit's name: letters, digits, `_`, `-` and `.`. Units and supervisors share one name space.
+        unit: Name = required,
+        /// One line for people.
+        description: Text,
+        /// How many instances run: `name@1`, `name@2` and so on. Without it there is one plain unit.
+        /// In `exec`, `working_directory`, `environment`, `environment_file` and `readiness`, `%i` is the instance's number,
+        /// `%n` the unit's id and `%%` a percent sign.
+        instances: Int<1, 10000>,
+        /// The program and its arguments: a list, or one string that is split as a shell would. No shell runs it.
+        exec: Exec = required,
+        /// Where it runs, relative to the configuration directory.
+        working_directory: Text = ".",
+        /// The user it runs as, by name or number; the daemon's if not given.
+        user: Account,
+        /// The group it runs as, by name or number; the user's if not given.
+        group: Account,
+        /// Variables set for it, on top of the base environment.
+        environment: Environment,
+        /// Files of further variables, read at each start, before `environment` is applied. One that begins with `-` may be missing.
+        environment_file: OneOrMany<Text>,
+        /// The file mode creation mask, in octal.
+        umask: Umask = "0022",
+        /// The scheduling niceness.
+        nice: Int<-20, 19> = 0,
+        /// Units and supervisors that must be ready before it starts.
+        requires: OneOrMany<Reference> = [],
+        /// Units and supervisors it waits for, but starts without when they fail.
+        wants: OneOrMany<Reference> = [],
+        /// Units and supervisors it starts after, if they are starting too.
+        after: OneOrMany<Reference> = [],
+        /// When and how soon it is started again.
+        restart: RestartSpec = "permanent",
+        /// How it is stopped.
+        shutdown: ShutdownSpec = {"signal": "SIGTERM", "timeout": "10s"},
+        /// Exit codes and signals that count as success, besides exit code 0.
+        success_exit: OneOrMany<ExitValue> = [],
+        /// When it counts as started.
+        readiness: ReadinessSpec = "none",
+        /// Where its output goes.
+        logs: LogsSpec = "direct",
+    }
+}
+
+schema!(UnitSpec, generator => Self::mapping_schema(generator).to_value());
+
+impl Decode for UnitSpec {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let spec = Self::from_mapping(node, cx)?;
+        spec.check_specifiers(cx);
+        spec.check_readiness(cx);
+        spec.check_environment_files(cx);
+        Some(spec)
+    }
+}
+
+impl UnitSpec {
+    /// The instances' numbers worth checking a value with: the first and the last give the shortest and the longest.
+    fn samples(&self) -> Vec<(String, Option<u32>)> {
+        let name = self.unit.as_ref().map_or("", |unit| &unit.0);
+        match &self.instances {
+            None => vec![(name.to_owned(), None)],
+            Some(count) => [1, count.to_u32()].into_iter().map(|number| (format!("{name}@{number}"), Some(number))).collect(),
+        }
+    }
+
+    fn check_specifiers(&self, cx: &mut Cx<'_>) {
+        let text = |field: &super::diagnostic::Spanned<Text>| (field.span, field.0.clone());
+        let mut values: Vec<(Span, String)> = Vec::new();
+        values.extend(self.exec.iter().flat_map(|exec| &exec.0).map(|word| (word.span, word.value.clone())));
+        values.extend(self.working_directory.iter().map(text));
+        values.extend(self.environment.iter().flat_map(|variables| &variables.0).map(|(_, value)| (value.span, value.value.clone())));
+        values.extend(self.environment_file.iter().flat_map(|files| &files.0).map(text));
+        values.extend(self.readiness.iter().filter_map(|readiness| readiness.target()).map(|(target, _)| text(target)));
+        let samples = self.samples();
+        for (span, value) in values {
+            if let Some(why) = samples.iter().find_map(|(id, instance)| expand(&value, id, *instance).err()) {
+                cx.report(Diagnostic::new(code::BAD_SPECIFIER, span, format!("in {}: {why}", quote(&value))));
+            }
+        }
+    }
+
+    fn check_readiness(&self, cx: &mut Cx<'_>) {
+        let Some(readiness) = &self.readiness else { return };
+        if let Some((target, fault)) = readiness.target() {
+            let expanded = self.samples().into_iter().filter_map(|(id, instance)| expand(&target.0, &id, instance).ok());
+            if let Some(why) = expanded.into_iter().find_map(|text| fault(&text)) {
+                cx.report(Diagnostic::new(code::BAD_VALUE, target.span, format!("`readiness`: {why}")));
+            }
+        }
+        let mode = self.logs.as_ref().and_then(|logs| logs.mode.as_ref()).filter(|mode| mode.0 == LogMode::None);
+        if let (Some(log), Some(mode)) = (&readiness.log, mode) {
+            let fault = Diagnostic::new(code::CONFLICT, log.span, "readiness cannot be read from a log that is not kept");
+            cx.report(fault.related(mode.span, "there is no log").help("choose another readiness, or `logs: direct`"));
+        }
+    }
+
+    fn check_environment_files(&self, cx: &mut Cx<'_>) {
+        for file in self.environment_file.iter().flat_map(|files| &files.0) {
+            if matches!(file.0.as_str(), "" | "-") {
+                cx.report(Diagnostic::new(code::BAD_VALUE, file.span, "`environment_file`: the path is empty"));
+            }
+        }
+    }
+}
+
+/// A user or group, by name or number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account(pub String);
+
+schema!(Account, _generator => serde_json::json!({"type": ["string", "integer"], "minimum": 0, "examples": ["www-data", 1000]}));
+
+impl Decode for Account {
+    const EXPECTED: &'static str = "a name or a number, for example `www-data`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let text = cx.text(node, Self::EXPECTED)?;
+        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '/')) {
+            return cx.expected(node, Self::EXPECTED);
+        }
+        Some(Self(text.to_owned()))
+    }
+}
