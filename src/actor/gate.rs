@@ -137,6 +137,8 @@ impl Gates {
 }
 
 fn bars(plan: &UnitPlan) -> impl Iterator<Item = (Bar, &UnitId)> {
-    let of = |bar, units: &'_ Vec<UnitId>| units.iter().map(move |unit| (bar, unit)).collect::<Vec<_>>();
-    [of(Bar::Requires, &plan.requires), of(Bar::Wants, &plan.wants), of(Bar::After, &plan.after)].into_iter().flatten()
+    let requires = plan.requires.iter().map(|unit| (Bar::Requires, unit));
+    let wants = plan.wants.iter().map(|unit| (Bar::Wants, unit));
+    let after = plan.after.iter().map(|unit| (Bar::After, unit));
+    requires.chain(wants).chain(after)
 }

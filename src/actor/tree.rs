@@ -15,7 +15,7 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::event::{Event, SupervisorStatus};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
-use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, StartOrder, SupervisorPlan};
+use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, SupervisorPlan};
 use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, Report, RequestError, StartCause};
 
 /// How the tree as a whole stands.
@@ -349,18 +349,9 @@ fn parent_of(plan: &Plan, target: &str) -> Result<SupervisorId, TreeError> {
 }
 
 /// The supervisor above each child of the plan.
-fn parents(plan: &Plan) -> BTreeMap<&str, SupervisorId> {
-    let of = |supervisor: &'_ Arc<SupervisorPlan>| {
-        let id = supervisor.id.clone();
-        (id, supervisor.clone())
-    };
-    let mut parents = BTreeMap::new();
-    for (id, _) in plan.supervisors.values().map(of) {
-        for child in &plan.supervisors[&id].children {
-            parents.insert(child.as_str(), id.clone());
-        }
-    }
-    parents
+fn parents(plan: &Plan) -> BTreeMap<&str, &SupervisorId> {
+    let children = plan.supervisors.values().flat_map(|parent| parent.children.iter().map(move |child| (child.as_str(), &parent.id)));
+    children.collect()
 }
 
 /// Starts a supervisor of the plan as a child of another. It takes the plan that is in force at each start.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The longest path of a Unix socket, in bytes (unix(7)).
@@ -25,7 +26,7 @@ pub struct Surroundings<'a> {
 }
 
 /// Where the daemon's files are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directories {
     /// The declarations: `supervisors/`, `units/`, `daemon.yaml`.
     pub config: PathBuf,

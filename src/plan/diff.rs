@@ -76,6 +76,12 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
     }
 }
 
+/// Whether a unit that runs under `old` needs a new process to run under `new`.
+#[must_use]
+pub fn needs_restart(old: &UnitPlan, new: &UnitPlan) -> bool {
+    unit_changes(old, new).iter().any(|field| !is_live(field))
+}
+
 /// The supervisor of each child.
 fn parents(plan: &Plan) -> BTreeMap<&str, &SupervisorId> {
     plan.supervisors
@@ -215,6 +221,11 @@ impl Diff {
         self.daemon.is_empty()
             && self.units.values().all(|change| *change == UnitChange::Leave)
             && self.supervisors.values().all(|change| *change == SupervisorChange::Unchanged)
+    }
+
+    /// The units that need a new process.
+    pub fn restarts(&self) -> impl Iterator<Item = &UnitId> {
+        self.units.iter().filter(|(_, change)| matches!(change, UnitChange::Restart { .. })).map(|(id, _)| id)
     }
 }
 

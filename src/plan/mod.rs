@@ -11,7 +11,7 @@ mod resolve;
 mod tree;
 mod unit;
 
-pub use diff::{Diff, SupervisorChange, UnitChange, diff};
+pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
 pub use resolve::{UNITS_MAX, resolve};

@@ -157,6 +157,12 @@ pub struct Diagnostics {
     dropped: usize,
 }
 
+    /// The files, in the order they were added.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceFile] {
+        &self.sources
+    }
+
 impl Diagnostics {
     /// Takes in a file; spans refer to it by the number returned.
     pub fn add_source(&mut self, file: SourceFile) -> usize {

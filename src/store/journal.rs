@@ -1,7 +1,7 @@
 //! The event journal: CloudEvents as JSON lines, in `events.jsonl`, with one older generation in `events.jsonl.1`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::event::Envelope;

@@ -1,0 +1,72 @@
+//! From files to a plan that fits this machine; and the declarations that were applied last, for a brain that comes back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::os::logfile;
+use crate::os::paths::Directories;
+use crate::plan::{LogMode, Plan, resolve};
+use crate::spec::{self, Declared, Diagnostics, SourceFile};
+
+/// A plan with the files it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) plan: Arc<Plan>,
+    files: Vec<SourceFile>,
+    /// Whether logs go through pipes because their file system cannot take a file's head off.
+    pub(super) pipes_instead: bool,
+}
+
+/// The plan the files in the configuration directory declare. Blocks.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(super) fn load(directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
+    understand(&spec::load(&directories.config), directories)
+}
+
+/// The plan that was applied last, if that was remembered and still is one. Blocks.
+pub(super) fn load_applied(directories: &Directories) -> Option<Loaded> {
+    let text = std::fs::read_to_string(applied(directories)).ok()?;
+    let files: Vec<(String, String)> = serde_json::from_str(&text).ok()?;
+    let files = files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    understand(&spec::parse(files), directories).ok()
+}
+
+/// Remembers the declarations that are applied now. Blocks.
+///
+/// # Errors
+/// The state directory cannot be written; what was remembered before still is.
+pub(super) fn remember(loaded: &Loaded, directories: &Directories) -> io::Result<()> {
+    let files: Vec<_> = loaded.files.iter().map(|file| (&file.path, &file.text)).collect();
+    let new = directories.state.join("applied.json.new");
+    std::fs::write(&new, serde_json::to_vec(&files)?)?;
+    std::fs::File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, applied(directories))
+}
+
+fn applied(directories: &Directories) -> PathBuf {
+    directories.state.join("applied.json")
+}
+
+fn understand(declared: &Declared, directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
+    let (plan, diagnostics) = resolve(declared, &directories.config);
+    let Some(mut plan) = plan else { return Err(Box::new(diagnostics)) };
+    let pipes_instead = fit(&mut plan, &directories.logs);
+    Ok(Loaded { plan: Arc::new(plan), files: declared.diagnostics.sources().to_vec(), pipes_instead })
+}
+
+/// Logs that cannot be rotated under their writers go through pipes. Whether any does.
+fn fit(plan: &mut Plan, logs: &Path) -> bool {
+    let direct = |plan: &Plan| plan.units.values().any(|unit| unit.logs.mode == LogMode::Direct);
+    if !direct(plan) || logfile::supports_collapse(logs) {
+        return false;
+    }
+    for unit in plan.units.values_mut() {
+        if unit.logs.mode == LogMode::Direct {
+            Arc::make_mut(unit).logs.mode = LogMode::Pipe;
+        }
+    }
+    true
+}

@@ -1,0 +1,54 @@
+//! What `run` does: make sure that it may run here, then become the launcher, with the same process id.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use super::Settings;
+use crate::launcher;
+use crate::os::lock::{self, LockError};
+
+/// Becomes the launcher. Returns only if that cannot be done: 2 for what the operator can mend, 1 for the rest.
+#[must_use]
+pub fn launch(settings: &Settings) -> ExitCode {
+    match prepare(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("ms-supervisor: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn prepare(settings: &Settings) -> Result<(), String> {
+    let directories = &settings.directories;
+    directories.control_socket().map_err(|error| error.to_string())?;
+    for (directory, mode) in [(&directories.state, 0o750), (&directories.logs, 0o750), (&directories.run, 0o755)] {
+        make(directory, mode)?;
+    }
+    make(&directories.run.join("notify"), 0o711)?;
+    let lock = lock::acquire(&directories.state).map_err(|error| held(&error))?;
+    let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;
+    let told = serde_json::to_string(settings).map_err(|error| format!("cannot pass on the settings: {error}"))?;
+    let brain: Vec<OsString> = vec![program.clone().into(), "brain".into(), told.into()];
+    let options = launcher::Options { lock_fd: Some(lock), brain, run_directory: directories.run.clone() };
+    let argv = options.to_argv().map_err(|error| format!("cannot pass on the lock: {error}"))?;
+    #[expect(clippy::disallowed_methods, reason = "no process is made: this one becomes the launcher")]
+    let error = Command::new(&program).args(argv).exec();
+    Err(format!("cannot execute {}: {error}", program.display()))
+}
+
+fn make(directory: &Path, mode: u32) -> Result<(), String> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
+    made.map_err(|error| format!("cannot make the directory {}: {error}", directory.display()))
+}
+
+fn held(error: &LockError) -> String {
+    match error {
+        LockError::Held { .. } => format!("{error}; `msctl status` shows what it runs, `msctl -C DIR` talks to another one"),
+        LockError::Io { .. } => error.to_string(),
+    }
+}

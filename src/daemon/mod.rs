@@ -1,0 +1,10 @@
+//! The composition root: what `run` becomes, and how the brain is put together. Wiring only.
+
+mod brain;
+mod declarations;
+mod launch;
+mod settings;
+
+pub use brain::brain;
+pub use launch::launch;
+pub use settings::Settings;
