@@ -1,1 +1,4 @@
 //! The integration tests, one binary. A module tests one thing from outside.
+
+#[cfg(test)]
+mod launcher;
