@@ -177,6 +177,9 @@ impl Launcher {
                 self.brain.send(&ToBrain::Signalled { signal }, &[]);
             }
         }
+        if self.brain.starts == 1 && self.brain.has_never_run() {
+            self.close(1);
+        }
         self.brain.tick(now);
         self.systemd.tick(self.brain.last_well(), now);
         self.kill_again(now);
@@ -210,6 +213,10 @@ impl Launcher {
 
     /// Reads what the brain has said, and does it.
     fn listen(&mut self) {
+        if !self.brain.is_connected() {
+            // It has been reaped since, and all it said was heard then.
+            return;
+        }
         match self.brain.read() {
             Ok(0) => self.brain.end_with(None, clock::mono()),
             Ok(_) => {

@@ -69,9 +69,11 @@ impl Launcher {
         if self.killing.again_at.is_none_or(|at| at > now) {
             return;
         }
-        self.adopt_once();
         let slots = &self.slots;
         self.killing.units.retain(|unit| slots.get(unit).is_some_and(|slot| slot.killing && !slot.is_over()));
+        if !self.killing.units.is_empty() {
+            self.adopt_once();
+        }
         for unit in self.killing.units.clone() {
             self.signal_tree(&unit, Signal::KILL);
         }

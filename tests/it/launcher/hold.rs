@@ -78,6 +78,17 @@ async fn a_brain_that_cannot_begin_ends_the_daemon() {
     assert_eq!(bench.exit_status().code(), Some(3));
 }
 
+#[test]
+fn a_brain_that_is_not_there_ends_the_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["launcher", "run", "-", "/no/such/brain"];
+    let launcher =
+        std::process::Command::new(env!("CARGO_BIN_EXE_ms-supervisor")).args(arguments).current_dir(&directory).output().unwrap();
+    assert_eq!(launcher.status.code(), Some(1));
+    let stderr = String::from_utf8(launcher.stderr).unwrap();
+    assert!(stderr.contains("cannot start the brain: Exec: No such file or directory"), "{stderr}");
+}
+
 #[tokio::test]
 async fn a_brain_that_fails_later_is_replaced() {
     let bench = Bench::start();
