@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use super::codec::{self, Decoder};
 use super::complain;
 use super::exec::{Command, Executor, Failure, Leads};
-use super::wire::{SpawnStep, ToBrain};
+use super::wire::{ALIVE_WITHIN, SpawnStep, ToBrain};
 use crate::base::exit::Signal;
 use crate::base::time::Mono;
 use crate::os::signal;
@@ -25,9 +25,6 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 /// The first and the longest wait before a brain that keeps dying is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
-/// A brain that has said `Alive` once and then nothing for this long hangs.
-pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// How long a brain that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,6 +42,7 @@ pub(super) struct Brain {
     outbox: Outbox,
     /// How many were started.
     pub(super) starts: u32,
+    has_run: bool,
     started: Mono,
     backoff: Duration,
     restart_at: Option<Mono>,
@@ -75,6 +73,7 @@ impl Brain {
             decoder: Decoder::default(),
             outbox: Outbox::default(),
             starts: 0,
+            has_run: false,
             started: Mono(0),
             backoff: Duration::ZERO,
             restart_at: Some(Mono(0)),
@@ -83,7 +82,7 @@ impl Brain {
         })
     }
 
-    /// Starts it if it is time to.
+    /// Starts it if it is time to; returns its process id if it was.
     pub(super) fn start_if_due(&mut self, executor: &Executor, umask: u32, now: Mono) -> Option<u32> {
         if self.restart_at.is_none_or(|at| at > now) {
             return None;
@@ -92,7 +91,7 @@ impl Brain {
         self.starts += 1;
         self.started = now;
         match self.start(executor, umask) {
-            Ok(pid) => self.pid = Some(pid),
+            Ok(pid) => (self.pid, self.has_run) = (Some(pid), true),
             Err((step, errno)) => {
                 complain(format_args!("cannot start the brain: {step:?}: {}", io::Error::from_raw_os_error(errno)));
                 self.schedule_restart(now);
@@ -138,6 +137,11 @@ impl Brain {
     /// No other brain is wanted after this one.
     pub(super) fn retire(&mut self) {
         self.restart_at = None;
+    }
+
+    /// Not even the first one could be executed.
+    pub(super) fn has_never_run(&self) -> bool {
+        !self.has_run
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -194,7 +198,7 @@ impl Brain {
     }
 
     fn hangs_at(&self) -> Option<Mono> {
-        self.alive.filter(|_| self.is_connected()).map(|alive| alive + HANGS_AFTER)
+        self.alive.filter(|_| self.is_connected()).map(|alive| alive + ALIVE_WITHIN)
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -204,7 +208,7 @@ impl Brain {
     /// Ends a brain that hangs, and one that does not end.
     pub(super) fn tick(&mut self, now: Mono) {
         if self.hangs_at().is_some_and(|at| at <= now) {
-            complain(format_args!("the brain hangs: it has said nothing for {} s", HANGS_AFTER.as_secs()));
+            complain(format_args!("the brain hangs: it has said nothing for {} s", ALIVE_WITHIN.as_secs()));
             self.end_with(Some(Signal(libc::SIGABRT)), now);
         }
         if self.kill_at.is_some_and(|at| at <= now) {

@@ -13,6 +13,9 @@ use crate::os::{clock, process};
 /// After so many looks at the list of children, orphans that end count as news for the next time.
 const ROUNDS: usize = 4;
 
+/// So many are reaped between two looks, so that who forks faster than we reap cannot keep us from killing.
+const ROUND_MAX: usize = 1024;
+
 /// What one round of reaping has found.
 #[derive(Default)]
 struct Batch {
@@ -30,18 +33,21 @@ impl Launcher {
         let at = (clock::mono(), clock::wall());
         let mut batch = Batch::default();
         for _ in 0..ROUNDS {
-            let mut any = false;
-            while let Some((pid, cause, usage)) = process::reap(None) {
-                any = true;
+            let mut reaped = 0;
+            while reaped < ROUND_MAX
+                && let Some((pid, cause, usage)) = process::reap(None)
+            {
+                reaped += 1;
                 self.bury(pid, cause, usage, at, &mut batch);
             }
-            if !any {
+            self.more_to_reap = reaped == ROUND_MAX;
+            if reaped == 0 {
                 break;
             }
             // What the brain has left behind is no unit's.
             let mut losers = batch.ended.union(&batch.bereft);
             let sole = losers.next().filter(|_| losers.next().is_none() && batch.brain.is_none());
-            if !self.adopt(sole) {
+            if !self.adopt(sole) && !self.more_to_reap {
                 break;
             }
         }

@@ -73,6 +73,8 @@ pub(super) struct Launcher {
     pub(super) pids: Vec<u32>,
     pub(super) killing: Killing,
     pub(super) closing: Option<Closing>,
+    /// There were more dead children than are reaped at once.
+    pub(super) more_to_reap: bool,
     /// Some unit has been started.
     pub(super) has_spawned: bool,
     signals: SignalFd,
@@ -108,6 +110,7 @@ impl Launcher {
             pids: Vec::new(),
             killing: Killing::default(),
             closing: None,
+            more_to_reap: false,
             has_spawned: false,
             signals,
             systemd: Systemd::from_environment(),
@@ -131,7 +134,7 @@ impl Launcher {
             self.brain.flush();
             let (signalled, spoken) = self.sleep();
             self.has_looked = false;
-            if signalled {
+            if signalled || self.more_to_reap {
                 self.take_signals();
             }
             if spoken {
@@ -144,7 +147,8 @@ impl Launcher {
     fn sleep(&self) -> (bool, bool) {
         let deadlines =
             [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.closing.as_ref().map(|end| end.give_up_at)];
-        let timeout = deadlines.into_iter().flatten().min().map(|at| at.since(clock::mono()));
+        let at_once = self.more_to_reap.then_some(Mono(0));
+        let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some((socket, read, write)) = self.brain.socket() {
@@ -173,13 +177,16 @@ impl Launcher {
                 self.brain.send(&ToBrain::Signalled { signal }, &[]);
             }
         }
+        if self.brain.starts == 1 && self.brain.has_never_run() {
+            self.close(1);
+        }
         self.brain.tick(now);
         self.systemd.tick(self.brain.last_well(), now);
         self.kill_again(now);
     }
 
     fn take_signals(&mut self) {
-        let mut reap = false;
+        let mut reap = self.more_to_reap;
         while let Some(signal) = self.signals.take() {
             match signal.0 {
                 libc::SIGCHLD => reap = true,
@@ -206,6 +213,10 @@ impl Launcher {
 
     /// Reads what the brain has said, and does it.
     fn listen(&mut self) {
+        if !self.brain.is_connected() {
+            // It has been reaped since, and all it said was heard then.
+            return;
+        }
         match self.brain.read() {
             Ok(0) => self.brain.end_with(None, clock::mono()),
             Ok(_) => {

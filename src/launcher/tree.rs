@@ -69,9 +69,11 @@ impl Launcher {
         if self.killing.again_at.is_none_or(|at| at > now) {
             return;
         }
-        self.adopt_once();
         let slots = &self.slots;
         self.killing.units.retain(|unit| slots.get(unit).is_some_and(|slot| slot.killing && !slot.is_over()));
+        if !self.killing.units.is_empty() {
+            self.adopt_once();
+        }
         for unit in self.killing.units.clone() {
             self.signal_tree(&unit, Signal::KILL);
         }
@@ -104,19 +106,18 @@ impl Launcher {
         if let Err(fault) = self.own_children.read(&mut pids) {
             complain(format_args!("cannot read the list of children: {fault}"));
         }
-        let mut doomed = Vec::new();
         let known = self.children.len();
         for &pid in &pids {
             if !self.children.contains_key(&pid) {
                 let owner = self.claim(pid, sole);
                 if self.closing.is_some() || owner.as_ref().and_then(|unit| self.slots.get(unit)).is_some_and(|slot| slot.killing) {
-                    doomed.push(pid);
+                    // At once: it may be forking. What is below it becomes ours with its death.
+                    send_to_child(pid, Signal::KILL);
                 }
                 self.children.insert(pid, Role::Stray(owner));
             }
         }
         self.pids = pids;
-        send_to_trees(&doomed, Signal::KILL);
         self.children.len() > known
     }
 

@@ -6,6 +6,7 @@
 //! From then on both sides speak when they have something to say.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub const FRAME_MAX: usize = 4 << 20;
 
 /// The longest note the launcher keeps for a unit, in bytes.
 pub const NOTE_MAX: usize = 1024;
+
+/// A brain that has said [`ToLauncher::Alive`] once and then does not for this long hangs: the launcher aborts and replaces it.
+pub const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the brain asks of the launcher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +66,7 @@ pub enum ToLauncher {
         /// The assignments, separated by newlines.
         state: String,
     },
-    /// The brain's main loop turns.
+    /// The brain's main loop turns. To be said again well within [`ALIVE_WITHIN`].
     Alive,
     /// Every unit is down and the work is done: kill what is left and exit.
     Exit {

@@ -80,15 +80,16 @@ pub fn kill_pidfd(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 /// The signals that are ignored or handled: what a child has to put back before it executes something.
 #[must_use]
 pub fn changed() -> Vec<i32> {
-    (1..=SIGNAL_MAX)
-        .filter(|&signal| {
-            let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-            // SAFETY: a null new action only asks; the old one is written to live memory, which is valid when zeroed.
-            unsafe {
-                libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0 && action.assume_init().sa_sigaction != libc::SIG_DFL
-            }
-        })
-        .collect()
+    // Not through the C library, which hides the two signals it keeps for itself; somebody may ignore them all the same.
+    let handler = |signal: i32| {
+        // At least as large as the kernel's own structure, whose first member is the handler.
+        let mut action = [0_usize; 8];
+        let nothing_new = std::ptr::null::<usize>();
+        // SAFETY: a null new action only asks; the old one is written to live memory; the size is that of the kernel's signal set.
+        let known = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, nothing_new, action.as_mut_ptr(), size_of::<u64>()) };
+        if known == 0 { action[0] } else { libc::SIG_DFL }
+    };
+    (1..=SIGNAL_MAX).filter(|&signal| handler(signal) != libc::SIG_DFL).collect()
 }
 
 fn set_of(signals: &[i32]) -> libc::sigset_t {

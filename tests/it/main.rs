@@ -1,3 +1,6 @@
 //! The integration tests, one binary. A module tests one thing from outside.
 
+#[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod launcher;

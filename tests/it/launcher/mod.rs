@@ -1,0 +1,6 @@
+//! The launcher, as a real process. The tests are its brain: the process it starts as such only hands its socket over to the test.
+
+mod bench;
+mod hold;
+mod spawn;
+mod tree;
