@@ -114,7 +114,11 @@ impl<'a> Tree<'a> {
 
     fn list_children(&mut self, spec: &'a SupervisorSpec, out: &mut Diagnostics) {
         let Some(name) = &spec.supervisor else { return };
-        let Some(children) = &spec.children else { return };
+        let Some(children) = &spec.children else {
+            // What it would list is not known.
+            self.incomplete = true;
+            return;
+        };
         if children.0.is_empty() {
             out.push(Diagnostic::new(code::NO_CHILDREN, children.span, format!("the supervisor `{}` has no children", name.0)));
         }
@@ -126,6 +130,7 @@ impl<'a> Tree<'a> {
             } else if instance.is_some() {
                 let message = format!("`{}` is one instance; children are whole units", reference.0);
                 out.push(Diagnostic::new(code::BAD_CHILD, reference.span, message).help(format!("write `{child}`")));
+                self.parent.entry(child).or_insert(&name.0);
             } else if let Some(first) = self.parent.get(child) {
                 let message = format!("the {} `{child}` is already a child of `{first}`", item.noun());
                 let fault = Diagnostic::new(code::LISTED_TWICE, reference.span, message).label("listed again here");

@@ -88,7 +88,7 @@ mod tests {
             ("a | b", Some((2, '|'))),
             ("a 'x|y' \"$HOME;\"", None),
             ("a \\| b", None),
-            ("a \"\\\"|\" $x", Some((10, '$'))),
+            ("a \"\\\"|\" $x", Some((8, '$'))),
             ("a #b", Some((2, '#'))),
             ("a b#c", None),
             ("a *.txt", None),

@@ -278,7 +278,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
         return None;
     }
     let near = |candidate: &'a str| (strsim::damerau_levenshtein(word, candidate), candidate);
-    let limit = word.chars().count().div_ceil(3).max(1);
+    let limit = word.chars().count() / 3;
     let (_, best) = known.into_iter().map(near).filter(|&(distance, _)| distance <= limit).min()?;
     Some(format!("did you mean `{best}`?"))
 }

@@ -27,8 +27,11 @@ pub fn load(directory: &Path) -> Declared {
             Err(error) => declared.unreadable(code::UNREADABLE, place.into(), format!("cannot read the directory: {error}")),
         }
     }
-    if directory.join("daemon.yaml").symlink_metadata().is_ok() {
-        read(directory, "daemon.yaml".into(), &mut declared);
+    // The second is no name for it, but somebody may think so.
+    for name in ["daemon.yaml", "daemon.yml"] {
+        if directory.join(name).symlink_metadata().is_ok() {
+            read(directory, name.into(), &mut declared);
+        }
     }
     declared.diagnostics.sort();
     declared
@@ -105,6 +108,7 @@ mod tests {
     fn what_cannot_be_read_is_reported() {
         check(&[("units/a.yaml", b"unit: \xff")], &[code::NOT_UTF8]);
         check(&[("units/a.yaml", &vec![b'#'; usize::try_from(FILE_MAX).unwrap() + 1])], &[code::TOO_LARGE]);
+        check(&[("daemon.yml", b"")], &[code::MISPLACED]);
         check(&[("units/a.yaml/b", b""), ("daemon.yaml", b"listen: x")], &[code::UNREADABLE, code::WRONG_TYPE]);
         assert_eq!(load(Path::new("/nonexistent/x")).diagnostics.len(), 1);
     }

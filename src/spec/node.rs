@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput, StructureStyle};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput, StructureStyle};
 
 use super::code;
 use super::diagnostic::{Diagnostic, Diagnostics, Span, quote};
@@ -52,6 +52,12 @@ impl Node {
     /// Whether nothing is written here.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// The key called `name` as it is written, if this is a mapping with that key.
+    pub(crate) fn key(&self, name: &str) -> Option<&Self> {
+        let Kind::Mapping(items) = &self.kind else { return None };
+        items.iter().map(|(key, _)| &**key).find(|key| key.text() == Some(name))
     }
 
     /// What it is, for "found …".
@@ -118,9 +124,17 @@ fn syntax_fault(file: usize, text: &str, error: &ScanError) -> Fault {
     // The end of a file is a place nobody can see; the last thing written is.
     let start = if offset >= text.trim_end().len() { text.trim_end().len().saturating_sub(1) } else { offset };
     let span = Span { file, start, end: (start + 1).min(text.len()) };
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return too_much(span);
+    }
     let info = error.info();
     let what = info.rsplit_once(", ").filter(|(before, _)| before.starts_with("while")).map_or(info.as_str(), |(_, what)| what);
     Box::new(Diagnostic::new(code::SYNTAX, span, format!("this is not YAML: {what}")))
+}
+
+fn too_much(span: Span) -> Fault {
+    let message = format!("this document is too large: at most {DEPTH_MAX} levels and {WEIGHT_MAX} values, aliases followed");
+    Box::new(Diagnostic::new(code::DOCUMENT_LIMIT, span, message))
 }
 
 /// A document in the making.
@@ -181,7 +195,7 @@ impl Builder<'_> {
 
     fn begin(&mut self, start: usize, style: StructureStyle, anchor: usize, mapping: bool) -> Result<(), Fault> {
         if self.open.len() >= DEPTH_MAX {
-            return Err(self.too_much(Span { file: self.file, start, end: start + 1 }));
+            return Err(too_much(Span { file: self.file, start, end: start + 1 }));
         }
         self.open.push(Open { start, flow: style == StructureStyle::Flow, anchor, mapping, items: Vec::new(), weight: 1 });
         Ok(())
@@ -205,7 +219,7 @@ impl Builder<'_> {
     /// Puts a finished node where it belongs.
     fn put(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Fault> {
         if self.open.len() + node.height > DEPTH_MAX || self.open.iter().map(|open| open.weight).sum::<usize>() + node.weight > WEIGHT_MAX {
-            return Err(self.too_much(node.span));
+            return Err(too_much(node.span));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
@@ -223,11 +237,6 @@ impl Builder<'_> {
             None => self.root = Some(node),
         }
         Ok(())
-    }
-
-    fn too_much(&self, span: Span) -> Fault {
-        let message = format!("this document is too large: at most {DEPTH_MAX} levels and {WEIGHT_MAX} values, aliases followed");
-        Box::new(Diagnostic::new(code::DOCUMENT_LIMIT, span, message))
     }
 
     /// `span` up to the end of its first line: an excerpt points to where a thing begins.
@@ -288,8 +297,8 @@ mod tests {
     fn a_broken_document_costs_only_itself() {
         check("a: [1\n---\nb: c\n---\n'd\n", &["{b: c}"], &[code::SYNTAX, code::SYNTAX]);
         check("a: !x b\n---\nc: {<<: d}\n---\ne: f\n", &["{e: f}"], &[code::TAG, code::MERGE_KEY]);
-        check(&"[".repeat(1000), &[], &[code::SYNTAX]);
-        check(&"- ".repeat(1000), &[], &[code::SYNTAX]);
+        check(&"[".repeat(1000), &[], &[code::DOCUMENT_LIMIT]);
+        check(&"- ".repeat(1000), &[], &[code::DOCUMENT_LIMIT]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::code;
 use super::daemon::DaemonSpec;
 use super::decode::{Cx, Decode};
 use super::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
-use super::node::{self, Kind, Node};
+use super::node::{self, Node};
 use super::supervisor::SupervisorSpec;
 use super::unit::UnitSpec;
 
@@ -114,9 +114,7 @@ impl Declared {
             Place::Units => ("unit", "supervisor", "supervisors"),
             Place::Daemon => return false,
         };
-        let Kind::Mapping(items) = &document.kind else { return false };
-        let find = |name| items.iter().find(|(key, _)| key.text() == Some(name));
-        let (None, Some((key, _))) = (find(own), find(other)) else { return false };
+        let (None, Some(key)) = (document.key(own), document.key(other)) else { return false };
         let message = format!("a {other} is declared in a file of {own}s");
         self.diagnostics.push(Diagnostic::new(code::MISPLACED, key.span, message).help(format!("move it to a file in `{home}/`")));
         true

@@ -6,7 +6,7 @@ use crate::base::choice::LogMode;
 
 use super::code;
 use super::decode::{Cx, Decode, mapping};
-use super::diagnostic::{Diagnostic, Span, Spanned, did_you_mean, quote};
+use super::diagnostic::{Diagnostic, Spanned, did_you_mean, quote};
 use super::node::Node;
 use super::restart::is_word;
 use super::value::{Flag, Int, OneOf, PositiveTime, Size, Text, choose, one_of, schema};
@@ -57,7 +57,7 @@ impl Decode for ReadinessSpec {
             };
         }
         let spec = Self::from_mapping(node, cx)?;
-        spec.check(node.span, cx);
+        spec.check(node, cx);
         Some(spec)
     }
 }
@@ -66,22 +66,15 @@ impl Decode for ReadinessSpec {
 type Check = fn(&str) -> Option<String>;
 
 impl ReadinessSpec {
-    fn check(&self, span: Span, cx: &mut Cx<'_>) {
-        let mut kinds: Vec<_> = [
-            ("notify", self.notify.as_ref().map(|field| field.span)),
-            ("tcp", self.tcp.as_ref().map(|field| field.span)),
-            ("http", self.http.as_ref().map(|field| field.span)),
-            ("log", self.log.as_ref().map(|field| field.span)),
-            ("fd", self.fd.as_ref().map(|field| field.span)),
-        ]
-        .into_iter()
-        .filter_map(|(name, span)| Some((name, span?)))
-        .collect();
+    fn check(&self, node: &Node, cx: &mut Cx<'_>) {
+        // The keys as written: a kind whose value is wrong is given all the same.
+        let given = |name| node.key(name).map(|key| (name, key.span));
+        let mut kinds: Vec<_> = ["notify", "tcp", "http", "log", "fd"].into_iter().filter_map(given).collect();
         kinds.sort_by_key(|(_, span)| span.start);
         match kinds[..] {
             [] => {
                 let message = format!("{} must have one of `notify`, `tcp`, `http`, `log` and `fd`", cx.subject());
-                cx.report(Diagnostic::new(code::CONFLICT, span, message).help("write `readiness: none` if nothing tells"));
+                cx.report(Diagnostic::new(code::CONFLICT, node.span, message).help("write `readiness: none` if nothing tells"));
             }
             [(first, first_span), (second, second_span), ..] => {
                 let message = format!("a unit tells in one way that it is ready, but `{first}` and `{second}` are given");

@@ -84,7 +84,10 @@ impl Decode for BackoffSpec {
             return Some(Self { kind: Some(Spanned { value: OneOf(kind), span: node.span }), ..Self::default() });
         }
         let spec = Self::from_mapping(node, cx)?;
-        spec.check(cx);
+        // Without knowing the kind nothing can be said about what fits it.
+        if spec.kind.is_some() || node.key("kind").is_none() {
+            spec.check(cx);
+        }
         Some(spec)
     }
 }

@@ -65,8 +65,11 @@ impl Decode for UnitSpec {
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         let spec = Self::from_mapping(node, cx)?;
-        spec.check_specifiers(cx);
-        spec.check_readiness(cx);
+        // Without knowing whether there are instances nothing can be said about `%i`.
+        if spec.instances.is_some() || node.key("instances").is_none() {
+            spec.check_specifiers(cx);
+            spec.check_readiness(cx);
+        }
         spec.check_environment_files(cx);
         Some(spec)
     }

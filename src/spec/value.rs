@@ -342,7 +342,7 @@ impl<T: Decode> Decode for OneOrMany<T> {
                 Some(Self(items.iter().filter_map(spanned).collect()))
             }
             Kind::Scalar { .. } if !node.is_null() => T::decode(node, cx).map(|value| Self(vec![Spanned { value, span: node.span }])),
-            _ => cx.expected(node, &format!("{} or a list of such", T::EXPECTED)),
+            _ => cx.expected(node, &format!("{}, or a list of such", T::EXPECTED)),
         }
     }
 }
