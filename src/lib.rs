@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod base;
+pub mod daemon;
 pub mod event;
 pub mod launcher;
 pub mod os;

@@ -16,7 +16,7 @@ use crate::base::exit::ExitReason;
 use crate::policy::supervisor::StartCause;
 
 /// Any error.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a supervised future gets to know.
 #[derive(Clone, Debug)]

@@ -12,6 +12,6 @@ mod supervisor;
 pub mod tree;
 mod unit;
 
-pub use child::TaskContext;
+pub use child::{BoxError, TaskContext};
 pub use library::{ChildInfo, ChildSpec, SpecError, StartError, SupervisorRef, SupervisorSpec};
 pub use process::ProcessSpec;

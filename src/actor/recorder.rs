@@ -35,12 +35,7 @@ impl History {
     /// The journal is there and cannot be read.
     pub fn open(directory: &Path) -> std::io::Result<Self> {
         let last = journal::last_sequence(directory)?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            ring: Mutex::default(),
-            live: broadcast::Sender::new(RING),
-            last: Mutex::new(last),
-        })
+        Ok(Self { directory: directory.to_owned(), ring: Mutex::default(), live: broadcast::Sender::new(RING), last: Mutex::new(last) })
     }
 
     /// The sequence number of the latest event.

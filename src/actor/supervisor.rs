@@ -77,11 +77,14 @@ pub(crate) enum Msg {
 
 /// What is asked of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub enum Ask {
     /// Start it.
     Start,
-    /// Stop it; `hold`: and keep it stopped.
-    Stop { hold: bool },
+    /// Stop it.
+    Stop {
+        /// Whether it stays stopped whatever its siblings do.
+        hold: bool,
+    },
     /// Stop it if it runs, and start it.
     Restart,
 }

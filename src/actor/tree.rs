@@ -8,8 +8,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::context::Context;
 use super::library::spawn_nested;
-use super::supervisor::{Arguments, Ask, Host, Msg, NewChild, Observer, Port, SupervisorActor};
-use super::unit::{self, Held, UnitActor, UnitHost};
+pub use super::supervisor::Ask;
+use super::supervisor::{Arguments, Host, Msg, NewChild, Observer, Port, SupervisorActor};
+pub use super::unit::Held;
+use super::unit::{self, UnitActor, UnitHost};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::event::{Event, SupervisorStatus};
@@ -90,7 +92,12 @@ impl Tree {
         }
         // What is left belongs to no unit of the plan.
         for (unit, held) in held {
-            tree.context.launcher.send(ToLauncher::Signal { unit: unit.clone(), run: held.run, signal: Signal::TERM, target: Target::Tree });
+            tree.context.launcher.send(ToLauncher::Signal {
+                unit: unit.clone(),
+                run: held.run,
+                signal: Signal::TERM,
+                target: Target::Tree,
+            });
             tree.context.launcher.send(ToLauncher::Ack { unit: unit.clone(), run: held.run });
             tree.context.launcher.send(ToLauncher::Forget { unit });
         }
@@ -457,4 +464,3 @@ impl Observer for PlanObserver {
         }
     }
 }
-

@@ -47,6 +47,8 @@ const NAMES: [(&str, i32); 31] = [
 ];
 
 impl Signal {
+    /// Asks a daemon to reload.
+    pub const HUP: Self = Self(1);
     /// Asks a process to end.
     pub const TERM: Self = Self(15);
     /// Ends a process; it cannot refuse.

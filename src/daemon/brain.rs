@@ -1,39 +1,34 @@
 //! The brain: loads the plan, takes over what runs, and runs the tree until it is told to stop.
 
-use std::collections::BTreeMap;
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::Settings;
+use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
+use super::{Settings, greeting};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::recorder::{self, History};
-use crate::actor::tree::{Held, HeldUnits, Standing, Tree};
+use crate::actor::tree::{Standing, Tree};
 use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext, logs};
-use crate::base::exit::{ExitReason, Signal};
-use crate::base::time::{Wall, format_duration};
+use crate::base::exit::ExitReason;
+use crate::base::time::Wall;
 use crate::event::Event;
-use crate::launcher::link::{Link, Receiver, Sender};
-use crate::launcher::wire::{self, ToBrain, ToLauncher};
-use crate::os::clock;
+use crate::launcher::link::{self, Link};
+use crate::launcher::wire::{ToBrain, ToLauncher};
 use crate::os::pump::Pump;
+use crate::os::{clock, inherited};
 use crate::plan::{RestartType, ShutdownTimeout, Strategy};
 
 /// The brain could not go on; the launcher starts another one.
 const FAILED: u8 = 70;
 
-/// What the launcher said first.
-struct Greeting {
-    launcher: u32,
-    generation: u32,
-    held: HeldUnits,
-}
+/// How often the launcher hears that the brain is well.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Runs the brain to its end. The launcher has started this process and passed its socket.
 #[must_use]
@@ -50,5 +45,211 @@ pub fn brain(settings: Settings) -> ExitCode {
             eprintln!("ms-supervisor: {why}");
             ExitCode::from(FAILED)
         }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), String> {
+    let socket = inherited::launcher_socket()?;
+    let (sender, mut receiver) = Link::from_fd(socket).map_err(|error| format!("cannot talk to the launcher: {error}"))?;
+    let greeting = greeting::hear(&mut receiver).await?;
+    let Some(loaded) = load(&settings, greeting.generation).await? else {
+        return leave(&sender, &mut receiver, 2).await;
+    };
+    if loaded.pipes_instead {
+        tracing::warn!(
+            "the file system of {} cannot rotate a log under its writer: logs go through pipes",
+            settings.directories.logs.display()
+        );
+    }
+    let (bus, events) = Bus::new();
+    let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus)?);
+    let adopted = greeting.running();
+    context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
+    let tree = Tree::new(context.clone(), loaded.plan.clone(), greeting.held).await;
+    let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
+    let (orders, ordered) = mpsc::channel(16);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let parts = Parts {
+        control: Control::new(settings, context, tree, Arc::new(history), loaded, greeting.launcher),
+        events: Arc::new(Mutex::new(events)),
+        receiver: receiver.clone(),
+        orders,
+    };
+    let root = parts.supervise().start().await.map_err(|error| error.to_string())?;
+    let code = Orders::new(parts.control.clone(), ordered).obey(&root).await?;
+    root.stop().await;
+    let mut receiver = receiver.lock().await;
+    leave(&sender, &mut receiver, code).await
+}
+
+/// The first brain takes the declarations as they are in their files. A later one carries on with what was applied last: a file
+/// somebody is editing must not take effect because a brain died.
+async fn load(settings: &Settings, generation: u32) -> Result<Option<Loaded>, String> {
+    let directories = settings.directories.clone();
+    let load = move || {
+        if generation > 0
+            && let Some(applied) = declarations::load_applied(&directories)
+        {
+            return Ok(applied);
+        }
+        let loaded = declarations::load(&directories)?;
+        if let Err(error) = declarations::remember(&loaded, &directories) {
+            tracing::warn!("cannot remember the plan in {}: {error}", directories.state.display());
+        }
+        Ok(loaded)
+    };
+    match tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())? {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(diagnostics) => {
+            let diagnostics: Box<crate::spec::Diagnostics> = diagnostics;
+            eprint!("{}", diagnostics.render(std::io::IsTerminal::is_terminal(&std::io::stderr())));
+            Ok(None)
+        }
+    }
+}
+
+fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bus) -> Result<Context, String> {
+    let pump = Pump::start(|report| {
+        if report.over {
+            tracing::warn!("{} can write its log again; {} bytes were lost", report.unit, report.lost_bytes);
+        } else {
+            let why = std::io::Error::from_raw_os_error(report.errno);
+            tracing::error!("cannot write the log of {}: {why}; its output is dropped and counted", report.unit);
+        }
+    });
+    Ok(Context {
+        view: crate::event::View::default(),
+        bus,
+        launcher,
+        pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
+        gates: Gates::new(loaded.plan.daemon.start_limit),
+        directories: settings.directories.clone(),
+        environment: inherited::base_environment(),
+        seed: clock::mono().0,
+        stopping: AtomicBool::new(false),
+    })
+}
+
+/// Tells the launcher to end everything with `code`, and waits until it has heard.
+async fn leave(sender: &link::Sender, receiver: &mut link::Receiver, code: u8) -> Result<(), String> {
+    sender.send(ToLauncher::Exit { code });
+    while let Ok(Some(_)) = receiver.recv().await {}
+    Ok(())
+}
+
+/// What the daemon's own children are made of.
+struct Parts {
+    control: Arc<Control>,
+    events: Arc<Mutex<mpsc::Receiver<(Wall, Event)>>>,
+    receiver: Arc<Mutex<link::Receiver>>,
+    orders: mpsc::Sender<ToBrain>,
+}
+
+impl Parts {
+    /// The daemon's own tree: the same supervisor, with Rust children.
+    fn supervise(&self) -> SupervisorSpec {
+        SupervisorSpec::new(Strategy::OneForOne)
+            .intensity(10, Duration::from_secs(60))
+            .child(ChildSpec::supervisor("orchestration", self.orchestration()))
+            .child(ChildSpec::supervisor("messaging", self.messaging()))
+            .child(self.workers())
+    }
+
+    /// What shares state and falls together.
+    fn orchestration(&self) -> SupervisorSpec {
+        let (control, events) = (self.control.clone(), self.events.clone());
+        let recorder =
+            ChildSpec::task("recorder", move |task| recorder::run(task, control.context.clone(), control.history.clone(), events.clone()));
+        let control = self.control.clone();
+        let logs = ChildSpec::task("logs", move |task| logs::run(task, control.context.clone(), control.tree.clone()));
+        let (control, receiver, orders) = (self.control.clone(), self.receiver.clone(), self.orders.clone());
+        let link = ChildSpec::task("link", move |task| hear(task, control.tree.clone(), receiver.clone(), orders.clone()));
+        let control = self.control.clone();
+        let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
+        SupervisorSpec::new(Strategy::OneForAll)
+            .intensity(5, Duration::from_secs(60))
+            .child(recorder)
+            .child(logs)
+            .child(link)
+            .child(heartbeat)
+    }
+
+    /// What talks to the world; each needs the ones before it.
+    fn messaging(&self) -> SupervisorSpec {
+        let control = self.control.clone();
+        let socket = ChildSpec::task("control", move |task| control.clone().serve_control(task));
+        let control = self.control.clone();
+        let public = ChildSpec::task("public", move |task| control.clone().serve_public(task));
+        let control = self.control.clone();
+        let console = ChildSpec::task("console", move |task| control.clone().print(task)).restart(RestartType::Transient);
+        SupervisorSpec::new(Strategy::RestForOne).intensity(5, Duration::from_secs(60)).child(socket).child(public).child(console)
+    }
+
+    /// The users' tree. It is never started twice: when it has ended, the daemon ends.
+    fn workers(&self) -> ChildSpec {
+        let control = self.control.clone();
+        let run = move |task: TaskContext| {
+            let tree = control.tree.clone();
+            async move {
+                tree.start().await?;
+                let mut standing = tree.standing();
+                let ended = |standing: &Standing| matches!(standing, Standing::Ended(_));
+                tokio::select! {
+                    _ = standing.wait_for(ended) => return Ok(()),
+                    () = task.shutdown_requested() => tree.stop(),
+                }
+                standing.wait_for(ended).await?;
+                Ok(())
+            }
+        };
+        ChildSpec::task("workers", run).restart(RestartType::Temporary).shutdown(ShutdownTimeout::Infinity)
+    }
+}
+
+/// Hears the launcher until the daemon ends.
+async fn hear(
+    task: TaskContext,
+    tree: Arc<Tree>,
+    receiver: Arc<Mutex<link::Receiver>>,
+    orders: mpsc::Sender<ToBrain>,
+) -> Result<(), crate::actor::BoxError> {
+    let mut receiver = receiver.lock().await;
+    loop {
+        let heard = tokio::select! {
+            heard = receiver.recv() => heard?,
+            () = task.shutdown_requested() => return Ok(()),
+        };
+        match heard {
+            Some((signalled @ ToBrain::Signalled { .. }, _)) => orders.send(signalled).await?,
+            Some((message, fds)) => tree.launcher_says(message, fds),
+            // Without a launcher there is nobody to start anything; its successor starts a new brain.
+            None => orders.send(ToBrain::HeldEnd).await?,
+        }
+    }
+}
+
+/// Tells the launcher that the brain is well, and systemd how things stand.
+async fn beat(task: TaskContext, control: Arc<Control>) -> Result<(), crate::actor::BoxError> {
+    let mut said = String::new();
+    loop {
+        control.context.launcher.send(ToLauncher::Alive);
+        let status = control.status_line();
+        if status != said {
+            control.context.launcher.send(ToLauncher::Notify { state: format!("STATUS={status}") });
+            said = status;
+        }
+        tokio::select! {
+            () = task.shutdown_requested() => return Ok(()),
+            () = tokio::time::sleep(HEARTBEAT) => {}
+        }
+    }
+}
+
+/// Why the daemon's own tree ended.
+pub(super) async fn broken(root: &SupervisorRef) -> String {
+    match root.wait().await {
+        ExitReason::Shutdown => "the daemon's own supervisor gave up".into(),
+        reason => format!("the daemon's own supervisor ended: {reason}"),
     }
 }

@@ -54,7 +54,7 @@ fn understand(declared: &Declared, directories: &Directories) -> Result<Loaded, 
     let (plan, diagnostics) = resolve(declared, &directories.config);
     let Some(mut plan) = plan else { return Err(Box::new(diagnostics)) };
     let pipes_instead = fit(&mut plan, &directories.logs);
-    Ok(Loaded { plan: Arc::new(plan), files: declared.diagnostics.sources().to_vec(), pipes_instead })
+    Ok(Loaded { plan: Arc::new(plan), files: declared.diagnostics.sources().collect(), pipes_instead })
 }
 
 /// Logs that cannot be rotated under their writers go through pipes. Whether any does.

@@ -1,7 +1,9 @@
 //! The composition root: what `run` becomes, and how the brain is put together. Wiring only.
 
 mod brain;
+mod control;
 mod declarations;
+mod greeting;
 mod launch;
 mod settings;
 

@@ -5,7 +5,7 @@ mod counters;
 mod envelope;
 mod view;
 
-pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use catalog::{Event, RestartCause};
+pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

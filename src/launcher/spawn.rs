@@ -63,7 +63,8 @@ fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process
 
     if let Some(path) = &spawn.notify {
         let owner = spawn.credentials.as_ref().map(|user| (user.uid, user.gid));
-        let socket = sd_notify::bind(path, owner).map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+        let socket =
+            sd_notify::bind(path, owner).map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
         slot.notify = Some((socket, path.clone()));
     }
     let mut ready_end = None;

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod environment;
+pub mod inherited;
 pub mod lock;
 pub mod logfile;
 pub mod notify;

@@ -1,8 +1,8 @@
 //! Where the daemon's files are.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The longest path of a Unix socket, in bytes (unix(7)).

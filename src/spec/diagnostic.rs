@@ -157,17 +157,16 @@ pub struct Diagnostics {
     dropped: usize,
 }
 
-    /// The files, in the order they were added.
-    #[must_use]
-    pub fn sources(&self) -> &[SourceFile] {
-        &self.sources
-    }
-
 impl Diagnostics {
     /// Takes in a file; spans refer to it by the number returned.
     pub fn add_source(&mut self, file: SourceFile) -> usize {
         self.sources.push(Arc::new(Source::new(file)));
         self.sources.len() - 1
+    }
+
+    /// The files, in the order they were taken in.
+    pub fn sources(&self) -> impl Iterator<Item = SourceFile> {
+        self.sources.iter().map(|source| SourceFile { path: source.path.clone(), text: source.text.clone() })
     }
 
     /// Takes note of a fault. Beyond [`KEPT_MAX`] they are only counted.

@@ -139,9 +139,8 @@ mod tests {
         journal.append(&[event(1), event(2)]).unwrap();
         Journal::new(directory.path().to_owned()).append(&[event(3)]).unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 3);
-        let read = |from, limit| -> Vec<_> {
-            read_from(directory.path(), from, limit).unwrap().into_iter().map(|event| event.sequence).collect()
-        };
+        let read =
+            |from, limit| -> Vec<_> { read_from(directory.path(), from, limit).unwrap().into_iter().map(|event| event.sequence).collect() };
         assert_eq!((read(2, 10), read(0, 2)), (vec![2, 3], vec![1, 2]));
     }
 

@@ -73,11 +73,22 @@ pub(crate) struct Arguments {
 }
 
 /// What the launcher holds of a unit from an earlier brain.
-pub(crate) struct Held {
-    pub(crate) run: u64,
-    pub(crate) state: HeldState,
+#[derive(Debug)]
+pub struct Held {
+    /// The number of its latest run.
+    pub run: u64,
+    /// Where that run stands.
+    pub state: HeldState,
     pub(crate) note: Note,
-    pub(crate) fds: FdSet,
+    fds: FdSet,
+}
+
+impl Held {
+    /// What the launcher said it holds.
+    #[must_use]
+    pub fn new(run: u64, state: HeldState, note: &[u8], fds: FdSet) -> Self {
+        Self { run, state, note: Note::decode(note), fds }
+    }
 }
 
 /// The actor.

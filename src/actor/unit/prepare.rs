@@ -77,7 +77,12 @@ fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Resu
     let account = users::lookup(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
     if plan.user.is_some() {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let facts = [("USER", account.name.clone()), ("LOGNAME", account.name), ("HOME", account.home.map(text)), ("SHELL", account.shell.map(text))];
+        let facts = [
+            ("USER", account.name.clone()),
+            ("LOGNAME", account.name),
+            ("HOME", account.home.map(text)),
+            ("SHELL", account.shell.map(text)),
+        ];
         for (name, value) in facts {
             match value {
                 Some(value) => set(environment, name, &value),

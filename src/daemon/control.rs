@@ -1,0 +1,214 @@
+//! Carries out what operators and signals ask of the daemon as a whole.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::declarations::{self, Loaded};
+use super::{Settings, brain};
+use crate::actor::SupervisorRef;
+use crate::actor::context::Context;
+use crate::actor::recorder::History;
+use crate::actor::tree::{Standing, Tree};
+use crate::base::exit::{ExitReason, Signal};
+use crate::base::time::format_duration;
+use crate::event::Event;
+use crate::launcher::wire::{ToBrain, ToLauncher};
+use crate::os::clock;
+use crate::plan::{Diff, UnitChange, diff};
+use crate::spec::Diagnostics;
+
+/// The daemon as a whole.
+pub(super) struct Control {
+    pub(super) settings: Settings,
+    pub(super) context: Arc<Context>,
+    pub(super) tree: Arc<Tree>,
+    pub(super) history: Arc<History>,
+    pub(super) launcher: u32,
+    /// One reload at a time.
+    loaded: Mutex<Loaded>,
+}
+
+impl Control {
+    pub(super) fn new(
+        settings: Settings,
+        context: Arc<Context>,
+        tree: Arc<Tree>,
+        history: Arc<History>,
+        loaded: Loaded,
+        launcher: u32,
+    ) -> Arc<Self> {
+        Arc::new(Self { settings, context, tree, history, launcher, loaded: Mutex::new(loaded) })
+    }
+
+    /// Reads the declarations anew and applies what changed; a faulty file changes nothing.
+    pub(super) async fn reload(&self) -> Result<Diff, Box<Diagnostics>> {
+        let mut loaded = self.loaded.lock().await;
+        let new = match self.read().await {
+            Ok(new) => new,
+            Err(diagnostics) => {
+                self.context.bus.tell(Event::ReloadRefused { errors: diagnostics.iter().len() });
+                return Err(diagnostics);
+            }
+        };
+        let diff = diff(&loaded.plan, &new.plan);
+        if let Err(error) = self.tree.reload(new.plan.clone(), &diff).await {
+            tracing::error!("cannot start the actor of a new unit: {error}");
+        }
+        let (remembered, directories) = (new.clone(), self.settings.directories.clone());
+        let written = tokio::task::spawn_blocking(move || declarations::remember(&remembered, &directories)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!("cannot remember the plan: {error}");
+        }
+        *loaded = new;
+        self.context.bus.tell(applied(&diff));
+        Ok(diff)
+    }
+
+    /// What a reload would change.
+    pub(super) async fn changes(&self) -> Result<Diff, Box<Diagnostics>> {
+        let loaded = self.loaded.lock().await;
+        Ok(diff(&loaded.plan, &self.read().await?.plan))
+    }
+
+    async fn read(&self) -> Result<Loaded, Box<Diagnostics>> {
+        let directories = self.settings.directories.clone();
+        match tokio::task::spawn_blocking(move || declarations::load(&directories)).await {
+            Ok(loaded) => loaded,
+            // Reading never panics; should it, the old plan runs on.
+            Err(_) => Err(Box::default()),
+        }
+    }
+
+    /// How things stand, in a line.
+    pub(super) fn status_line(&self) -> String {
+        let units = self.context.view.units();
+        let ready = units.iter().filter(|unit| unit.ready).count();
+        let held = units.iter().filter(|unit| unit.held).count();
+        let failed = units.iter().filter(|unit| unit.state == "failed").count();
+        let mut line = format!("{ready} of {} units active", units.len());
+        for (count, what) in [(failed, "failed"), (held, "stopped by an operator")] {
+            if count > 0 {
+                line.push_str(&format!(", {count} {what}"));
+            }
+        }
+        line
+    }
+}
+
+fn applied(diff: &Diff) -> Event {
+    let count = |wanted: fn(&UnitChange) -> bool| diff.units.values().filter(|change| wanted(change)).count();
+    Event::PlanApplied {
+        started: count(|change| *change == UnitChange::Start),
+        stopped: count(|change| *change == UnitChange::Stop),
+        restarted: count(|change| matches!(change, UnitChange::Restart { .. })),
+        changed: count(|change| matches!(change, UnitChange::Live { .. })),
+        unchanged: count(|change| *change == UnitChange::Leave),
+    }
+}
+
+/// Signals to the daemon, and what becomes of the tree.
+pub(super) struct Orders {
+    control: Arc<Control>,
+    ordered: mpsc::Receiver<ToBrain>,
+    /// How often somebody asked it to end.
+    asked: u32,
+    started: crate::base::time::Mono,
+}
+
+impl Orders {
+    pub(super) fn new(control: Arc<Control>, ordered: mpsc::Receiver<ToBrain>) -> Self {
+        Self { control, ordered, asked: 0, started: clock::mono() }
+    }
+
+    /// Obeys until the tree has ended; the exit code of the daemon.
+    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<u8, String> {
+        let mut standing = self.control.tree.standing();
+        let mut up = false;
+        loop {
+            tokio::select! {
+                why = brain::broken(root) => return Err(why),
+                order = self.ordered.recv() => match order {
+                    Some(ToBrain::Signalled { signal }) => self.signalled(signal),
+                    _ => return Err("the launcher is gone".into()),
+                },
+                changed = standing.changed() => {
+                    changed.map_err(|_| "the tree is gone".to_owned())?;
+                    match standing.borrow_and_update().clone() {
+                        Standing::Starting => {}
+                        Standing::Up if up => {}
+                        Standing::Up => {
+                            up = true;
+                            self.ready();
+                        }
+                        Standing::Ended(_) if self.asked > 0 => return Ok(0),
+                        Standing::Ended(reason) => return Ok(self.ended(&reason)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn ready(&self) {
+        let after = clock::mono() - self.started;
+        self.control.context.bus.tell(Event::DaemonReady { after });
+        let state = format!("READY=1\nSTATUS={}", self.control.status_line());
+        self.control.context.launcher.send(ToLauncher::Notify { state });
+        tracing::debug!("up after {}", format_duration(after));
+    }
+
+    /// The root has given up and `on_root_failure` is `exit`.
+    fn ended(&self, reason: &ExitReason) -> u8 {
+        tracing::error!("the root supervisor gave up: {reason}");
+        1
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        match signal {
+            Signal::HUP => {
+                let control = self.control.clone();
+                // The answer is in the events and in the log.
+                tokio::spawn(async move {
+                    control.context.launcher.send(ToLauncher::Notify { state: "RELOADING=1".into() });
+                    if let Err(diagnostics) = control.reload().await {
+                        tracing::error!("the declarations are faulty, the old plan runs on:\n{}", diagnostics.render(false));
+                    }
+                    control.context.launcher.send(ToLauncher::Notify { state: "READY=1".into() });
+                });
+            }
+            _ => {
+                self.asked += 1;
+                let tree = &self.control.tree;
+                if self.asked == 1 {
+                    self.control.context.launcher.send(ToLauncher::Notify { state: "STOPPING=1".into() });
+                    self.control.context.bus.tell(Event::DaemonStopping { by: signal.to_string() });
+                    tree.stop();
+                } else {
+                    tree.hasten();
+                }
+            }
+        }
+    }
+}
+
+impl Control {
+    pub(super) async fn serve_control(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
+        task.shutdown_requested().await;
+        Ok(())
+    }
+
+    pub(super) async fn serve_public(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
+        task.shutdown_requested().await;
+        Ok(())
+    }
+
+    pub(super) async fn print(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
+        let mut live = self.history.follow();
+        loop {
+            tokio::select! {
+                () = task.shutdown_requested() => return Ok(()),
+                event = live.recv() => if let Ok(event) = event { println!("{}", serde_json::to_string(&event)?); }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What the process was started with: its environment and the descriptors in it.
+#![expect(unsafe_code, reason = "a descriptor that comes through execve is known by its number only")]
+
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+/// The variables every unit starts with, as far as the daemon has them. Nothing else is passed on: what a unit gets must not
+/// depend on who started the daemon.
+const PASSED_ON: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+
+/// The variables every unit starts with.
+#[must_use]
+pub fn base_environment() -> Vec<(String, String)> {
+    let mut environment: Vec<_> = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
+    if !environment.iter().any(|(name, _)| name == "PATH") {
+        environment.push(("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()));
+    }
+    environment
+}
+
+/// The socket the launcher passed on, by its number in `MS_LAUNCHER_FD`. To be called once.
+///
+/// # Errors
+/// There is none.
+pub fn launcher_socket() -> Result<OwnedFd, String> {
+    let missing = || "the brain is started by the launcher; use `ms-supervisor run`".to_owned();
+    let number: RawFd = std::env::var("MS_LAUNCHER_FD").ok().and_then(|number| number.parse().ok()).ok_or_else(missing)?;
+    if number < 3 {
+        return Err(missing());
+    }
+    // SAFETY: a bad number is found out just below; a good one is ours, as the launcher passed it on for this, and is taken once.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    match fcntl_getfd(&socket).and_then(|flags| fcntl_setfd(&socket, flags | FdFlags::CLOEXEC)) {
+        Ok(()) => Ok(socket),
+        Err(_) => {
+            std::mem::forget(socket);
+            Err(missing())
+        }
+    }
+}
