@@ -1,6 +1,6 @@
 //! What is to run: resolved, immutable, comparable.
 //!
-//! [`resolve`] turns declarations (`spec`) into a [`Plan`]; [`diff`] says what changes between two plans.
+//! [`resolve()`] turns declarations (`spec`) into a [`Plan`]; [`diff()`] says what changes between two plans.
 //! Nothing here reads a file, a clock or the environment.
 
 mod diff;

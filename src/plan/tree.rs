@@ -10,8 +10,8 @@ use crate::spec::{Declared, Diagnostic, Diagnostics, Span, Spanned, code, did_yo
 /// The name of the top supervisor.
 pub(super) const ROOT: &str = "root";
 
-/// How many faults may carry a suggestion of a name: each costs a comparison with every name.
-const SUGGESTIONS_MAX: usize = 100;
+/// How many comparisons of names are made for suggestions: each unknown name costs one with every name that is known.
+const COMPARISONS_MAX: usize = 100_000;
 
 /// A declared name.
 #[derive(Clone, Copy)]
@@ -50,7 +50,8 @@ pub(super) struct Tree<'a> {
     pub(super) circular: bool,
     /// Whether names that are not known may have been declared where nothing could be read.
     incomplete: bool,
-    suggestions: usize,
+    /// How many more comparisons may be made.
+    comparisons: usize,
 }
 
 impl<'a> Tree<'a> {
@@ -61,7 +62,7 @@ impl<'a> Tree<'a> {
             parent: BTreeMap::new(),
             circular: false,
             incomplete: declared.incomplete,
-            suggestions: 0,
+            comparisons: COMPARISONS_MAX,
         };
         tree.name_all(declared, out);
         for supervisor in &declared.supervisors {
@@ -80,9 +81,9 @@ impl<'a> Tree<'a> {
             Some(&item) => Some((name, instance, item)),
             None if self.incomplete => None,
             None => {
-                self.suggestions += 1;
-                let known = self.items.keys().copied().filter(|_| self.suggestions <= SUGGESTIONS_MAX);
-                let help = did_you_mean(name, known);
+                let affordable = self.comparisons.checked_sub(self.items.len());
+                self.comparisons = affordable.unwrap_or(self.comparisons);
+                let help = affordable.and_then(|_| did_you_mean(name, self.items.keys().copied()));
                 let message = format!("there is no unit or supervisor `{name}`");
                 out.push(Diagnostic::new(code::UNKNOWN_NAME, reference.span, message).label("not declared anywhere").maybe_help(help));
                 None

@@ -276,9 +276,11 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     if word.len() > crate::base::id::NAME_MAX {
         return None;
     }
+    // Names and keys are ASCII; a word that is not resembles none of them.
+    let limit = word.len() / 3;
+    let similar_length = |candidate: &&'a str| candidate.len().abs_diff(word.len()) <= limit;
     let near = |candidate: &'a str| (strsim::damerau_levenshtein(word, candidate), candidate);
-    let limit = word.chars().count() / 3;
-    let (_, best) = known.into_iter().map(near).filter(|&(distance, _)| distance <= limit).min()?;
+    let (_, best) = known.into_iter().filter(similar_length).map(near).filter(|&(distance, _)| distance <= limit).min()?;
     Some(format!("did you mean `{best}`?"))
 }
 

@@ -1,11 +1,11 @@
 //! Declarations as they are written: YAML files, read with all their faults.
 //!
-//! [`load`] reads a configuration directory and [`parse`] the same from strings; neither fails. What can be read is in
+//! [`load()`] reads a configuration directory and [`parse()`] the same from strings; neither fails. What can be read is in
 //! [`Declared`], what is wrong with it in [`Diagnostics`], every fault of every file at once. Defaults are not filled in and names
 //! are not resolved here: `plan` does that.
 //!
 //! Each mapping is defined once, by the macro `mapping!`: its fields, their keys, what the decoder takes, and the JSON Schema that
-//! editors use. No clock, process or environment is read, and files only by [`load`].
+//! editors use. No clock, process or environment is read, and files only by [`load()`].
 
 pub mod code;
 pub mod command;
