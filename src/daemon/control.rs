@@ -82,11 +82,14 @@ impl Control {
 
     /// How things stand, in a line.
     pub(super) fn status_line(&self) -> String {
-        let units = self.context.view.units();
-        let ready = units.iter().filter(|unit| unit.ready).count();
-        let held = units.iter().filter(|unit| unit.held).count();
-        let failed = units.iter().filter(|unit| unit.state == "failed").count();
-        let mut line = format!("{ready} of {} units active", units.len());
+        let (mut all, mut ready, mut held, mut failed) = (0, 0, 0, 0);
+        self.context.view.each_unit(|unit| {
+            all += 1;
+            ready += u32::from(unit.ready);
+            held += u32::from(unit.held);
+            failed += u32::from(unit.state == "failed");
+        });
+        let mut line = format!("{ready} of {all} units active");
         for (count, what) in [(failed, "failed"), (held, "stopped by an operator")] {
             if count > 0 {
                 line.push_str(&format!(", {count} {what}"));

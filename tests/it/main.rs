@@ -6,3 +6,5 @@ mod corpus;
 mod daemon;
 #[cfg(test)]
 mod launcher;
+#[cfg(test)]
+mod library;
