@@ -28,13 +28,16 @@
 //! The modules below are the daemon's; ARCHITECTURE.md is their map. The library's face is what is re-exported here.
 
 pub mod actor;
+pub mod api;
 pub mod base;
+pub mod cli;
 pub mod daemon;
 pub mod event;
 pub mod launcher;
 pub mod os;
 pub mod plan;
 pub mod policy;
+pub mod sink;
 pub mod spec;
 pub mod store;
 

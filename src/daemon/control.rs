@@ -24,21 +24,13 @@ pub(super) struct Control {
     pub(super) context: Arc<Context>,
     pub(super) tree: Arc<Tree>,
     pub(super) history: Arc<History>,
-    pub(super) launcher: u32,
     /// One reload at a time.
     loaded: Mutex<Loaded>,
 }
 
 impl Control {
-    pub(super) fn new(
-        settings: Settings,
-        context: Arc<Context>,
-        tree: Arc<Tree>,
-        history: Arc<History>,
-        loaded: Loaded,
-        launcher: u32,
-    ) -> Arc<Self> {
-        Arc::new(Self { settings, context, tree, history, launcher, loaded: Mutex::new(loaded) })
+    pub(super) fn new(settings: Settings, context: Arc<Context>, tree: Arc<Tree>, history: Arc<History>, loaded: Loaded) -> Arc<Self> {
+        Arc::new(Self { settings, context, tree, history, loaded: Mutex::new(loaded) })
     }
 
     /// Reads the declarations anew and applies what changed; a faulty file changes nothing.
@@ -189,28 +181,6 @@ impl Orders {
                 } else {
                     tree.hasten();
                 }
-            }
-        }
-    }
-}
-
-impl Control {
-    pub(super) async fn serve_control(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        task.shutdown_requested().await;
-        Ok(())
-    }
-
-    pub(super) async fn serve_public(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        task.shutdown_requested().await;
-        Ok(())
-    }
-
-    pub(super) async fn print(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        let mut live = self.history.follow();
-        loop {
-            tokio::select! {
-                () = task.shutdown_requested() => return Ok(()),
-                event = live.recv() => if let Ok(event) = event { println!("{}", serde_json::to_string(&event)?); }
             }
         }
     }
