@@ -8,3 +8,5 @@ mod daemon;
 mod launcher;
 #[cfg(test)]
 mod library;
+#[cfg(test)]
+mod tour;
