@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::time::seconds;
+
 /// A signal by number, shown by name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -132,10 +134,13 @@ impl fmt::Display for ExitCause {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// CPU time in user mode.
+    #[serde(with = "seconds")]
     pub user: Duration,
     /// CPU time in the kernel.
+    #[serde(with = "seconds")]
     pub system: Duration,
-    /// The largest resident set at any moment, in bytes.
+    /// The largest resident set at any moment, in bytes. The kernel counts the moment before exec(3) too, when it was the
+    /// launcher's: values of a few MiB say nothing.
     pub max_rss: u64,
     /// Page faults that needed the disk.
     pub major_faults: u64,

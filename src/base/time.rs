@@ -116,6 +116,30 @@ pub fn approx_duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a [`Duration`] as a number of seconds, for `#[serde(with = "…")]`.
+pub mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// As a number of seconds with a fraction.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    /// From a number of seconds.
+    ///
+    /// # Errors
+    /// It is no number, negative, or too large.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

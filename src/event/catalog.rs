@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
+use crate::base::time::seconds;
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,7 @@ pub enum Event {
     /// The whole tree is up.
     DaemonReady {
         /// How long that took.
+        #[serde(with = "seconds")]
         after: Duration,
     },
     /// The daemon goes down.
@@ -76,6 +78,7 @@ pub enum Event {
         /// The unit.
         unit: UnitId,
         /// For how long.
+        #[serde(with = "seconds")]
         delay: Duration,
     },
     /// A unit is in operation.
@@ -85,6 +88,7 @@ pub enum Event {
         /// Its main process.
         pid: u32,
         /// How long it took from the order to start.
+        #[serde(with = "seconds")]
         after: Duration,
     },
     /// A unit was found running by a new brain.
@@ -112,6 +116,7 @@ pub enum Event {
         /// Whether it was asked to.
         expected: bool,
         /// How long it had run.
+        #[serde(with = "seconds")]
         after: Duration,
         /// What it had used.
         usage: Usage,
