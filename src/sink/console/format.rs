@@ -46,10 +46,8 @@ impl Style {
 
 /// `HH:MM:SS.mmm`, local.
 fn clock_time(time: Wall) -> String {
-    jiff::Timestamp::from_millisecond(time.0).map_or_else(
-        |_| "??:??:??.???".into(),
-        |stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S.%3f").to_string(),
-    )
+    jiff::Timestamp::from_millisecond(time.0)
+        .map_or_else(|_| "??:??:??.???".into(), |stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S.%3f").to_string())
 }
 
 /// The same name has the same colour every day.
