@@ -465,3 +465,6 @@ impl Machine for Lifecycle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

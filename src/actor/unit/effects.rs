@@ -6,15 +6,20 @@ use std::os::fd::AsFd as _;
 
 use ractor::ActorRef;
 
+use super::prepare::Prepared;
 use super::{Msg, Unit, prepare, status};
 use crate::actor::gate::Standing;
+use crate::base::id::UnitId;
+use crate::base::time::Wall;
 use crate::event::Event;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Spawn, Target, ToLauncher};
+use crate::os::logfile::LogReader;
 use crate::os::notify::NotifySocket;
 use crate::os::{clock, probe};
 use crate::plan::ReadinessKind;
 use crate::policy::lifecycle::{Effect, Input, State as Life};
+use std::path::PathBuf;
 
 /// How long one attempt of a readiness probe may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -145,21 +150,24 @@ impl Unit {
         let (plan, places) = (self.plan.clone(), prepare::Places::new(&self.context, &self.plan));
         let (actor, token) = (myself.clone(), self.token + 1);
         self.wait(async move {
-            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places).map(Box::new)).await;
+            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places)).await;
             let order = order.unwrap_or_else(|panic| Err(panic.to_string()));
             drop(actor.cast(Msg::Prepared(token, order)));
         });
     }
 
-    pub(super) fn prepared(&mut self, myself: &ActorRef<Msg>, order: Result<Box<Spawn>, String>) {
+    pub(super) fn prepared(&mut self, myself: &ActorRef<Msg>, order: Result<Prepared, String>) {
         match order {
-            Ok(order) => self.send_order(order),
+            Ok(prepared) => {
+                self.log_start = prepared.log_start;
+                self.send_order(prepared.order);
+            }
             Err(why) => self.step(myself, Input::Unfit(why.into())),
         }
     }
 
     fn send_order(&mut self, mut order: Box<Spawn>) {
-        if self.plan.environment_files.is_empty() {
+        if self.plan.environment_files.is_empty() && self.log_start.is_none() {
             self.order = Some(order.clone());
         }
         order.run = self.run;
@@ -203,10 +211,15 @@ impl Unit {
                 ready();
             }),
             ReadinessKind::Log(pattern) => {
-                let (directory, unit, from) = (self.context.directories.logs.clone(), self.plan.id.clone(), self.log_start);
                 // The plan holds only patterns that compile.
                 let Ok(pattern) = regex::Regex::new(&pattern) else { return };
+                let (directory, unit) = (self.context.directories.logs.clone(), self.plan.id.clone());
+                let (from, started) = (self.log_start, self.process.map_or_else(clock::wall, |process| process.started_wall));
                 tokio::spawn(async move {
+                    let from = match from {
+                        Some(from) => from,
+                        None => log_offset(directory.clone(), unit.clone(), started).await,
+                    };
                     if probe::wait_for_log(&directory, unit.as_str(), from, pattern).await.is_ok() {
                         ready();
                     }
@@ -251,4 +264,10 @@ impl Unit {
             port.started();
         }
     }
+}
+
+/// Where in a unit's log the output since `started` begins; its beginning if that is not known.
+async fn log_offset(directory: PathBuf, unit: UnitId, started: Wall) -> u64 {
+    let look = move || LogReader::open(&directory, unit.as_str()).since(started).unwrap_or_default();
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }

@@ -29,6 +29,7 @@ use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
 pub(crate) use note::Note;
+use prepare::Prepared;
 
 /// What a unit actor hears.
 pub(crate) enum Msg {
@@ -47,7 +48,7 @@ pub(crate) enum Msg {
     /// It is its turn.
     Turn(u64, OwnedSemaphorePermit),
     /// Its order to the launcher is made, or cannot be.
-    Prepared(u64, Result<Box<Spawn>, String>),
+    Prepared(u64, Result<Prepared, String>),
     /// It was found ready.
     Ready(u64),
     /// It says something on its notification socket.
@@ -125,7 +126,8 @@ pub(crate) struct Unit {
     token: u64,
     retired: bool,
     ready_pipe: Option<OwnedFd>,
-    log_start: u64,
+    /// Where in its log this run's output begins; `None` for a run of an earlier brain.
+    log_start: Option<u64>,
 }
 
 impl Actor for UnitActor {
@@ -180,7 +182,7 @@ impl Unit {
             token: 0,
             retired: false,
             ready_pipe: None,
-            log_start: 0,
+            log_start: None,
         }
     }
 

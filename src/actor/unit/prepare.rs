@@ -4,14 +4,22 @@ use std::path::PathBuf;
 
 use crate::actor::context::Context;
 use crate::launcher::wire::{Credentials, Output, Spawn};
+use crate::os::logfile::{self, LogReader};
 use crate::os::{environment, users};
 use crate::plan::{LogMode, ReadinessKind, UnitPlan};
+
+/// An order, and where in the unit's log its output will begin.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) order: Box<Spawn>,
+    pub(super) log_start: Option<u64>,
+}
 
 /// What a unit's order needs that its plan does not hold.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     base: Vec<(String, String)>,
-    log_file: PathBuf,
+    logs: PathBuf,
     notify: PathBuf,
 }
 
@@ -19,7 +27,7 @@ impl Places {
     pub(super) fn new(context: &Context, plan: &UnitPlan) -> Self {
         Self {
             base: context.environment.clone(),
-            log_file: context.directories.logs.join(format!("{}.log", plan.id)),
+            logs: context.directories.logs.clone(),
             notify: context.directories.run.join("notify").join(format!("{}.sock", plan.id)),
         }
     }
@@ -29,7 +37,7 @@ impl Places {
 ///
 /// # Errors
 /// A sentence that says what cannot be had.
-pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Spawn, String> {
+pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, String> {
     let mut environment = places.base.clone();
     let credentials = credentials(plan, &mut environment)?;
     read_environment_files(plan, &mut environment)?;
@@ -46,7 +54,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Spawn, String>
     }
     let path = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     let program = environment::find_program(&plan.exec[0], path, &plan.working_directory).map_err(|error| error.to_string())?;
-    Ok(Spawn {
+    let order = Spawn {
         unit: plan.id.clone(),
         run: 0,
         program,
@@ -57,7 +65,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Spawn, String>
         umask: plan.umask,
         nice: plan.nice,
         output: match plan.logs.mode {
-            LogMode::Direct => Output::File(places.log_file.clone()),
+            LogMode::Direct => Output::File(logfile::live_path(&places.logs, plan.id.as_str())),
             LogMode::Pipe => Output::Pipe,
             LogMode::None => Output::Null,
         },
@@ -66,7 +74,17 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Spawn, String>
             ReadinessKind::Fd(fd) => Some(fd),
             _ => None,
         },
-    })
+    };
+    Ok(Prepared { order: Box::new(order), log_start: log_start(plan, places)? })
+}
+
+/// Only a unit whose log is watched for readiness needs to know.
+fn log_start(plan: &UnitPlan, places: &Places) -> Result<Option<u64>, String> {
+    if !matches!(plan.readiness.kind, ReadinessKind::Log(_)) {
+        return Ok(None);
+    }
+    let range = LogReader::open(&places.logs, plan.id.as_str()).range();
+    range.map(|range| Some(range.end)).map_err(|error| format!("cannot read its log: {error}"))
 }
 
 /// Whom it runs as; HOME, USER, LOGNAME and SHELL follow.

@@ -1,1 +1,452 @@
+//! The machine in small worlds: scenarios by hand, and random ones by seed with the invariants checked after every step.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::*;
+use crate::base::rng::Rng;
+use crate::base::time::Mono;
+use crate::plan::{RestartType, ShutdownTimeout};
+use crate::policy::Machine as _;
+
+/// A world in which starts and stops complete when the test says so.
+struct World {
+    machine: Supervisor,
+    now: Mono,
+    /// Told to start or started, and not ended: the incarnation, and whether it is up.
+    live: BTreeMap<u32, (u64, bool)>,
+    stopping: BTreeSet<u32>,
+    trace: String,
+    over: Option<ExitReason>,
+    /// When it decided to start a child again that had ended.
+    restarts: Vec<Mono>,
+}
+
+fn flags(strategy: Strategy, discipline: Discipline) -> Flags {
+    Flags {
+        strategy,
+        intensity: 2,
+        period: Duration::from_secs(5),
+        discipline,
+        first_start: FirstStart::Retry,
+        at_limit: AtLimit::Terminate,
+    }
+}
+
+fn spec(id: &str, restart: RestartType) -> ChildSpec {
+    ChildSpec { id: id.into(), restart, shutdown: ShutdownTimeout::Infinity, supervisor: false, held: false }
+}
+
+impl World {
+    fn new(flags: Flags, children: &[(&str, RestartType)]) -> Self {
+        let machine = Supervisor::new(flags, children.iter().map(|(id, restart)| spec(id, *restart)));
+        let (live, stopping) = (BTreeMap::new(), BTreeSet::new());
+        Self { machine, now: Mono(0), live, stopping, trace: String::new(), over: None, restarts: Vec::new() }
+    }
+
+    /// Three permanent children a, b, c.
+    fn abc(strategy: Strategy, discipline: Discipline) -> Self {
+        let permanent = RestartType::Permanent;
+        Self::new(flags(strategy, discipline), &[("a", permanent), ("b", permanent), ("c", permanent)])
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.machine.step(self.now, input, &mut out);
+        for effect in out {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let name = |key: ChildKey| char::from(b'a' + u8::try_from(key.0).unwrap());
+        assert_eq!(self.over, None, "an effect after the end: {effect:?}");
+        match effect {
+            Effect::Start(run, _) => {
+                let old = self.live.insert(run.child.0, (run.incarnation, false));
+                assert_eq!(old, None, "started twice: {run:?}");
+                write!(self.trace, "+{} ", name(run.child)).unwrap();
+            }
+            Effect::Stop(run) => {
+                assert_eq!(self.live.get(&run.child.0).map(|(incarnation, _)| *incarnation), Some(run.incarnation));
+                assert!(self.stopping.insert(run.child.0), "stopped twice: {run:?}");
+                write!(self.trace, "-{} ", name(run.child)).unwrap();
+            }
+            Effect::Kill(run) => {
+                self.stopping.insert(run.child.0);
+                write!(self.trace, "!{} ", name(run.child)).unwrap();
+            }
+            Effect::Up => self.trace.push_str("up "),
+            Effect::Reply(_, reply) => write!(self.trace, "{} ", reply_name(&reply)).unwrap(),
+            Effect::Terminated(reason) => {
+                assert!(self.live.is_empty(), "something is left: {:?}", self.live);
+                write!(self.trace, "end:{reason} ").unwrap();
+                self.over = Some(reason);
+            }
+            Effect::Forget(child) => write!(self.trace, "forget:{} ", name(child)).unwrap(),
+            Effect::Report(Report::ReachedMaxRestartIntensity { .. }) => self.trace.push_str("limit "),
+            Effect::Report(Report::ChildTerminated { restart, .. }) => {
+                if restart {
+                    self.restarts.push(self.now);
+                }
+            }
+            Effect::Report(Report::StartError { .. }) => {}
+        }
+    }
+
+    fn run(&self, child: u32) -> Run {
+        Run { child: ChildKey(child), incarnation: self.live[&child].0 }
+    }
+
+    fn started(&mut self, child: u32) {
+        let run = self.run(child);
+        self.live.insert(child, (run.incarnation, true));
+        self.step(Input::Started(run));
+    }
+
+    fn failed(&mut self, child: u32) {
+        let run = self.run(child);
+        self.live.remove(&child);
+        self.stopping.remove(&child);
+        self.step(Input::StartFailed(run, ExitReason::error("failed")));
+    }
+
+    fn ended(&mut self, child: u32, reason: ExitReason) {
+        let run = self.run(child);
+        self.live.remove(&child);
+        self.stopping.remove(&child);
+        self.step(Input::Exited(run, reason));
+    }
+
+    fn crashed(&mut self, child: u32) {
+        self.ended(child, ExitReason::error("crash"));
+    }
+
+    /// Completes everything that is under way, until nothing is.
+    fn settle(&mut self) {
+        loop {
+            if let Some(child) = self.stopping.first().copied() {
+                self.ended(child, ExitReason::Shutdown);
+            } else if let Some((&child, _)) = self.live.iter().find(|(_, (_, up))| !up) {
+                self.started(child);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn up(mut self) -> Self {
+        self.step(Input::Start);
+        self.settle();
+        self.trace.clear();
+        self
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.step(Input::Request(RequestId(0), request));
+    }
+
+    #[track_caller]
+    fn says(&mut self, expected: &str) {
+        assert_eq!(std::mem::take(&mut self.trace).trim_end(), expected);
+    }
+}
+
+const fn reply_name(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Started => "ok:started",
+        Reply::Ignored => "ok:ignored",
+        Reply::Stopped => "ok:stopped",
+        Reply::Children(_) => "ok:children",
+        Reply::Reloaded(_) => "ok:reloaded",
+        Reply::Error(_) => "error",
+    }
+}
+
+const ORDERED: Discipline = Discipline::Concurrent(StartOrder::Ordered);
+const PARALLEL: Discipline = Discipline::Concurrent(StartOrder::Parallel);
+
+#[test]
+fn ordered_children_start_one_by_one_and_stop_in_reverse() {
+    for discipline in [ORDERED, Discipline::Sequential] {
+        let mut world = World::abc(Strategy::OneForOne, discipline);
+        world.step(Input::Start);
+        world.says("+a");
+        world.started(0);
+        world.says("+b");
+        world.settle();
+        world.says("+c up");
+        world.step(Input::Shutdown(ExitReason::Shutdown));
+        world.says("-c");
+        world.settle();
+        world.says("-b -a end:shutdown");
+    }
+}
+
+#[test]
+fn parallel_children_start_and_stop_at_once() {
+    let mut world = World::abc(Strategy::OneForOne, PARALLEL);
+    world.step(Input::Start);
+    world.says("+a +b +c");
+    world.settle();
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.says("up -a -b -c");
+}
+
+#[test]
+fn each_strategy_concerns_its_own() {
+    for (strategy, expected) in [(Strategy::OneForOne, "+b"), (Strategy::OneForAll, "-c -a +a +b +c"), (Strategy::RestForOne, "-c +b +c")] {
+        for discipline in [ORDERED, Discipline::Sequential] {
+            let mut world = World::abc(strategy, discipline).up();
+            world.crashed(1);
+            world.settle();
+            world.says(expected);
+        }
+    }
+}
+
+#[test]
+fn one_slow_child_keeps_nobody_waiting() {
+    let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
+    world.crashed(0);
+    world.crashed(2);
+    world.says("+a +c");
+    // OTP's own discipline serves one after the other.
+    let mut world = World::abc(Strategy::OneForOne, Discipline::Sequential).up();
+    world.crashed(0);
+    world.crashed(2);
+    world.says("+a");
+    world.started(0);
+    world.says("+c");
+}
+
+#[test]
+fn restart_types_decide_who_comes_back() {
+    let kinds = [("a", RestartType::Permanent), ("b", RestartType::Transient), ("c", RestartType::Temporary)];
+    for (reason, expected) in [(ExitReason::Normal, "+a"), (ExitReason::error("crash"), "+a +b"), (ExitReason::Killed, "+a +b")] {
+        let mut world = World::new(flags(Strategy::OneForOne, PARALLEL), &kinds).up();
+        for child in 0..3 {
+            world.ended(child, reason.clone());
+        }
+        world.says(expected);
+    }
+}
+
+#[test]
+fn one_restart_too_many_ends_the_supervisor() {
+    let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
+    for _ in 0..2 {
+        world.crashed(1);
+        world.settle();
+    }
+    world.says("+b +b");
+    world.crashed(1);
+    world.settle();
+    world.says("limit -c -a end:shutdown");
+    // Spread over time the same crashes are tolerated.
+    let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
+    for _ in 0..10 {
+        world.now = world.now + Duration::from_millis(2501);
+        world.crashed(1);
+        world.settle();
+    }
+    assert_eq!(world.over, None);
+}
+
+#[test]
+fn a_root_may_keep_what_still_runs() {
+    let mut keep = flags(Strategy::OneForOne, ORDERED);
+    keep.at_limit = AtLimit::Keep;
+    let permanent = RestartType::Permanent;
+    let mut world = World::new(keep, &[("a", permanent), ("b", permanent)]).up();
+    for _ in 0..3 {
+        world.crashed(0);
+        world.settle();
+    }
+    world.says("+a +a limit");
+    world.crashed(1);
+    world.says("+b");
+    world.ask(Request::Start(ChildKey(0)));
+    world.settle();
+    world.says("+a ok:started");
+}
+
+#[test]
+fn failed_starts_count_and_are_retried() {
+    let mut world = World::abc(Strategy::OneForOne, ORDERED);
+    world.step(Input::Start);
+    world.started(0);
+    world.failed(1);
+    world.failed(1);
+    world.says("+a +b +b +b");
+    world.failed(1);
+    world.settle();
+    world.says("limit -a end:shutdown");
+}
+
+#[test]
+fn a_failed_first_start_rolls_back_under_otps_rules() {
+    let mut otp = flags(Strategy::OneForOne, Discipline::Sequential);
+    otp.first_start = FirstStart::RollBack;
+    let permanent = RestartType::Permanent;
+    let mut world = World::new(otp, &[("a", permanent), ("b", permanent), ("c", permanent)]);
+    world.step(Input::Start);
+    world.started(0);
+    world.failed(1);
+    world.settle();
+    world.says("+a +b -a end:failed to start child b: failed");
+}
+
+#[test]
+fn a_sibling_that_does_not_come_back_is_retried_from_there() {
+    for (strategy, expected) in [(Strategy::OneForAll, "-a +a +b +c"), (Strategy::RestForOne, "+b +c")] {
+        let mut world = World::abc(strategy, ORDERED).up();
+        world.crashed(0);
+        // Everybody goes, a comes back, b fails.
+        while !world.live.contains_key(&1) || !world.stopping.is_empty() || world.live[&1].1 {
+            match world.stopping.first().copied() {
+                Some(child) => world.ended(child, ExitReason::Shutdown),
+                None => world.started(0),
+            }
+        }
+        world.trace.clear();
+        world.failed(1);
+        world.settle();
+        world.says(expected);
+    }
+}
+
+#[test]
+fn what_an_operator_stopped_stays_stopped() {
+    let mut world = World::abc(Strategy::OneForAll, ORDERED).up();
+    world.ask(Request::Stop { child: ChildKey(1), hold: true });
+    world.settle();
+    world.says("-b ok:stopped");
+    world.crashed(0);
+    world.settle();
+    world.says("-c +a +c");
+    world.ask(Request::Start(ChildKey(1)));
+    world.settle();
+    world.says("+b ok:started");
+    // OTP's terminate_child does not hold: the next round brings the child back.
+    world.now = world.now + Duration::from_secs(60);
+    world.ask(Request::Stop { child: ChildKey(1), hold: false });
+    world.settle();
+    world.crashed(0);
+    world.settle();
+    world.says("-b ok:stopped -c +a +b +c");
+}
+
+#[test]
+fn an_operators_restart_is_not_counted() {
+    let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
+    for _ in 0..10 {
+        world.ask(Request::Restart(ChildKey(1)));
+        world.settle();
+        world.says("-b +b ok:started");
+    }
+}
+
+#[test]
+fn a_child_that_dies_while_it_is_being_stopped_is_not_counted() {
+    let mut world = World::abc(Strategy::OneForAll, Discipline::Sequential).up();
+    world.crashed(0);
+    world.says("-c");
+    world.crashed(1);
+    world.settle();
+    world.says("+a +b +c");
+}
+
+#[test]
+fn a_late_stop_ends_in_a_kill() {
+    let mut one = spec("a", RestartType::Permanent);
+    one.shutdown = ShutdownTimeout::After(Duration::from_secs(1));
+    let mut world = World::new(flags(Strategy::OneForOne, ORDERED), &[]);
+    world.machine = Supervisor::new(flags(Strategy::OneForOne, ORDERED), [one]);
+    let mut world = world.up();
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    assert_eq!(world.machine.deadline(), Some(Mono(1_000_000_000)));
+    let mut out = Vec::new();
+    world.machine.wake(Mono(1_000_000_000), &mut out);
+    assert_eq!(out, [Effect::Kill(world.run(0))]);
+}
+
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
+    let permanent = RestartType::Permanent;
+    let children = ["c", "b", "d"].into_iter().map(|id| spec(id, permanent)).collect();
+    let flags = world.machine.flags().clone();
+    world.ask(Request::Reload { flags, children, restart: vec!["b".into()] });
+    world.settle();
+    world.says("ok:reloaded -b -a +b forget:a +d");
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.settle();
+    world.says("-d -b -c end:shutdown");
+}
+
+/// A random world: children of every kind, starts that fail, crashes, requests, at random moments.
+fn random_world(seed: u64) -> Result<(), String> {
+    let mut rng = Rng::derive(seed, &["supervisor"]);
+    let mut pick = move |n: u64| rng.next_u64() % n;
+    let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][usize::try_from(pick(3)).unwrap()];
+    let discipline = [ORDERED, PARALLEL, Discipline::Sequential][usize::try_from(pick(3)).unwrap()];
+    let mut flags = flags(strategy, discipline);
+    flags.intensity = u32::try_from(pick(5)).unwrap();
+    flags.at_limit = if pick(4) == 0 { AtLimit::Keep } else { AtLimit::Terminate };
+    let kinds = [RestartType::Permanent, RestartType::Transient, RestartType::Temporary];
+    let names = ["a", "b", "c", "d", "e"];
+    let children: Vec<_> =
+        names[..=usize::try_from(pick(5)).unwrap()].iter().map(|name| (*name, kinds[usize::try_from(pick(4)).unwrap() % 3])).collect();
+    let (intensity, keeps) = (flags.intensity as usize, flags.at_limit == AtLimit::Keep);
+    let mut world = World::new(flags, &children);
+    world.step(Input::Start);
+    for _ in 0..80 {
+        if world.over.is_some() {
+            break;
+        }
+        world.now = world.now + Duration::from_millis(pick(900));
+        let child = u32::try_from(pick(children.len() as u64)).unwrap();
+        let state = world.live.get(&child).map(|(_, up)| (*up, world.stopping.contains(&child)));
+        match (pick(12), state) {
+            (0, _) => world.ask(Request::Stop { child: ChildKey(child), hold: pick(2) == 0 }),
+            (1, _) => world.ask(Request::Start(ChildKey(child))),
+            (2, _) => world.ask(Request::Restart(ChildKey(child))),
+            (_, Some((_, true))) => world.ended(child, ExitReason::Shutdown),
+            (3, Some((false, _))) => world.failed(child),
+            (_, Some((false, _))) => world.started(child),
+            (4..=6, Some((true, _))) => {
+                world.ended(child, [ExitReason::Normal, ExitReason::error("crash")][usize::try_from(pick(2)).unwrap()].clone())
+            }
+            _ => {}
+        }
+        let window = world.restarts.iter().filter(|then| world.now.since(**then) <= Duration::from_secs(5)).count();
+        // A root that keeps its children starts counting anew after each one it gives up.
+        if !keeps && !world.trace.contains("limit") && window > intensity {
+            return Err(format!("{window} restarts within the period, {intensity} are allowed: {}", world.trace));
+        }
+    }
+    world.settle();
+    if world.over.is_none() {
+        for child in world.machine.children() {
+            let wanted = child.spec.restart == RestartType::Permanent && !child.spec.held && child.gave_up.is_none();
+            let stopped = world.trace.contains("ok:stopped");
+            if wanted && !stopped && child.standing != Standing::Up {
+                return Err(format!("{} should be up and is not: {}", child.spec.id, world.trace));
+            }
+        }
+        world.step(Input::Shutdown(ExitReason::Shutdown));
+        world.settle();
+    }
+    if world.over.is_none() { Err(format!("it did not end: {}", world.trace)) } else { Ok(()) }
+}
+
+#[test]
+fn random_worlds_keep_the_invariants() {
+    for seed in 0..20_000 {
+        if let Err(why) = random_world(seed) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}

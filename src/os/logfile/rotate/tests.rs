@@ -138,7 +138,7 @@ fn memory_file_systems_cannot_collapse() {
 #[test]
 fn renaming_keeps_the_stream_too() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let mut expected = Vec::new();
+    let mut expected: Vec<u8> = Vec::new();
     for round in 0..5 {
         let text = format!("line {round}\n").into_bytes();
         append(dir.path()).write_all(&text).unwrap();

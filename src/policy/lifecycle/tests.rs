@@ -1,0 +1,172 @@
+//! The whole table of states and inputs, as a snapshot, and the stories that matter.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::*;
+use crate::plan::{Backoff, Growth, Jitter, LogMode, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan};
+
+fn plan() -> UnitPlan {
+    UnitPlan {
+        id: "unit".into(),
+        description: None,
+        exec: vec!["true".into()],
+        working_directory: PathBuf::from("/"),
+        user: None,
+        group: None,
+        environment: BTreeMap::new(),
+        environment_files: Vec::new(),
+        umask: 0o022,
+        nice: 0,
+        requires: Vec::new(),
+        wants: Vec::new(),
+        after: Vec::new(),
+        restart: RestartPlan {
+            kind: RestartType::Permanent,
+            backoff: Backoff {
+                first: Duration::from_secs(1),
+                growth: Growth::None,
+                max: Duration::from_secs(30),
+                jitter: Jitter::None,
+                reset_after: Duration::from_secs(60),
+            },
+        },
+        shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
+        success_exit: vec![SuccessExit::Code(143)],
+        readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
+        logs: LogsPlan { mode: LogMode::Direct, max_size: 1 << 20, keep: 1 },
+    }
+}
+
+fn fresh() -> Lifecycle {
+    Lifecycle::new(Arc::new(plan()), Rng::derive(1, &[]))
+}
+
+/// A machine led into `state` at time zero.
+fn at(state: State) -> Lifecycle {
+    let start = Input::Start { hold_back: state == State::Backoff };
+    let exit = Input::Exited { cause: ExitCause::Code(1), leftovers: true };
+    let path = match state {
+        State::Stopped => vec![],
+        State::Backoff | State::Waiting => vec![start],
+        State::Spawning => vec![start, Input::GateOpened],
+        State::Activating => vec![start, Input::GateOpened, Input::Spawned],
+        State::Active => vec![start, Input::GateOpened, Input::Spawned, Input::Ready],
+        State::Stopping => vec![start, Input::GateOpened, Input::Spawned, Input::Ready, Input::Stop],
+        State::Killing => vec![start, Input::GateOpened, Input::Spawned, Input::Ready, Input::Kill],
+        State::Cleaning => vec![start, Input::GateOpened, Input::Spawned, Input::Ready, exit],
+    };
+    let mut machine = fresh();
+    for input in path {
+        machine.step(Mono(0), input, &mut Vec::new());
+    }
+    assert_eq!(machine.state(), state);
+    machine
+}
+
+fn inputs() -> Vec<Input> {
+    let exit = |leftovers| Input::Exited { cause: ExitCause::Code(1), leftovers };
+    vec![
+        Input::Start { hold_back: false },
+        Input::Stop,
+        Input::Hasten,
+        Input::Kill,
+        Input::GateOpened,
+        Input::Unfit("no such user".into()),
+        Input::Spawned,
+        Input::SpawnFailed("no such file".into()),
+        Input::Ready,
+        exit(false),
+        exit(true),
+        Input::Gone,
+    ]
+}
+
+#[test]
+fn the_table_of_states_and_inputs() {
+    let mut table = String::new();
+    for state in State::ALL {
+        for input in inputs() {
+            let mut machine = at(state);
+            let mut out = Vec::new();
+            machine.step(Mono(0), input.clone(), &mut out);
+            out.retain(|effect| !matches!(effect, Effect::Entered(_)));
+            writeln!(table, "{:<10} {input:?} -> {} {out:?}", state.as_str(), machine.state().as_str()).unwrap();
+        }
+        let mut machine = at(state);
+        let mut out = Vec::new();
+        let deadline = machine.deadline();
+        machine.wake(Mono(u64::MAX), &mut out);
+        out.retain(|effect| !matches!(effect, Effect::Entered(_)));
+        writeln!(table, "{:<10} deadline {deadline:?} -> {} {out:?}", state.as_str(), machine.state().as_str()).unwrap();
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// Leads a machine through `inputs` and returns what it tells its supervisor.
+fn story(machine: &mut Lifecycle, inputs: Vec<Input>) -> Vec<Effect> {
+    let mut out = Vec::new();
+    for input in inputs {
+        machine.step(Mono(0), input, &mut out);
+    }
+    out.retain(|effect| matches!(effect, Effect::Started | Effect::StartFailed(_) | Effect::Ended(_)));
+    out
+}
+
+fn exit(cause: ExitCause) -> Input {
+    Input::Exited { cause, leftovers: false }
+}
+
+#[test]
+fn exits_mean_what_the_plan_says() {
+    let killed = ExitCause::Signal { signal: Signal::KILL, core: false };
+    let crashed = ExitCause::Signal { signal: Signal(11), core: true };
+    for (cause, reason) in [
+        (ExitCause::Code(0), ExitReason::Normal),
+        (ExitCause::Code(143), ExitReason::Normal),
+        (ExitCause::Code(1), ExitReason::error("exit code 1")),
+        (killed, ExitReason::Killed),
+        (crashed, ExitReason::error("SIGSEGV (core dumped)")),
+    ] {
+        assert_eq!(story(&mut at(State::Active), vec![exit(cause)]), [Effect::Ended(reason)]);
+    }
+}
+
+#[test]
+fn a_stop_is_a_stop_however_the_process_ends() {
+    let told = story(&mut at(State::Active), vec![Input::Stop, exit(ExitCause::Code(1))]);
+    assert_eq!(told, [Effect::Ended(ExitReason::Shutdown)]);
+}
+
+#[test]
+fn an_exit_before_readiness_is_a_failed_start() {
+    let told = story(&mut at(State::Activating), vec![exit(ExitCause::Code(1))]);
+    assert_eq!(told, [Effect::StartFailed(ExitReason::error("ended before it was ready: exit code 1"))]);
+}
+
+#[test]
+fn the_supervisor_hears_of_an_end_only_when_nothing_is_left() {
+    let mut machine = at(State::Active);
+    let left = Input::Exited { cause: ExitCause::Code(0), leftovers: true };
+    assert_eq!(story(&mut machine, vec![left]), []);
+    assert_eq!(story(&mut machine, vec![Input::Gone]), [Effect::Ended(ExitReason::Normal)]);
+}
+
+#[test]
+fn a_stop_while_the_process_is_being_made_is_not_forgotten() {
+    let mut machine = at(State::Spawning);
+    let told = story(&mut machine, vec![Input::Stop, Input::Spawned, exit(ExitCause::Code(0))]);
+    assert_eq!(told, [Effect::Ended(ExitReason::Shutdown)]);
+}
+
+#[test]
+fn an_adopted_process_is_found_running() {
+    let adopted = |ready| Lifecycle::adopted(Arc::new(plan()), Rng::derive(1, &[]), Mono(0), ready);
+    let start = || Input::Start { hold_back: false };
+    assert_eq!(story(&mut adopted(true), vec![start()]), [Effect::Started]);
+    assert_eq!(story(&mut adopted(false), vec![start(), Input::Ready]), [Effect::Started]);
+    let mut leftovers = Lifecycle::with_leftovers(Arc::new(plan()), Rng::derive(1, &[]));
+    assert_eq!(story(&mut leftovers, vec![start(), Input::Gone]), []);
+    assert_eq!(leftovers.state(), State::Waiting);
+}

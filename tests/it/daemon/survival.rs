@@ -1,0 +1,80 @@
+//! The brain is killed; nobody notices.
+
+use super::bench::{Daemon, is_alive, kill, until};
+
+const COUNTERS: &str = "unit: logger\ninstances: 50\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'\n---\n\
+                        unit: piper\ninstances: 50\nlogs: pipe\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'\n";
+
+#[test]
+fn a_hundred_logging_units_survive_the_brain() {
+    let daemon = Daemon::up(&[("units/all.yaml", COUNTERS)]);
+    let before = daemon.pids();
+    assert_eq!(before.len(), 100);
+    for round in 1..=3 {
+        let brain = daemon.brain_pid();
+        kill(brain, 9);
+        daemon.event("DaemonStarted", |data| data["generation"] == round && data["adopted"] == 100);
+        until("it answers", || daemon.answers());
+        until("all are active", || (0..100).all(|n| daemon.pids().len() > n).then_some(()));
+        assert_eq!(daemon.pids(), before, "round {round}");
+        assert_ne!(daemon.brain_pid(), brain);
+    }
+    daemon.ok(&["stop", "logger", "piper"]);
+    for (unit, pid) in &before {
+        assert!(!is_alive(*pid), "{unit}");
+        let log = daemon.read(&format!(".ms-supervisor/logs/{unit}.log"));
+        for (number, line) in (1..).zip(log.lines()) {
+            assert_eq!(line, number.to_string(), "{unit}: a line was lost or doubled");
+        }
+    }
+}
+
+#[test]
+fn an_exit_while_the_brain_is_away_is_reported_once() {
+    let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let pid = daemon.pids()["a"];
+    let brain = daemon.brain_pid();
+    // Stopped, it hears nothing of the exit; killed, it never will.
+    kill(brain, 19);
+    kill(pid, 9);
+    until("it is dead", || (!is_alive(pid)).then_some(()));
+    kill(brain, 9);
+    daemon.event("DaemonStarted", |data| data["generation"] == 1);
+    until("it is back", || daemon.answers());
+    until("a runs again", || daemon.pids().get("a").filter(|new| **new != pid).map(drop));
+    let exits = daemon.events().iter().filter(|event| event["type"] == "UnitExited" && event["data"]["pid"] == pid).count();
+    assert_eq!(exits, 1);
+}
+
+#[test]
+fn what_an_operator_stopped_stays_stopped_across_brains() {
+    let daemon = Daemon::up(&[("units/all.yaml", "unit: a\nexec: sleep 1000\n---\nunit: b\nexec: sleep 1000\n")]);
+    daemon.ok(&["stop", "a"]);
+    kill(daemon.brain_pid(), 9);
+    daemon.event("DaemonStarted", |data| data["generation"] == 1);
+    daemon.event("UnitAdopted", |data| data["unit"] == "b");
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.status("a")["held"], true);
+    assert!(!daemon.pids().contains_key("a"));
+}
+
+#[test]
+fn a_file_somebody_is_editing_does_not_take_effect_because_a_brain_died() {
+    let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let before = daemon.pids();
+    daemon.write("units/a.yaml", "unit: a\nexe");
+    kill(daemon.brain_pid(), 9);
+    daemon.event("UnitAdopted", |_| true);
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.pids(), before);
+}
+
+#[test]
+fn events_are_numbered_without_a_gap_across_brains() {
+    let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    kill(daemon.brain_pid(), 9);
+    daemon.event("UnitAdopted", |_| true);
+    let numbers: Vec<_> = daemon.events().iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
+    let last = u64::try_from(numbers.len()).unwrap();
+    assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
+}
