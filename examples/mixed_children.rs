@@ -75,7 +75,14 @@ fn shell(marker: &std::path::Path) -> ProcessSpec {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     // What the supervisor has to say about its children goes to stderr.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .init();
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let marker = std::env::temp_dir().join(format!("mixed_children.{}", std::process::id()));
     let lives = Arc::new(AtomicU32::new(0));
 

@@ -83,6 +83,8 @@ impl std::fmt::Display for RequestError {
     }
 }
 
+impl std::error::Error for RequestError {}
+
 impl Supervisor {
     pub(super) fn request(&mut self, id: RequestId, request: Request, out: &mut Vec<Effect>) {
         let refuse = |error, out: &mut Vec<Effect>| out.push(Effect::Reply(id, Reply::Error(error)));
