@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         },
         _ => {
             let directories = ms_supervisor::os::paths::directories(std::env::args().nth(2).as_deref().map(std::path::Path::new)).unwrap();
-            daemon::launch(&daemon::Settings { directories, listen: None, events: true, logs: true })
+            daemon::launch(&daemon::Settings { directories, listen: None, events: true, plain: false, logs: true })
         }
     }
 }

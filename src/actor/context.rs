@@ -43,6 +43,8 @@ pub struct Context {
 pub struct Bus {
     queue: mpsc::Sender<(Wall, Event)>,
     dropped: AtomicU64,
+    /// How many of those were taken note of.
+    noted: AtomicU64,
 }
 
 impl Bus {
@@ -50,7 +52,7 @@ impl Bus {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<(Wall, Event)>) {
         let (queue, end) = mpsc::channel(BUS_LIMIT);
-        (Self { queue, dropped: AtomicU64::new(0) }, end)
+        (Self { queue, dropped: AtomicU64::new(0), noted: AtomicU64::new(0) }, end)
     }
 
     /// Tells the world; never waits.
@@ -62,6 +64,13 @@ impl Bus {
 
     /// How many events were dropped since this was asked last.
     pub fn take_dropped(&self) -> u64 {
-        self.dropped.swap(0, Ordering::Relaxed)
+        let dropped = self.dropped();
+        dropped.saturating_sub(self.noted.swap(dropped, Ordering::Relaxed))
+    }
+
+    /// How many events were dropped since the brain started.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }

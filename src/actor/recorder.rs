@@ -52,12 +52,19 @@ impl History {
         (sequence >= first).then(|| ring.iter().filter(|event| event.sequence >= sequence).take(limit).cloned().collect())
     }
 
-    /// Events from `sequence` on out of the journal, at most `limit`. Blocks.
+    /// The sequence number of the oldest event in memory; of the next one if there is none.
+    #[must_use]
+    pub fn first_recent(&self) -> u64 {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.front().map_or_else(|| self.last() + 1, |event| event.sequence)
+    }
+
+    /// Events from `sequence` on out of the journal. Every call of the iterator may block.
     ///
     /// # Errors
     /// The journal is there and cannot be read.
-    pub fn read_older(&self, sequence: u64, limit: usize) -> std::io::Result<Vec<Envelope>> {
-        journal::read_from(&self.directory, sequence, limit)
+    pub fn read_older(&self, sequence: u64) -> std::io::Result<impl Iterator<Item = Envelope> + Send + use<>> {
+        journal::read_from(&self.directory, sequence)
     }
 
     /// Every event from now on. A reader that is more than [`RING`] events late is told so and can read what it missed.
@@ -66,7 +73,7 @@ impl History {
         self.live.subscribe()
     }
 
-    fn record(&self, time: Wall, event: Event) -> Envelope {
+    pub(crate) fn record(&self, time: Wall, event: Event) -> Envelope {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

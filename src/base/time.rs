@@ -101,6 +101,21 @@ pub fn format_duration(duration: Duration) -> String {
     out
 }
 
+/// Writes a duration for people, in its one or two largest units: `450us`, `12ms`, `1.5s`, `3m2s`, `5h10m`, `3d4h`.
+#[must_use]
+pub fn approx_duration(duration: Duration) -> String {
+    let (millis, seconds) = (duration.as_millis(), duration.as_secs());
+    match seconds {
+        0 if millis == 0 => format!("{}us", duration.as_micros()),
+        0 => format!("{millis}ms"),
+        1..10 => format!("{seconds}.{}s", millis % 1000 / 100),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
 /// Writes a [`Duration`] as a number of seconds, for `#[serde(with = "…")]`.
 pub mod seconds {
     use std::time::Duration;
@@ -142,6 +157,22 @@ mod tests {
         for millis in [0, 1, 999, 1000, 61_001, 3_600_000, 90_061_001] {
             let duration = Duration::from_millis(millis);
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn durations_for_people_are_short() {
+        for (micros, text) in [
+            (0, "0us"),
+            (450, "450us"),
+            (12_345, "12ms"),
+            (1_590_000, "1.5s"),
+            (59_999_000, "59s"),
+            (182_000_000, "3m2s"),
+            (18_600_000_000, "5h10m"),
+            (273_600_000_000, "3d4h"),
+        ] {
+            assert_eq!(approx_duration(Duration::from_micros(micros)), text);
         }
     }
 

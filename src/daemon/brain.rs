@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
+use super::faces::Faces;
 use super::{Settings, greeting};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
@@ -70,8 +71,10 @@ async fn run(settings: Settings) -> Result<(), String> {
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);
     let receiver = Arc::new(Mutex::new(receiver));
+    let control = Control::new(settings, context, tree, Arc::new(history), loaded);
     let parts = Parts {
-        control: Control::new(settings, context, tree, Arc::new(history), loaded, greeting.launcher),
+        faces: Faces::new(control.clone(), greeting.launcher),
+        control,
         events: Arc::new(Mutex::new(events)),
         receiver: receiver.clone(),
         orders,
@@ -141,6 +144,7 @@ async fn leave(sender: &link::Sender, receiver: &mut link::Receiver, code: u8) -
 /// What the daemon's own children are made of.
 struct Parts {
     control: Arc<Control>,
+    faces: Arc<Faces>,
     events: Arc<Mutex<mpsc::Receiver<(Wall, Event)>>>,
     receiver: Arc<Mutex<link::Receiver>>,
     orders: mpsc::Sender<ToBrain>,
@@ -177,12 +181,12 @@ impl Parts {
 
     /// What talks to the world; each needs the ones before it.
     fn messaging(&self) -> SupervisorSpec {
-        let control = self.control.clone();
-        let socket = ChildSpec::task("control", move |task| control.clone().serve_control(task));
-        let control = self.control.clone();
-        let public = ChildSpec::task("public", move |task| control.clone().serve_public(task));
-        let control = self.control.clone();
-        let console = ChildSpec::task("console", move |task| control.clone().print(task)).restart(RestartType::Transient);
+        let faces = self.faces.clone();
+        let socket = ChildSpec::task("control", move |task| faces.clone().control(task));
+        let faces = self.faces.clone();
+        let public = ChildSpec::task("public", move |task| faces.clone().public(task));
+        let faces = self.faces.clone();
+        let console = ChildSpec::task("console", move |task| faces.clone().console(task)).restart(RestartType::Transient);
         SupervisorSpec::new(Strategy::RestForOne).intensity(5, Duration::from_secs(60)).child(socket).child(public).child(console)
     }
 

@@ -24,21 +24,13 @@ pub(super) struct Control {
     pub(super) context: Arc<Context>,
     pub(super) tree: Arc<Tree>,
     pub(super) history: Arc<History>,
-    pub(super) launcher: u32,
     /// One reload at a time.
     loaded: Mutex<Loaded>,
 }
 
 impl Control {
-    pub(super) fn new(
-        settings: Settings,
-        context: Arc<Context>,
-        tree: Arc<Tree>,
-        history: Arc<History>,
-        loaded: Loaded,
-        launcher: u32,
-    ) -> Arc<Self> {
-        Arc::new(Self { settings, context, tree, history, launcher, loaded: Mutex::new(loaded) })
+    pub(super) fn new(settings: Settings, context: Arc<Context>, tree: Arc<Tree>, history: Arc<History>, loaded: Loaded) -> Arc<Self> {
+        Arc::new(Self { settings, context, tree, history, loaded: Mutex::new(loaded) })
     }
 
     /// Reads the declarations anew and applies what changed; a faulty file changes nothing.
@@ -82,11 +74,14 @@ impl Control {
 
     /// How things stand, in a line.
     pub(super) fn status_line(&self) -> String {
-        let units = self.context.view.units();
-        let ready = units.iter().filter(|unit| unit.ready).count();
-        let held = units.iter().filter(|unit| unit.held).count();
-        let failed = units.iter().filter(|unit| unit.state == "failed").count();
-        let mut line = format!("{ready} of {} units active", units.len());
+        let (mut all, mut ready, mut held, mut failed) = (0, 0, 0, 0);
+        self.context.view.each_unit(|unit| {
+            all += 1;
+            ready += u32::from(unit.ready);
+            held += u32::from(unit.held);
+            failed += u32::from(unit.state == "failed");
+        });
+        let mut line = format!("{ready} of {all} units active");
         for (count, what) in [(failed, "failed"), (held, "stopped by an operator")] {
             if count > 0 {
                 line.push_str(&format!(", {count} {what}"));
@@ -186,28 +181,6 @@ impl Orders {
                 } else {
                     tree.hasten();
                 }
-            }
-        }
-    }
-}
-
-impl Control {
-    pub(super) async fn serve_control(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        task.shutdown_requested().await;
-        Ok(())
-    }
-
-    pub(super) async fn serve_public(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        task.shutdown_requested().await;
-        Ok(())
-    }
-
-    pub(super) async fn print(self: Arc<Self>, task: crate::actor::TaskContext) -> Result<(), crate::actor::BoxError> {
-        let mut live = self.history.follow();
-        loop {
-            tokio::select! {
-                () = task.shutdown_requested() => return Ok(()),
-                event = live.recv() => if let Ok(event) = event { println!("{}", serde_json::to_string(&event)?); }
             }
         }
     }

@@ -3,6 +3,7 @@
 mod brain;
 mod control;
 mod declarations;
+mod faces;
 mod greeting;
 mod launch;
 mod settings;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub listen: Option<Listen>,
     /// Whether events are printed.
     pub events: bool,
+    /// Whether nothing is printed in colour.
+    pub plain: bool,
     /// Whether the units' output is printed.
     pub logs: bool,
 }

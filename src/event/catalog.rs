@@ -131,12 +131,10 @@ pub enum Event {
         /// The unit.
         unit: UnitId,
     },
-    /// Nothing of a unit is left.
+    /// Nothing of a unit that was asked to stop is left.
     UnitStopped {
         /// The unit.
         unit: UnitId,
-        /// Why it ended, in OTP's terms.
-        reason: ExitReason,
     },
     /// An operator sent a signal to a unit.
     UnitSignalled {
@@ -240,7 +238,7 @@ impl Event {
             | Self::UnitExited { unit, .. }
             | Self::UnitStopping { unit }
             | Self::UnitTimedOut { unit }
-            | Self::UnitStopped { unit, .. }
+            | Self::UnitStopped { unit }
             | Self::UnitSignalled { unit, .. }
             | Self::LogLost { unit, .. }
             | Self::LogRotated { unit, .. } => Some(unit.as_str()),

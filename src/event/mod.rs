@@ -3,9 +3,11 @@
 mod catalog;
 mod counters;
 mod envelope;
+mod text;
 mod view;
 
 pub use catalog::{Event, RestartCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
+pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

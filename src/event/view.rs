@@ -113,6 +113,13 @@ impl View {
         self.units.read().unwrap_or_else(PoisonError::into_inner).values().map(|entry| lock(entry).clone()).collect()
     }
 
+    /// Looks at every unit, by name, without copying it. Each is locked while it is looked at.
+    pub fn each_unit(&self, mut look: impl FnMut(&UnitStatus)) {
+        for entry in self.units.read().unwrap_or_else(PoisonError::into_inner).values() {
+            look(&lock(entry));
+        }
+    }
+
     /// Puts a supervisor in, or its children and strategy anew.
     pub fn add_supervisor(&self, status: SupervisorStatus) {
         self.supervisors.write().unwrap_or_else(PoisonError::into_inner).insert(status.supervisor.clone(), status);

@@ -89,23 +89,30 @@ pub fn last_sequence(directory: &Path) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The events of `directory`'s journal from `sequence` on, at most `limit`.
+/// The events of `directory`'s journal from `sequence` on, read as they are asked for.
 ///
 /// # Errors
 /// The journal is there and cannot be read.
-pub fn read_from(directory: &Path, sequence: u64, limit: usize) -> io::Result<Vec<Envelope>> {
-    let mut found = Vec::new();
-    for path in [older(directory), path(directory)] {
-        match File::open(path) {
-            Ok(file) => {
-                let room = limit - found.len();
-                found.extend(events(BufReader::new(file)).filter(|event| event.sequence >= sequence).take(room));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+pub fn read_from(directory: &Path, sequence: u64) -> io::Result<impl Iterator<Item = Envelope> + Send + use<>> {
+    // The newer generation first: if it becomes the older one meanwhile it is there twice, the other way round it would be missed.
+    let newer = open(&path(directory))?;
+    let older = open(&older(directory))?;
+    let mut next = sequence;
+    Ok([older, newer].into_iter().flatten().flat_map(|file| events(BufReader::new(file))).filter(move |event| {
+        let fits = event.sequence >= next;
+        if fits {
+            next = event.sequence + 1;
         }
+        fits
+    }))
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(found)
 }
 
 /// The events in `lines`; what is no event (a torn line) is passed over.
@@ -139,8 +146,7 @@ mod tests {
         journal.append(&[event(1), event(2)]).unwrap();
         Journal::new(directory.path().to_owned()).append(&[event(3)]).unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 3);
-        let read =
-            |from, limit| -> Vec<_> { read_from(directory.path(), from, limit).unwrap().into_iter().map(|event| event.sequence).collect() };
+        let read = |from, limit| -> Vec<_> { read_from(directory.path(), from).unwrap().take(limit).map(|event| event.sequence).collect() };
         assert_eq!((read(2, 10), read(0, 2)), (vec![2, 3], vec![1, 2]));
     }
 
@@ -151,7 +157,7 @@ mod tests {
         OpenOptions::new().append(true).open(path(directory.path())).unwrap().write_all(b"{\"specv").unwrap();
         Journal::new(directory.path().to_owned()).append(&[event(2)]).unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 2);
-        assert_eq!(read_from(directory.path(), 0, 9).unwrap().len(), 2);
+        assert_eq!(read_from(directory.path(), 0).unwrap().count(), 2);
     }
 
     #[test]
@@ -165,6 +171,6 @@ mod tests {
         journal.append(&[event(102)]).unwrap();
         assert!(older(directory.path()).exists());
         assert_eq!(last_sequence(directory.path()).unwrap(), 102);
-        assert_eq!(read_from(directory.path(), 100, 9).unwrap().len(), 3);
+        assert_eq!(read_from(directory.path(), 100).unwrap().count(), 3);
     }
 }

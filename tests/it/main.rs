@@ -6,3 +6,7 @@ mod corpus;
 mod daemon;
 #[cfg(test)]
 mod launcher;
+#[cfg(test)]
+mod library;
+#[cfg(test)]
+mod tour;

@@ -9,6 +9,7 @@ use ractor::ActorRef;
 use super::prepare::Prepared;
 use super::{Msg, Unit, prepare, status};
 use crate::actor::gate::Standing;
+use crate::base::exit::ExitReason;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
 use crate::event::Event;
@@ -70,7 +71,10 @@ impl Unit {
                 self.next_supervisor(myself);
             }
             Effect::Ended(reason) => {
-                self.tell(Event::UnitStopped { unit: self.plan.id.clone(), reason: reason.clone() });
+                // An end of its own has been told as an exit.
+                if reason == ExitReason::Shutdown {
+                    self.tell(Event::UnitStopped { unit: self.plan.id.clone() });
+                }
                 if !reason.is_clean() {
                     self.change(|status| status::failed(status, &reason));
                     self.context.gates.set(&self.plan.id, Standing::Failed);

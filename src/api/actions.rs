@@ -1,0 +1,84 @@
+//! Commands to units and supervisors.
+
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::{Extension, Json};
+use futures_util::future::join_all;
+
+use super::Node;
+use super::dto::{ActionRequest, ActionResponse, SignalRequest, TargetResult};
+use super::refusal::Refusal;
+use super::routes::App;
+use super::server::Peer;
+use super::targets::Known;
+use crate::actor::tree::{Ask, TreeError};
+use crate::base::exit::Signal;
+use crate::event::Event;
+use crate::policy::supervisor::RequestError;
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Answer = Result<Json<ActionResponse>, Refusal>;
+
+pub(super) async fn start(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    ask(&app.node, peer, "start", Ask::Start, &body?.0.targets).await
+}
+
+pub(super) async fn stop(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    ask(&app.node, peer, "stop", Ask::Stop { hold: true }, &body?.0.targets).await
+}
+
+pub(super) async fn restart(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    ask(&app.node, peer, "restart", Ask::Restart, &body?.0.targets).await
+}
+
+/// Asks for all targets at once: one may wait for another, so none may be kept from being asked. Their number is bounded by the plan.
+async fn ask(node: &Node, peer: Peer, command: &str, ask: Ask, targets: &[String]) -> Answer {
+    let targets = resolve(node, targets)?;
+    let results = targets.iter().map(|target| async move {
+        tell(node, peer, command, target);
+        match node.tree.ask(target, ask).await {
+            Ok(()) => done(target, None),
+            Err(TreeError::Refused(_, _, RequestError::Running)) if ask == Ask::Start => done(target, Some("it is already running".into())),
+            Err(error) => TargetResult { target: target.clone(), ok: false, message: Some(error.to_string()) },
+        }
+    });
+    Ok(Json(ActionResponse { results: join_all(results).await }))
+}
+
+pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<SignalRequest>) -> Answer {
+    let Json(request) = body?;
+    let signal = Signal::parse(&request.signal)
+        .ok_or_else(|| Refusal::bad_request(format!("there is no signal called `{}`", request.signal)).help(signal_help()))?;
+    let targets = resolve(&app.node, &request.targets)?;
+    let results = targets.iter().map(|target| {
+        tell(&app.node, peer, &format!("signal {signal}"), target);
+        let failed = |message: String| TargetResult { target: target.clone(), ok: false, message: Some(message) };
+        match app.node.context.view.unit(target) {
+            Some(unit) if unit.pid.is_none() => failed("it has no process".into()),
+            _ => {
+                app.node.tree.signal(target, signal, request.whole).map_or_else(|error| failed(error.to_string()), |()| done(target, None))
+            }
+        }
+    });
+    Ok(Json(ActionResponse { results: results.collect() }))
+}
+
+fn signal_help() -> String {
+    let names: Vec<_> = Signal::names().collect();
+    format!("known are {}, SIGRTMIN+n and numbers", names.join(", "))
+}
+
+fn resolve(node: &Node, targets: &[String]) -> Result<Vec<String>, Refusal> {
+    if targets.is_empty() {
+        return Err(Refusal::bad_request("no target is named"));
+    }
+    Ok(Known::of_plan(&node.tree.plan()).resolve(targets)?)
+}
+
+fn tell(node: &Node, peer: Peer, command: &str, target: &str) {
+    node.context.bus.tell(Event::CommandReceived { command: command.into(), target: target.into(), uid: peer.uid });
+}
+
+fn done(target: &str, message: Option<String>) -> TargetResult {
+    TargetResult { target: target.into(), ok: true, message }
+}

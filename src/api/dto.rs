@@ -1,0 +1,228 @@
+//! What goes over the wire, for both ends of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::time::Wall;
+use crate::event::{SupervisorStatus, UnitStatus};
+
+/// How everything stands: `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon itself.
+    pub daemon: DaemonStatus,
+    /// Every supervisor, by name.
+    pub supervisors: Vec<SupervisorStatus>,
+    /// Every unit, by name.
+    pub units: Vec<UnitStatus>,
+}
+
+/// How the daemon stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The version that runs.
+    pub version: String,
+    /// The brain's process id.
+    pub pid: u32,
+    /// The launcher's process id: the one to signal.
+    pub launcher_pid: u32,
+    /// When the brain was started.
+    pub started: Wall,
+    /// The daemon's clock at the time of the answer; ages are counted from here.
+    pub now: Wall,
+    /// `starting`, `running`, `degraded`, `stopping` or `ended`.
+    pub state: String,
+    /// Why it is degraded or has ended.
+    pub reason: Option<String>,
+    /// The directory of the declarations.
+    pub config: PathBuf,
+}
+
+/// A unit with what its plan says: `GET /v1/units/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitDetails {
+    /// How it stands.
+    #[serde(flatten)]
+    pub status: UnitStatus,
+    /// The daemon's clock at the time of the answer.
+    pub now: Wall,
+    /// The supervisors above it, the nearest first.
+    pub supervisors: Vec<String>,
+    /// Program and arguments.
+    pub exec: Vec<String>,
+    /// Where it runs.
+    pub working_directory: PathBuf,
+    /// When it is started again.
+    pub restart: String,
+    /// Units it requires.
+    pub requires: Vec<String>,
+    /// Units that require, want or start after it.
+    pub dependents: Vec<String>,
+    /// Its log file, if it has one.
+    pub log: Option<PathBuf>,
+}
+
+/// What a row of the tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A supervisor; its children are the following rows that are deeper.
+    Supervisor,
+    /// A unit.
+    Unit,
+}
+
+/// A row of the tree: `GET /v1/tree` has them from the root down. A list, because trees may be deeper than JSON readers allow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeRow {
+    /// How far below the root.
+    pub depth: usize,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its supervisor.
+    pub parent: Option<String>,
+    /// A supervisor's strategy.
+    pub strategy: Option<String>,
+    /// Where it stands.
+    pub state: String,
+    /// Why, if that needs saying.
+    pub reason: Option<String>,
+    /// A unit's main process.
+    pub pid: Option<u32>,
+    /// How often it, or a child of it, was restarted.
+    pub restarts: u64,
+    /// Whether an operator keeps it stopped.
+    pub held: bool,
+}
+
+/// The tree as rows, from `root` down.
+#[must_use]
+pub fn tree_rows(root: &str, supervisors: &[SupervisorStatus], units: &[UnitStatus]) -> Vec<TreeRow> {
+    // Each is taken out when it is shown: a view that is just being changed may name one twice.
+    let mut supervisors: BTreeMap<_, _> = supervisors.iter().map(|one| (one.supervisor.as_str(), one)).collect();
+    let mut units: BTreeMap<_, _> = units.iter().map(|one| (one.unit.as_str(), one)).collect();
+    let mut rows = Vec::new();
+    let mut open = vec![(0, None, root)];
+    while let Some((depth, parent, name)) = open.pop() {
+        let parent = parent.map(str::to_owned);
+        if let Some(supervisor) = supervisors.remove(name) {
+            rows.push(supervisor_row(depth, parent, supervisor));
+            open.extend(supervisor.children.iter().rev().map(|child| (depth + 1, Some(name), child.as_str())));
+        } else if let Some(unit) = units.remove(name) {
+            rows.push(unit_row(depth, parent, unit));
+        }
+    }
+    rows
+}
+
+fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorStatus) -> TreeRow {
+    TreeRow {
+        depth,
+        name: supervisor.supervisor.as_str().into(),
+        kind: Kind::Supervisor,
+        parent,
+        strategy: Some(supervisor.strategy.clone()),
+        state: supervisor.state.clone(),
+        reason: supervisor.reason.clone(),
+        pid: None,
+        restarts: supervisor.restarts,
+        held: false,
+    }
+}
+
+fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow {
+    TreeRow {
+        depth,
+        name: unit.unit.as_str().into(),
+        kind: Kind::Unit,
+        parent,
+        strategy: None,
+        state: unit.state.clone(),
+        reason: unit.reason.clone(),
+        pid: unit.pid,
+        restarts: unit.restarts,
+        held: unit.held,
+    }
+}
+
+/// The body of `POST /v1/start`, `/v1/stop` and `/v1/restart`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionRequest {
+    /// Units and supervisors by name; the name of a unit with instances means all of them.
+    pub targets: Vec<String>,
+}
+
+/// The body of `POST /v1/signal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRequest {
+    /// Units by name.
+    pub targets: Vec<String>,
+    /// The signal by name or number.
+    pub signal: String,
+    /// Whether every process of the unit gets it, not only the main one.
+    #[serde(default)]
+    pub whole: bool,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionResponse {
+    /// For each target, in the order they were named.
+    pub results: Vec<TargetResult>,
+}
+
+/// What became of a command on one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetResult {
+    /// The unit or supervisor.
+    pub target: String,
+    /// Whether it was done.
+    pub ok: bool,
+    /// Why not; or a remark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
+}
+
+/// What a reload changed, or would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// For people.
+    pub text: String,
+    /// Whether nothing changes.
+    pub empty: bool,
+    /// For programs.
+    pub changes: Value,
+}
+
+/// A line of a unit's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The unit.
+    pub unit: String,
+    /// The stream offset of its first byte.
+    pub offset: u64,
+    /// The line without its newline.
+    pub text: String,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// A word for programs.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+    /// What is wrong with the declarations, if it is that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diagnostics: Option<Value>,
+}

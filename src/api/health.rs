@@ -1,0 +1,134 @@
+//! For machines that watch: metrics, and whether all is well.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::refusal::Refusal;
+use super::routes::{App, daemon_status};
+use crate::event::{SupervisorStatus, UnitStatus};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).route("/healthz", get(healthz))
+}
+
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let page = (app.node.metrics)().await.map_err(Refusal::internal)?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    // As Prometheus' own libraries do: the older format, which every tool reads, unless the newer one is asked for.
+    if accept.contains("application/openmetrics-text") {
+        Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response())
+    } else {
+        Ok(([(header::CONTENT_TYPE, CLASSIC)], classic(&page)).into_response())
+    }
+}
+
+/// OpenMetrics as the text format before it: counters are called as their samples are, and nothing marks the end.
+fn classic(page: &str) -> String {
+    let mut out = String::with_capacity(page.len());
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        let counter = |line: &str| line.starts_with("# TYPE ") && line.ends_with(" counter");
+        let (head, rest) = match line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")).and_then(|rest| rest.split_once(' '))
+        {
+            Some((name, rest)) => (&line[..line.len() - rest.len() - 1], Some((name, rest))),
+            None => (line, None),
+        };
+        match rest {
+            Some((_, rest)) if counter(line) || line.starts_with("# HELP ") && lines.peek().is_some_and(|next| counter(next)) => {
+                out.push_str(&format!("{head}_total {rest}\n"));
+            }
+            _ if line == "# EOF" => {}
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    let view = &app.node.context.view;
+    let mut faults = Vec::new();
+    let daemon = daemon_status(&app.node);
+    if daemon.state != "running" {
+        faults.push(format!("[-]daemon {}\n", daemon.state));
+    }
+    faults.extend(view.units().iter().map(unit_health).filter(|health| !health.ready).map(|health| health.line));
+    answer(faults.is_empty(), if faults.is_empty() { "ok\n".into() } else { faults.concat() })
+}
+
+async fn healthz(State(app): State<App>, uri: Uri) -> Response {
+    let view = &app.node.context.view;
+    let supervisors = view.supervisors();
+    let units = view.units();
+    let all: Vec<_> = supervisors.iter().map(supervisor_health).chain(units.iter().map(unit_health)).collect();
+    let well = all.iter().all(|health| health.ready);
+    let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word == "verbose=true"));
+    let shown = all.iter().filter(|health| verbose || !health.ready).map(|health| health.line.as_str());
+    let verdict = if well { "ok\n" } else { "not everything is well\n" };
+    answer(well, shown.chain([verdict]).collect())
+}
+
+fn answer(well: bool, text: String) -> Response {
+    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text).into_response()
+}
+
+struct Health {
+    /// Whether it is as it should be.
+    ready: bool,
+    line: String,
+}
+
+/// A unit is as it should be if it is ready, or nobody wants it up.
+fn unit_health(unit: &UnitStatus) -> Health {
+    let ready = unit.ready || unit.held || unit.state == "stopped";
+    Health::new(ready, unit.unit.as_str(), if unit.held { "held" } else { &unit.state }, unit.reason.as_deref())
+}
+
+fn supervisor_health(supervisor: &SupervisorStatus) -> Health {
+    let ready = supervisor.state == "active" || supervisor.state == "stopped" && supervisor.reason.is_none();
+    Health::new(ready, supervisor.supervisor.as_str(), &supervisor.state, supervisor.reason.as_deref())
+}
+
+impl Health {
+    fn new(ready: bool, name: &str, state: &str, reason: Option<&str>) -> Self {
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        Self { ready, line: format!("[{}]{name} {state}{reason}\n", if ready { '+' } else { '-' }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_tools_get_the_older_format() {
+        let page = "# HELP a_seconds Time.\n# TYPE a_seconds counter\na_seconds_total{x=\"# TYPE b counter\"} 1\n\
+                    # HELP b Size.\n# TYPE b gauge\nb 2\n# EOF\n";
+        let expect = "# HELP a_seconds_total Time.\n# TYPE a_seconds_total counter\na_seconds_total{x=\"# TYPE b counter\"} 1\n\
+                      # HELP b Size.\n# TYPE b gauge\nb 2\n";
+        assert_eq!(classic(page), expect);
+    }
+
+    #[test]
+    fn the_held_are_well() {
+        let mut unit = crate::api::tests::unit("web", "failed");
+        unit.reason = Some("exit code 1".into());
+        assert_eq!(unit_health(&unit).line, "[-]web failed: exit code 1\n");
+        unit.held = true;
+        assert_eq!(unit_health(&unit).line, "[+]web held: exit code 1\n");
+        assert!(unit_health(&crate::api::tests::unit("web", "active")).ready);
+        assert!(!unit_health(&crate::api::tests::unit("web", "backoff")).ready);
+    }
+}

@@ -1,0 +1,71 @@
+//! The control API and the read-only port: HTTP/1.1 and JSON, described by the types in [`dto`].
+//!
+//! Commands come in by the control socket, where the kernel tells who speaks; the port knows nothing but reading.
+
+mod actions;
+pub mod client;
+pub mod dto;
+mod events;
+mod health;
+mod logs;
+mod refusal;
+mod routes;
+mod server;
+pub mod socket;
+pub mod targets;
+mod wire;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use server::{serve_control, serve_public};
+
+use crate::actor::context::Context;
+use crate::actor::recorder::History;
+use crate::actor::tree::Tree;
+use crate::base::time::Wall;
+use crate::plan::Diff;
+
+/// What the API speaks for.
+pub struct Node {
+    /// What every actor may use.
+    pub context: Arc<Context>,
+    /// The users' tree.
+    pub tree: Arc<Tree>,
+    /// The events.
+    pub history: Arc<History>,
+    /// Who reads the declarations anew.
+    pub reload: Box<dyn Reload>,
+    /// Who makes the page of metrics.
+    pub metrics: Page,
+    /// The version that runs.
+    pub version: String,
+    /// When the brain was started.
+    pub started: Wall,
+    /// The launcher's process id.
+    pub launcher_pid: u32,
+}
+
+/// Makes a page in OpenMetrics text format, or says why it cannot.
+pub type Page = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// Reads the declarations anew.
+pub trait Reload: Send + Sync {
+    /// Applies what they say.
+    fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>>;
+    /// What applying them would change.
+    fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>>;
+}
+
+/// Why new declarations are not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadRefused {
+    /// What is wrong with them, for programs: see [`crate::spec::Diagnostics::to_json`].
+    pub diagnostics: serde_json::Value,
+    /// The same for people, without colour.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! What can be asked, and the answers that are ready at once.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use tokio_util::sync::CancellationToken;
+
+use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, tree_rows};
+use super::refusal::Refusal;
+use super::server::Peer;
+use super::{Node, actions, events, health, logs};
+use crate::actor::tree::Standing;
+use crate::event::Event;
+use crate::os::{clock, logfile};
+use crate::plan::{Diff, LogMode, Plan};
+
+/// What every handler gets.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) node: Arc<Node>,
+    /// Streams end when this is cancelled.
+    pub(super) closing: CancellationToken,
+}
+
+/// What the control socket answers.
+pub(super) fn control(app: App) -> Router {
+    let v1 = Router::new()
+        .route("/status", get(status))
+        .route("/units/{unit}", get(unit))
+        .route("/tree", get(tree))
+        .route("/plan", get(plan))
+        .route("/plan/changes", get(changes))
+        .route("/reload", post(reload))
+        .route("/start", post(actions::start))
+        .route("/stop", post(actions::stop))
+        .route("/restart", post(actions::restart))
+        .route("/signal", post(actions::signal))
+        .route("/logs", get(logs::all))
+        .route("/logs/{targets}", get(logs::some))
+        .route("/events", get(events::events));
+    Router::new().nest("/v1", v1).merge(health::routes()).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
+}
+
+/// What the port answers.
+pub(super) fn public(app: App) -> Router {
+    health::routes().fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
+}
+
+async fn unknown() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+}
+
+async fn status(State(app): State<App>) -> Json<Status> {
+    let view = &app.node.context.view;
+    Json(Status { daemon: daemon_status(&app.node), supervisors: view.supervisors(), units: view.units() })
+}
+
+pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
+    let (state, reason) = daemon_state(node);
+    DaemonStatus {
+        version: node.version.clone(),
+        pid: std::process::id(),
+        launcher_pid: node.launcher_pid,
+        started: node.started,
+        now: clock::wall(),
+        state: state.into(),
+        reason,
+        config: node.context.directories.config.clone(),
+    }
+}
+
+fn daemon_state(node: &Node) -> (&'static str, Option<String>) {
+    let standing = node.tree.standing().borrow().clone();
+    if let Standing::Ended(reason) = standing {
+        return ("ended", Some(reason.to_string()));
+    }
+    if node.context.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+        return ("stopping", None);
+    }
+    let root = node.tree.plan().root.clone();
+    match node.context.view.supervisors().into_iter().find(|one| one.supervisor == root) {
+        Some(root) if root.state == "degraded" => ("degraded", root.reason),
+        _ if standing == Standing::Up => ("running", None),
+        _ => ("starting", None),
+    }
+}
+
+async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<UnitDetails>, Refusal> {
+    let plan = app.node.tree.plan();
+    let (Some(unit), Some(status)) = (plan.units.get(name.as_str()), app.node.context.view.unit(&name)) else {
+        let known = super::targets::Known::of_plan(&plan).resolve(std::slice::from_ref(&name));
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, "not_a_unit", format!("`{name}` is not one unit"));
+        return Err(known.map_or_else(Refusal::from, |_| refusal.help("`status` shows several, `tree` shows supervisors")));
+    };
+    let words = |names: &[crate::base::id::UnitId]| names.iter().map(|name| name.as_str().to_owned()).collect();
+    let logs = &app.node.context.directories.logs;
+    Ok(Json(UnitDetails {
+        now: clock::wall(),
+        supervisors: above(&plan, &name),
+        exec: unit.exec.clone(),
+        working_directory: unit.working_directory.clone(),
+        restart: unit.restart.kind.as_str().into(),
+        requires: words(&unit.requires),
+        dependents: words(&app.node.context.gates.dependents(&unit.id)),
+        log: (unit.logs.mode != LogMode::None).then(|| logfile::live_path(logs, &name)),
+        status,
+    }))
+}
+
+fn above(plan: &Plan, name: &str) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::new();
+    let parent = |name: &str| plan.supervisors.values().find(|one| one.children.iter().any(|child| child.as_str() == name));
+    while let Some(next) = parent(chain.last().map_or(name, String::as_str)) {
+        chain.push(next.id.as_str().into());
+    }
+    chain
+}
+
+async fn tree(State(app): State<App>) -> Json<Vec<TreeRow>> {
+    let view = &app.node.context.view;
+    Json(tree_rows(app.node.tree.plan().root.as_str(), &view.supervisors(), &view.units()))
+}
+
+/// Variables often are secrets: who may not command may not see them either.
+async fn plan(State(app): State<App>, Extension(peer): Extension<Peer>) -> Json<Plan> {
+    let mut plan = Plan::clone(&app.node.tree.plan());
+    if !peer.may_command() {
+        for unit in plan.units.values_mut() {
+            Arc::make_mut(unit).environment.values_mut().for_each(|value| "(hidden)".clone_into(value));
+        }
+    }
+    Json(plan)
+}
+
+async fn changes(State(app): State<App>) -> Result<Json<Changes>, Refusal> {
+    changes_of(&app.node.reload.plan_changes().await?)
+}
+
+async fn reload(State(app): State<App>, Extension(peer): Extension<Peer>) -> Result<Json<Changes>, Refusal> {
+    app.node.context.bus.tell(Event::CommandReceived { command: "reload".into(), target: String::new(), uid: peer.uid });
+    changes_of(&app.node.reload.reload().await?)
+}
+
+fn changes_of(diff: &Diff) -> Result<Json<Changes>, Refusal> {
+    let changes = serde_json::to_value(diff).map_err(Refusal::internal)?;
+    Ok(Json(Changes { text: diff.to_string(), empty: diff.is_empty(), changes }))
+}

@@ -1,0 +1,95 @@
+//! Where the daemon listens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::os::paths::SOCKET_PATH_MAX;
+
+/// Whom the mode of the control socket lets in: its owner and its group.
+const MODE: u32 = 0o660;
+
+/// Listens on the control socket. A socket that nobody listens on any more is replaced.
+///
+/// # Errors
+/// A sentence that says why that cannot be.
+pub async fn bind_control(path: &Path) -> Result<UnixListener, String> {
+    let shown = path.display();
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH_MAX {
+        return Err(format!("cannot listen on {shown}: the path has {length} bytes and the kernel allows {SOCKET_PATH_MAX}"));
+    }
+    remove_stale(path).await?;
+    let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("cannot listen on {shown}: no permission to make a socket in its directory"),
+        io::ErrorKind::NotFound => format!("cannot listen on {shown}: its directory does not exist"),
+        _ => format!("cannot listen on {shown}: {error}"),
+    })?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
+        .map_err(|error| format!("cannot set the permissions of {shown}: {error}"))?;
+    Ok(listener)
+}
+
+async fn remove_stale(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("cannot listen on {shown}: {error}")),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(format!("cannot listen on {shown}: a file is in the way")),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(format!("cannot listen on {shown}: another daemon answers there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| format!("cannot remove the old socket {shown}: {error}"))
+        }
+        Err(error) => Err(format!("cannot listen on {shown}: cannot tell whether somebody answers there: {error}")),
+    }
+}
+
+/// Listens where metrics and health are served.
+///
+/// # Errors
+/// A sentence that says why that cannot be.
+pub async fn bind_public(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("cannot serve metrics and health on {address}: another program listens there; choose another address with `--listen` or `listen:` in daemon.yaml")
+        }
+        _ => format!("cannot serve metrics and health on {address}: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(bind_control(&path).await.unwrap());
+        let listener = bind_control(&path).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        assert!(bind_control(&path).await.unwrap_err().ends_with("another daemon answers there"));
+        drop(listener);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(bind_control(&path).await.unwrap_err().ends_with("a file is in the way"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_bound_is_told() {
+        let long = "x".repeat(SOCKET_PATH_MAX);
+        let text = bind_control(&Path::new("/").join(long)).await.unwrap_err();
+        assert!(text.ends_with("the path has 108 bytes and the kernel allows 107"), "{text}");
+        let text = bind_control(Path::new("/nonexistent/control.sock")).await.unwrap_err();
+        assert!(text.ends_with("its directory does not exist"), "{text}");
+        let taken = bind_public(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let text = bind_public(taken.local_addr().unwrap()).await.unwrap_err();
+        assert!(text.contains("another program listens there"), "{text}");
+    }
+}

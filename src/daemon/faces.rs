@@ -1,0 +1,112 @@
+//! What the daemon shows to the world: the control socket, the read-only port, the console.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::control::Control;
+use super::settings::Listen;
+use crate::actor::{BoxError, TaskContext};
+use crate::api::{self, Node, Reload, ReloadRefused, socket};
+use crate::os::clock;
+use crate::plan::Diff;
+use crate::sink::console::{self, Console};
+use crate::sink::metrics::Exporter;
+use crate::spec::Diagnostics;
+
+/// What the daemon shows to the world.
+pub(super) struct Faces {
+    control: Arc<Control>,
+    node: Arc<Node>,
+    console: Arc<Console>,
+}
+
+impl Faces {
+    pub(super) fn new(control: Arc<Control>, launcher: u32) -> Arc<Self> {
+        let version = env!("CARGO_PKG_VERSION");
+        let exporter = Arc::new(Exporter::new(control.context.clone(), control.history.clone(), version.into(), launcher));
+        let page = move || {
+            let exporter = exporter.clone();
+            async move { exporter.page().await }.boxed()
+        };
+        let node = Node {
+            context: control.context.clone(),
+            tree: control.tree.clone(),
+            history: control.history.clone(),
+            reload: Box::new(Reloader(control.clone())),
+            metrics: Box::new(page),
+            version: version.into(),
+            started: clock::wall(),
+            launcher_pid: launcher,
+        };
+        let options = console::Options {
+            events: control.settings.events,
+            logs: control.settings.logs,
+            color: std::io::stdout().is_terminal() && !control.settings.plain,
+        };
+        let console = Arc::new(Console::new(control.context.clone(), &control.history, options));
+        Arc::new(Self { control, node: Arc::new(node), console })
+    }
+
+    /// Serves the control socket.
+    pub(super) async fn control(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
+        let path = self.control.settings.directories.control_socket()?;
+        let listener = socket::bind_control(&path).await?;
+        api::serve_control(async move { task.shutdown_requested().await }, listener, self.node.clone()).await;
+        Ok(())
+    }
+
+    /// Serves metrics and health, if it may and can; supervision does not depend on it.
+    pub(super) async fn public(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
+        let Some(address) = self.address() else {
+            task.shutdown_requested().await;
+            return Ok(());
+        };
+        match socket::bind_public(address).await {
+            Ok(listener) => api::serve_public(async move { task.shutdown_requested().await }, listener, self.node.clone()).await,
+            Err(why) => {
+                tracing::error!("{why}; metrics and health are on the control socket only");
+                task.shutdown_requested().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self.control.settings.listen {
+            Some(Listen::None) => None,
+            Some(Listen::Address(address)) => Some(address),
+            None => self.control.tree.plan().daemon.listen,
+        }
+    }
+
+    /// Prints what happens, if somebody wants to see it.
+    pub(super) async fn console(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
+        if self.control.settings.events || self.control.settings.logs {
+            self.console.clone().run(async { task.shutdown_requested().await }).await;
+        }
+        // Nobody reads any more: there is nothing to print, and nothing wrong.
+        task.shutdown_requested().await;
+        Ok(())
+    }
+}
+
+/// Lets the API ask for a reload.
+struct Reloader(Arc<Control>);
+
+impl Reload for Reloader {
+    fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
+        async { self.0.reload().await.map_err(|diagnostics| refused(&diagnostics)) }.boxed()
+    }
+
+    fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
+        async { self.0.changes().await.map_err(|diagnostics| refused(&diagnostics)) }.boxed()
+    }
+}
+
+fn refused(diagnostics: &Diagnostics) -> ReloadRefused {
+    ReloadRefused { diagnostics: diagnostics.to_json(), text: diagnostics.render(false) }
+}

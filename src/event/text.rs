@@ -1,0 +1,103 @@
+//! Events as plain sentences.
+
+use super::{Event, RestartCause};
+use crate::base::exit::Usage;
+use crate::base::quantity::format_size;
+use crate::base::time::approx_duration;
+
+/// What has happened, as a sentence without its subject.
+#[must_use]
+pub fn event_text(event: &Event) -> String {
+    match event {
+        Event::DaemonStarted { version, generation: 0, .. } => format!("ms-supervisor {version} started"),
+        Event::DaemonStarted { version, adopted: 1, .. } => format!("ms-supervisor {version} started again, 1 unit found running"),
+        Event::DaemonStarted { version, adopted, .. } => format!("ms-supervisor {version} started again, {adopted} units found running"),
+        Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
+        Event::DaemonStopping { by } => format!("going down, because of {by}"),
+        Event::DaemonDegraded { child, reason } => format!("degraded: gave up {child} ({reason}); what still runs is kept"),
+        Event::PlanApplied { started, stopped, restarted, changed, unchanged } => {
+            let counts =
+                [(started, "started"), (stopped, "stopped"), (restarted, "restarted"), (changed, "changed"), (unchanged, "left alone")];
+            let counts: Vec<_> = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+            format!("new plan applied: {}", if counts.is_empty() { "no units".into() } else { counts.join(", ") })
+        }
+        Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
+        Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
+        Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
+        Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
+        Event::ChildTerminated { child, reason, restart: true, .. } => format!("{child} ended ({reason}); restarting"),
+        Event::ChildTerminated { child, reason, restart: false, .. } => format!("{child} ended ({reason}); it stays down"),
+        Event::SupervisorUp { .. } => "all its children are up".into(),
+        Event::IntensityReached { child, reason, .. } => format!("gives up: one restart too many, the last for {child} ({reason})"),
+        Event::SupervisorEnded { reason, .. } => format!("ended: {reason}"),
+        Event::UnitStarting { cause: None, .. } => "starting".into(),
+        Event::UnitStarting { cause: Some(cause), .. } => format!("starting again, because {}", cause_text(*cause)),
+        Event::UnitHeldBack { delay, .. } => format!("restart held back for {}", approx_duration(*delay)),
+        Event::UnitActive { pid, after, .. } => format!("started, pid {pid}, after {}", approx_duration(*after)),
+        Event::UnitAdopted { pid, .. } => format!("found running, pid {pid}"),
+        Event::UnitStartFailed { reason, .. } => format!("start failed: {reason}"),
+        Event::UnitExited { cause, expected, after, usage, .. } => {
+            let how = if *expected { "ended as asked" } else { "exited" };
+            format!("{how}: {cause} after {}, {}", approx_duration(*after), usage_text(usage))
+        }
+        Event::UnitStopping { .. } => "stopping".into(),
+        Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
+        Event::UnitStopped { reason, .. } => format!("stopped: {reason}"),
+        Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
+        Event::LogLost { why, .. } => format!("its output is lost: {why}"),
+        Event::LogRotated { bytes, lost: 0, .. } => format!("log rotated, {}", format_size(*bytes)),
+        Event::LogRotated { bytes, lost, .. } => format!("log rotated, {}; {} lost", format_size(*bytes), format_size(*lost)),
+    }
+}
+
+fn usage_text(usage: &Usage) -> String {
+    let cpu = (usage.user + usage.system).as_secs_f64();
+    format!("{}, {cpu:.1}s CPU", format_size(usage.max_rss))
+}
+
+const fn cause_text(cause: RestartCause) -> &'static str {
+    match cause {
+        RestartCause::Exit => "it had ended",
+        RestartCause::StartFailed => "its start had failed",
+        RestartCause::Sibling => "a sibling had ended",
+        RestartCause::Operator => "an operator asked for it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::exit::{ExitCause, ExitReason, Signal};
+    use std::time::Duration;
+
+    fn exited(cause: ExitCause, expected: bool) -> Event {
+        let usage = Usage { user: Duration::from_millis(300), system: Duration::from_millis(100), max_rss: 12_897_485, ..Usage::default() };
+        Event::UnitExited { unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
+    }
+
+    #[test]
+    fn events_read_as_sentences() {
+        let killed = ExitCause::Signal { signal: Signal::KILL, core: false };
+        let reason = ExitReason::error("exit code 1");
+        let events = [
+            Event::DaemonStarted { version: "0.1.0".into(), generation: 0, adopted: 0 },
+            Event::DaemonStarted { version: "0.1.0".into(), generation: 2, adopted: 12 },
+            Event::DaemonReady { after: Duration::from_millis(1234) },
+            Event::DaemonDegraded { child: "workers".into(), reason: ExitReason::Shutdown },
+            Event::PlanApplied { started: 1, stopped: 0, restarted: 2, changed: 0, unchanged: 7 },
+            Event::ReloadRefused { errors: 3 },
+            Event::CommandReceived { command: "stop".into(), target: "web".into(), uid: 0 },
+            Event::UnitStarting { unit: "web".into(), cause: Some(RestartCause::Sibling) },
+            Event::UnitHeldBack { unit: "web".into(), delay: Duration::from_micros(187_654) },
+            Event::UnitActive { unit: "web".into(), pid: 123, after: Duration::from_millis(12) },
+            Event::UnitStartFailed { unit: "web".into(), reason: ExitReason::error("cannot execute ./web: No such file or directory") },
+            exited(killed, false),
+            exited(ExitCause::Code(0), true),
+            Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
+            Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
+            Event::LogRotated { unit: "web".into(), bytes: 10 << 20, lost: 512 },
+        ];
+        let lines: Vec<_> = events.iter().map(|event| format!("{}: {}", event.subject().unwrap_or("-"), event_text(event))).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -1,0 +1,82 @@
+//! Follows the log files of all units.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+use super::LINES_MAX;
+use super::format::Style;
+use crate::base::id::UnitId;
+use crate::event::UnitStatus;
+use crate::os::clock;
+use crate::os::logfile::{Follow, LogReader};
+
+/// How many blocks of one log are read in one tick; beyond them the rest is passed over.
+const ROUNDS_MAX: usize = 16;
+
+/// The ends of all logs.
+#[derive(Debug, Default)]
+pub(super) struct Tails {
+    directory: PathBuf,
+    /// Where logs that were there at the beginning ended then. All others are followed from their first byte.
+    ends: BTreeMap<String, u64>,
+    follows: BTreeMap<UnitId, Follow>,
+}
+
+impl Tails {
+    /// Takes note of what is in `directory` already. Blocks.
+    pub(super) fn new(directory: &Path) -> Self {
+        let names = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let units = names.filter_map(|name| name.to_str().and_then(|name| name.strip_suffix(".log")).map(str::to_owned));
+        let end = |unit: String| {
+            let end = LogReader::open(directory, &unit).range().ok()?.end;
+            Some((unit, end))
+        };
+        Self { directory: directory.to_owned(), ends: units.filter_map(end).collect(), follows: BTreeMap::new() }
+    }
+
+    /// Writes what is new in the units' logs. Blocks.
+    pub(super) fn print(&mut self, units: &[UnitStatus], style: &Style, out: &mut String) {
+        if self.follows.len() > units.len() {
+            self.follows.retain(|unit, _| units.binary_search_by(|status| status.unit.cmp(unit)).is_ok());
+        }
+        for status in units {
+            let unit = status.unit.as_str();
+            if !self.follows.contains_key(unit) {
+                let start = self.ends.get(unit).copied().unwrap_or(0);
+                self.follows.insert(status.unit.clone(), LogReader::open(&self.directory, unit).follow(start));
+            }
+            if let Some(follow) = self.follows.get_mut(unit) {
+                print(&self.directory, unit, follow, style, out);
+            }
+        }
+    }
+}
+
+fn print(directory: &Path, unit: &str, follow: &mut Follow, style: &Style, out: &mut String) {
+    let now = clock::wall();
+    let (mut lines, mut skipped) = (VecDeque::new(), 0);
+    for _ in 0..ROUNDS_MAX {
+        // A log that cannot be read now may be readable at the next tick; whoever wants to know why asks `logs`.
+        let Ok(new) = follow.poll() else { return };
+        lines.extend(new);
+        let surplus = lines.len().saturating_sub(LINES_MAX);
+        lines.drain(..surplus);
+        skipped += surplus;
+        if !follow.grown() {
+            break;
+        }
+    }
+    if skipped > 0 {
+        style.line(now, unit, &format!("… {skipped} lines skipped"), out);
+    }
+    for line in lines {
+        style.line(now, unit, &line.text, out);
+    }
+    if follow.grown() {
+        let mut reader = LogReader::open(directory, unit);
+        if let Ok(end) = reader.tail(0) {
+            *follow = reader.follow(end);
+            style.line(now, unit, "… it writes faster than can be shown; `logs` has everything", out);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Every metric there is: its name, what it means, and where its values come from.
+
+use std::fmt::Error;
+
+use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType::{self, Counter, Gauge, Histogram};
+
+use super::Snapshot;
+use crate::event::{self, BOUNDS, ExitLabel};
+use crate::os::sample::Sample;
+
+/// One metric. A counter's series carry the suffix `_total`.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) series: fn(&Snapshot, MetricEncoder<'_>) -> Result<(), Error>,
+}
+
+const fn family(
+    name: &'static str,
+    kind: MetricType,
+    help: &'static str,
+    series: fn(&Snapshot, MetricEncoder<'_>) -> Result<(), Error>,
+) -> Family {
+    Family { name, help, kind, series }
+}
+
+/// Every metric, in the order of the page.
+pub(super) const ALL: &[Family] = &[
+    family("ms_build_info", Gauge, "The version that runs; always 1.", build_info),
+    family("ms_unit_up", Gauge, "Whether the unit is ready for work.", unit_up),
+    family("ms_unit_state", Gauge, "Where the unit stands: 1 for its current state, other states are left out.", unit_state),
+    family("ms_unit_restarts", Counter, "How often the unit was started again since the brain started, by cause.", unit_restarts),
+    family("ms_unit_exits", Counter, "How the unit's main process ended since the brain started, by exit code or signal.", unit_exits),
+    family("ms_unit_start_seconds", Histogram, "From the order to start until the unit was in operation.", unit_start),
+    family("ms_unit_restart_seconds", Histogram, "From an unexpected exit until the unit was in operation again.", unit_restart),
+    family("ms_unit_cpu_seconds", Counter, "CPU time of the unit's processes that run now and of those they waited for.", unit_cpu),
+    family("ms_unit_memory_bytes", Gauge, "Resident memory of the unit's processes; shared pages count once for each.", unit_memory),
+    family("ms_unit_threads", Gauge, "Threads of the unit's processes.", unit_threads),
+    family("ms_unit_descriptors", Gauge, "Open descriptors of the unit's processes.", unit_descriptors),
+    family("ms_unit_processes", Gauge, "Processes of the unit.", unit_processes),
+    family("ms_supervisor_up", Gauge, "Whether all children of the supervisor have come up and it still runs.", supervisor_up),
+    family("ms_supervisor_restarts", Counter, "How often the supervisor restarted a child that had ended or failed.", supervisor_restarts),
+    family("ms_supervisor_escalations", Counter, "How often the supervisor gave up and ended.", supervisor_escalations),
+    family("ms_events", Counter, "Events recorded, over the life of the journal.", events),
+    family(
+        "ms_events_dropped",
+        Counter,
+        "Events lost since the brain started, because they came faster than they could be recorded.",
+        events_dropped,
+    ),
+    family("ms_process_cpu_seconds", Counter, "CPU time of the daemon's own processes.", process_cpu),
+    family("ms_process_resident_memory_bytes", Gauge, "Resident memory of the daemon's own processes.", process_memory),
+    family("ms_process_threads", Gauge, "Threads of the daemon's own processes.", process_threads),
+    family("ms_process_open_fds", Gauge, "Open descriptors of the daemon's own processes.", process_descriptors),
+    family("ms_process_start_time_seconds", Gauge, "When the daemon's own processes were started, since the epoch.", process_start),
+];
+
+/// Labels of a series.
+struct Labels<'a, const N: usize>([(&'static str, &'a str); N]);
+
+impl<const N: usize> EncodeLabelSet for Labels<'_, N> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), Error> {
+        for (name, value) in &self.0 {
+            (*name, *value).encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge<const N: usize>(
+    metric: &mut MetricEncoder<'_>,
+    labels: [(&'static str, &str); N],
+    value: impl EncodeGaugeValue,
+) -> Result<(), Error> {
+    metric.encode_family(&Labels(labels))?.encode_gauge(&value)
+}
+
+fn counter<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: u64) -> Result<(), Error> {
+    metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn seconds<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: f64) -> Result<(), Error> {
+    metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, unit: &str, histogram: &event::Histogram) -> Result<(), Error> {
+    let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
+    let labels = Labels([("unit", unit)]);
+    metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(histogram.sum, histogram.count(), &buckets, None)
+}
+
+fn build_info(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    gauge(&mut metric, [("version", &snapshot.version)], 1_i64)
+}
+
+fn unit_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| {
+        gauge(&mut metric, [("unit", unit.unit.as_str()), ("supervisor", unit.supervisor.as_str())], i64::from(unit.ready))
+    })
+}
+
+fn unit_state(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| gauge(&mut metric, [("unit", unit.unit.as_str()), ("state", &unit.state)], 1_i64))
+}
+
+fn unit_restarts(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    for unit in &snapshot.units {
+        for (cause, count) in &unit.counters.restarts {
+            counter(&mut metric, [("unit", unit.unit.as_str()), ("cause", cause.as_str())], *count)?;
+        }
+    }
+    Ok(())
+}
+
+fn unit_exits(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    for unit in &snapshot.units {
+        for (exit, count) in &unit.counters.exits {
+            let (label, value) = match exit {
+                ExitLabel::Code(code) => ("code", code.to_string()),
+                ExitLabel::Signal(signal) => ("signal", signal.to_string()),
+                ExitLabel::Unknown => ("code", "unknown".into()),
+            };
+            counter(&mut metric, [("unit", unit.unit.as_str()), (label, &value)], *count)?;
+        }
+    }
+    Ok(())
+}
+
+/// A unit that never started has no histogram: a thousand empty ones would fill the page.
+fn unit_start(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let counted = snapshot.units.iter().map(|unit| (unit.unit.as_str(), &unit.counters.start)).filter(|(_, counted)| counted.count() > 0);
+    counted.into_iter().try_for_each(|(unit, counted)| histogram(&mut metric, unit, counted))
+}
+
+fn unit_restart(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let counted = snapshot.units.iter().map(|unit| (unit.unit.as_str(), &unit.counters.restart)).filter(|(_, counted)| counted.count() > 0);
+    counted.into_iter().try_for_each(|(unit, counted)| histogram(&mut metric, unit, counted))
+}
+
+fn unit_cpu(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.sampled().try_for_each(|(unit, sample)| cpu(&mut metric, "unit", unit, sample))
+}
+
+fn cpu(metric: &mut MetricEncoder<'_>, label: &'static str, whose: &str, sample: &Sample) -> Result<(), Error> {
+    seconds(metric, [(label, whose), ("mode", "user")], sample.user_seconds)?;
+    seconds(metric, [(label, whose), ("mode", "system")], sample.system_seconds)
+}
+
+fn unit_memory(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_units(snapshot, metric, |sample| sample.resident_bytes)
+}
+
+fn unit_threads(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_units(snapshot, metric, |sample| sample.threads)
+}
+
+fn unit_descriptors(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_units(snapshot, metric, |sample| sample.descriptors)
+}
+
+fn unit_processes(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_units(snapshot, metric, |sample| sample.processes)
+}
+
+fn of_units(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&Sample) -> u64) -> Result<(), Error> {
+    snapshot.sampled().try_for_each(|(unit, sample)| gauge(&mut metric, [("unit", unit)], value(sample)))
+}
+
+fn supervisor_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let supervisors = snapshot.supervisors.iter();
+    supervisors.into_iter().try_for_each(|supervisor| {
+        gauge(&mut metric, [("supervisor", supervisor.supervisor.as_str())], i64::from(supervisor.state == "active"))
+    })
+}
+
+fn supervisor_restarts(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut each = snapshot.supervisors.iter();
+    each.try_for_each(|supervisor| counter(&mut metric, [("supervisor", supervisor.supervisor.as_str())], supervisor.restarts))
+}
+
+fn supervisor_escalations(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut each = snapshot.supervisors.iter();
+    each.try_for_each(|supervisor| counter(&mut metric, [("supervisor", supervisor.supervisor.as_str())], supervisor.escalations))
+}
+
+fn events(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.events, None)
+}
+
+fn events_dropped(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.events_dropped, None)
+}
+
+fn process_cpu(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.own().try_for_each(|(process, sample)| cpu(&mut metric, "process", process, sample))
+}
+
+fn process_memory(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_processes(snapshot, metric, |sample| sample.resident_bytes)
+}
+
+fn process_threads(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_processes(snapshot, metric, |sample| sample.threads)
+}
+
+fn process_descriptors(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
+    of_processes(snapshot, metric, |sample| sample.descriptors)
+}
+
+fn of_processes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&Sample) -> u64) -> Result<(), Error> {
+    snapshot.own().try_for_each(|(process, sample)| gauge(&mut metric, [("process", process)], value(sample)))
+}
+
+fn process_start(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit")]
+    snapshot.own().try_for_each(|(process, sample)| gauge(&mut metric, [("process", process)], sample.started.0 as f64 / 1e3))
+}

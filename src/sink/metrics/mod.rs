@@ -1,0 +1,128 @@
+//! Metrics as OpenMetrics text, made anew at each scrape from the view and from /proc.
+
+mod families;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
+
+use crate::actor::context::Context;
+use crate::actor::recorder::History;
+use crate::base::id::UnitId;
+use crate::base::time::Mono;
+use crate::event::{SupervisorStatus, UnitStatus};
+use crate::os::clock;
+use crate::os::sample::{Sample, SampleError, Samples, sample};
+
+/// How old a look at /proc may be, so that scrapes cannot pile up.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The launcher among the sampled processes; no unit can be called so.
+const LAUNCHER: &str = "/launcher";
+
+/// The brain among the sampled processes, so that nothing of it counts as the launcher's.
+const BRAIN: &str = "/brain";
+
+/// Makes the page.
+#[derive(Debug)]
+pub struct Exporter {
+    context: Arc<Context>,
+    history: Arc<History>,
+    version: String,
+    launcher_pid: u32,
+    /// Held while /proc is read: one look at a time.
+    last: Mutex<Option<(Mono, Arc<Samples>)>>,
+}
+
+/// Everything one page tells.
+#[derive(Debug, Default)]
+struct Snapshot {
+    version: String,
+    units: Vec<UnitStatus>,
+    supervisors: Vec<SupervisorStatus>,
+    samples: Arc<Samples>,
+    events: u64,
+    events_dropped: u64,
+}
+
+impl Exporter {
+    /// For the daemon with this version and this launcher.
+    #[must_use]
+    pub fn new(context: Arc<Context>, history: Arc<History>, version: String, launcher_pid: u32) -> Self {
+        Self { context, history, version, launcher_pid, last: Mutex::default() }
+    }
+
+    /// The page, in OpenMetrics text format 1.0.
+    ///
+    /// # Errors
+    /// A sentence that says why there is none.
+    pub async fn page(&self) -> Result<String, String> {
+        let samples = self.samples().await.map_err(|error| error.to_string())?;
+        let snapshot = Snapshot {
+            version: self.version.clone(),
+            units: self.context.view.units(),
+            supervisors: self.context.view.supervisors(),
+            samples,
+            events: self.history.last(),
+            events_dropped: self.context.bus.dropped(),
+        };
+        render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
+    }
+
+    async fn samples(&self) -> Result<Arc<Samples>, SampleError> {
+        let mut last = self.last.lock().await;
+        if let Some((at, samples)) = &*last
+            && clock::mono() - *at < FRESH
+        {
+            return Ok(samples.clone());
+        }
+        let units = self.context.view.units().into_iter();
+        let mut mains: BTreeMap<UnitId, u32> = units.filter_map(|unit| Some((unit.unit, unit.pid?))).collect();
+        mains.insert(LAUNCHER.into(), self.launcher_pid);
+        mains.insert(BRAIN.into(), std::process::id());
+        let taken = tokio::task::spawn_blocking(move || sample(&mains)).await;
+        let samples = Arc::new(taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??);
+        *last = Some((clock::mono(), samples.clone()));
+        Ok(samples)
+    }
+}
+
+fn render(snapshot: Snapshot) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut page = String::new();
+    encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for family in families::ALL {
+            let metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            (family.series)(self, metric)?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// What each unit's processes use.
+    fn sampled(&self) -> impl Iterator<Item = (&str, &Sample)> {
+        self.samples.units.iter().map(|(unit, sample)| (unit.as_str(), sample)).filter(|(unit, _)| !unit.starts_with('/'))
+    }
+
+    /// What the daemon's own processes use.
+    fn own(&self) -> impl Iterator<Item = (&'static str, &Sample)> {
+        let launcher = self.samples.units.get(LAUNCHER).map(|sample| ("launcher", sample));
+        launcher.into_iter().chain([("brain", &self.samples.own)])
+    }
+}
+
+#[cfg(test)]
+mod tests;

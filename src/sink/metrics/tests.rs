@@ -1,0 +1,81 @@
+use super::*;
+use crate::base::exit::{ExitCause, Signal};
+use crate::base::time::Wall;
+use crate::event::{Counters, RestartCause};
+
+fn snapshot() -> Snapshot {
+    let mut counters = Counters::default();
+    counters.restarts.insert(RestartCause::Exit, 2);
+    counters.exits.insert(ExitCause::Code(1).into(), 1);
+    counters.exits.insert(ExitCause::Signal { signal: Signal::KILL, core: false }.into(), 1);
+    counters.start.observe(Duration::from_millis(3));
+    counters.start.observe(Duration::from_secs(70));
+    let unit = UnitStatus {
+        unit: "web@1".into(),
+        description: None,
+        supervisor: "workers".into(),
+        state: "active".into(),
+        since: Wall(0),
+        since_mono: Mono(0),
+        ready: true,
+        pid: Some(7),
+        started: Some(Wall(0)),
+        restarts: 2,
+        held: false,
+        reason: None,
+        status: None,
+        last_exit: None,
+        counters,
+    };
+    let supervisor = SupervisorStatus {
+        supervisor: "workers".into(),
+        parent: None,
+        strategy: "one_for_one".into(),
+        state: "active".into(),
+        children: vec!["web@1".into()],
+        restarts: 2,
+        escalations: 1,
+        reason: None,
+    };
+    let sample = Sample {
+        user_seconds: 1.5,
+        system_seconds: 0.25,
+        resident_bytes: 4096,
+        threads: 2,
+        descriptors: 5,
+        processes: 1,
+        started: Wall(1_700_000_000_500),
+    };
+    let units = BTreeMap::from([(UnitId::from("web@1"), sample), (LAUNCHER.into(), sample), (BRAIN.into(), sample)]);
+    Snapshot {
+        version: "0.1.0 \"x\"".into(),
+        units: vec![unit],
+        supervisors: vec![supervisor],
+        samples: Arc::new(Samples { units, own: sample }),
+        events: 42,
+        events_dropped: 0,
+    }
+}
+
+#[test]
+fn the_page_tells_everything() {
+    insta::assert_snapshot!(render(snapshot()).unwrap());
+}
+
+#[test]
+fn every_name_and_help_text_is_in_order() {
+    let mut names: Vec<_> = families::ALL.iter().map(|family| family.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), families::ALL.len());
+    for family in families::ALL {
+        assert!(family.name.starts_with("ms_") && !family.name.ends_with("_total"), "{}", family.name);
+        assert!(family.help.ends_with('.') && !family.help.contains(['\n', '\\', '"']), "{}", family.name);
+    }
+}
+
+#[test]
+fn an_empty_daemon_has_a_page_too() {
+    let page = render(Snapshot::default()).unwrap();
+    assert!(page.ends_with("# EOF\n") && page.contains("ms_events_total 0\n"), "{page}");
+}

@@ -1,0 +1,4 @@
+//! Where events and states leave the process besides the API.
+
+pub mod console;
+pub mod metrics;
