@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# The shipped service under a real systemd. Runs as root in the emulated machine (tests/vm/run), beside the binary and the unit file.
+# shellcheck disable=SC2317  # the functions are called by check and within
+set -uo pipefail
+failed=0
+fail() { echo "FAILED: $*"; failed=1; }
+pass() { echo "ok: $*"; }
+# check WHAT COMMAND…: whether the command succeeds.
+check() {
+    local what=$1
+    shift
+    if "$@"; then pass "$what"; else fail "$what"; fi
+}
+# within SECONDS COMMAND…: until the command succeeds.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+show() { systemctl show -P "$1" ms-supervisor; }
+is() { [ "$(show "$1")" = "$2" ]; }
+pid_of() { cat "/run/$1.pid"; }
+# Every unit runs its script under its own name, so that processes can be counted.
+runs_once() { [ "$(pgrep -c -f "^/bin/sh /etc/ms-supervisor/unit.sh $1\$")" = 1 ]; }
+all_run_once() { runs_once first && runs_once second && runs_once third; }
+
+install -m 755 ms-supervisor /usr/bin/ms-supervisor
+install -m 644 ms-supervisor.service /etc/systemd/system/
+mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
+# The shipped patience with the launcher is 30 s; a test has less.
+printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
+cat > /etc/ms-supervisor/unit.sh << 'SCRIPT'
+#!/bin/sh
+# Ready after some time; ends when asked, after noting that it was.
+echo $$ > "/run/$1.pid"
+trap 'echo "$1" >> /run/order; exit 0' TERM
+(setsid sleep 86400 &)
+sleep 1.5
+echo "$1 is ready"
+while :; do sleep 0.2; done
+SCRIPT
+cat > /etc/ms-supervisor/supervisors/root.yaml << 'YAML'
+supervisor: root
+strategy: rest_for_one
+children: [first, second, third]
+YAML
+for unit in first second third; do
+    printf 'unit: %s\nexec: /bin/sh /etc/ms-supervisor/unit.sh %s\nreadiness: {log: is ready, timeout: 1min}\n' $unit $unit \
+        > "/etc/ms-supervisor/units/$unit.yaml"
+done
+check "the unit file is understood" systemd-analyze verify /etc/systemd/system/ms-supervisor.service
+systemctl daemon-reload
+
+# Start: returns when the tree is up.
+begin=$(date +%s%N)
+check "systemctl start" systemctl start ms-supervisor
+took=$((($(date +%s%N) - begin) / 1000000))
+check "it returned when every unit was ready, after $took ms" test "$took" -ge 4500
+check "the service is active" is ActiveState active
+check "every unit runs" all_run_once
+check "status: $(show StatusText)" within 5 is StatusText "3 of 3 units active"
+systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p'
+
+# Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
+launcher=$(show MainPID)
+sleep 10
+check "it is alive after 10 s under a watchdog of 4 s" is MainPID "$launcher"
+kill -STOP "$launcher"
+launcher_was_replaced() { is ActiveState active && ! is MainPID "$launcher" && ! is MainPID 0; }
+check "a stopped launcher is killed and started again" within 90 launcher_was_replaced
+check "systemd says why: $(show NRestarts) restart" is NRestarts 1
+check "every unit runs once" within 30 all_run_once
+
+# Reload: what changed is applied, the rest is left alone; a faulty file changes nothing.
+launcher=$(show MainPID)
+first=$(pid_of first) second=$(pid_of second) third=$(pid_of third)
+echo 'environment: {CHANGED: "yes"}' >> /etc/ms-supervisor/units/third.yaml
+check "systemctl reload" systemctl reload ms-supervisor
+third_has_changed() { grep -qz '^CHANGED=yes$' "/proc/$(pid_of third)/environ" 2> /dev/null; }
+check "the change is applied" within 30 third_has_changed
+check "third was restarted" test "$(pid_of third)" != "$third"
+check "first and second were left alone" test "$(pid_of first) $(pid_of second)" = "$first $second"
+check "the tree is up again" within 30 is StatusText "3 of 3 units active"
+third=$(pid_of third)
+echo 'no_such_key: 1' >> /etc/ms-supervisor/units/third.yaml
+check "systemctl reload with a faulty file" systemctl reload ms-supervisor
+said_so() { journalctl -u ms-supervisor --no-pager | grep -q 'no_such_key'; }
+check "the journal says what is wrong" within 10 said_so
+check "nothing was touched" test "$(show MainPID) $(pid_of first) $(pid_of second) $(pid_of third)" = "$launcher $first $second $third"
+
+# Stop: in reverse order, with nothing left.
+group=/sys/fs/cgroup$(show ControlGroup)
+rm -f /run/order
+begin=$(date +%s%N)
+check "systemctl stop" systemctl stop ms-supervisor
+echo "it took $((($(date +%s%N) - begin) / 1000000)) ms"
+check "in reverse order: $(tr '\n' ' ' < /run/order)" test "$(tr '\n' ' ' < /run/order)" = "third second first "
+check "the service is inactive, not failed" is ActiveState inactive
+check "its control group is gone" test ! -e "$group"
+check "no process is left" test -z "$(pgrep -f 'unit.sh|sleep 86400|ms-supervisor')"
+
+# Faulty declarations: the start fails at once and is not tried again.
+if systemctl start ms-supervisor; then fail "it starts with a faulty file"; else pass "it does not start with a faulty file"; fi
+check "its exit code is 2" is ExecMainStatus 2
+sleep 3
+check "systemd does not try again" is ActiveState failed
+check "nothing was started" test -z "$(pgrep -f unit.sh)"
+
+[ "$failed" = 0 ] || journalctl -u ms-supervisor --no-pager -n 40
+exit "$failed"
