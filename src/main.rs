@@ -1,28 +1,49 @@
-//! The `ms-supervisor` command.
+//! The `ms-supervisor` command: one binary that is launcher, brain and client.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use ms_supervisor::{daemon, launcher};
+use ms_supervisor::os::{inherited, paths};
+use ms_supervisor::{cli, daemon, launcher};
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().skip(1);
-    match std::env::args().nth(1).as_deref() {
-        Some("launcher") => match launcher::Options::from_argv(arguments) {
+    let mut arguments = std::env::args_os().skip(1);
+    // The launcher and the brain are started by the program itself, with arguments no person writes.
+    match arguments.next().as_deref().and_then(|word| word.to_str()) {
+        Some("launcher") => match launcher::Options::from_argv(std::env::args_os().skip(1)) {
             Ok(options) => launcher::run(options),
-            Err(why) => usage(&why),
+            Err(why) => refuse(&why),
         },
-        Some("brain") => match std::env::args().nth(2).map(|settings| serde_json::from_str(&settings)) {
-            Some(Ok(settings)) => daemon::brain(settings),
-            _ => usage("the brain is started by the launcher; use `ms-supervisor run`"),
+        Some("brain") => match arguments.next().and_then(|settings| serde_json::from_str(settings.to_str()?).ok()) {
+            Some(settings) => daemon::brain(settings),
+            None => refuse("the brain is started by the launcher; use `ms-supervisor run`"),
         },
         _ => {
-            let directories = ms_supervisor::os::paths::directories(std::env::args().nth(2).as_deref().map(std::path::Path::new)).unwrap();
-            daemon::launch(&daemon::Settings { directories, listen: None, events: true, plain: false, logs: true })
+            let cli = cli::parse();
+            match cli.command {
+                cli::Command::Run(args) => run(cli.config.as_deref(), &args),
+                cli::Command::Other(request) => cli::execute(cli.config.as_deref(), request),
+            }
         }
     }
 }
 
-fn usage(why: &str) -> ExitCode {
+fn run(config: Option<&Path>, args: &cli::RunArgs) -> ExitCode {
+    let directories = match paths::directories(config) {
+        Ok(directories) => directories,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let quiet = args.quiet || inherited::under_systemd();
+    daemon::launch(&daemon::Settings {
+        directories,
+        listen: args.listen,
+        events: !quiet,
+        plain: inherited::no_color(),
+        logs: !quiet && !args.no_logs,
+    })
+}
+
+fn refuse(why: &str) -> ExitCode {
     eprintln!("ms-supervisor: {why}");
     ExitCode::from(2)
 }

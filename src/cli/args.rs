@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use super::exit;
 use crate::base::exit::Signal;
@@ -46,7 +47,8 @@ pub struct RunArgs {
 }
 
 /// Where metrics and health are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Listen {
     /// Nowhere.
     None,

@@ -8,9 +8,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::control::Control;
-use super::settings::Listen;
 use crate::actor::{BoxError, TaskContext};
 use crate::api::{self, Node, Reload, ReloadRefused, socket};
+use crate::cli::Listen;
 use crate::os::clock;
 use crate::plan::Diff;
 use crate::sink::console::{self, Console};

@@ -1,9 +1,8 @@
 //! What `run` tells the brain, through the launcher, as one argument.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Listen;
 use crate::os::paths::Directories;
 
 /// What a brain has to know before it reads any file.
@@ -19,26 +18,4 @@ pub struct Settings {
     pub plain: bool,
     /// Whether the units' output is printed.
     pub logs: bool,
-}
-
-/// Where metrics and health are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Listen {
-    /// Nowhere.
-    None,
-    /// Here.
-    Address(SocketAddr),
-}
-
-impl std::str::FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        let help = || format!("`{text}` is neither `none` nor an address; write for example `127.0.0.1:8001`");
-        text.parse().map(Self::Address).map_err(|_| help())
-    }
 }

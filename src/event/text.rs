@@ -42,7 +42,7 @@ pub fn event_text(event: &Event) -> String {
         }
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
-        Event::UnitStopped { reason, .. } => format!("stopped: {reason}"),
+        Event::UnitStopped { .. } => "stopped".into(),
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
         Event::LogLost { why, .. } => format!("its output is lost: {why}"),
         Event::LogRotated { bytes, lost: 0, .. } => format!("log rotated, {}", format_size(*bytes)),

@@ -19,6 +19,18 @@ pub fn base_environment() -> Vec<(String, String)> {
     environment
 }
 
+/// Whether systemd started this process and keeps what it prints in its journal.
+#[must_use]
+pub fn under_systemd() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some() && std::env::var_os("INVOCATION_ID").is_some()
+}
+
+/// Whether the user wants no colours (<https://no-color.org>).
+#[must_use]
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// The socket the launcher passed on, by its number in `MS_LAUNCHER_FD`. To be called once.
 ///
 /// # Errors

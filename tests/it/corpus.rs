@@ -1,5 +1,4 @@
 //! Broken and sound configurations, one directory each, and what is said about them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

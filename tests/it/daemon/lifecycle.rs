@@ -3,7 +3,7 @@
 use super::bench::{Daemon, is_alive, until};
 
 /// A unit that ignores SIGTERM and is given all the time it wants.
-const DEAF: &str = "unit: a\nexec: sh -c 'trap : TERM; while :; do sleep 0.1; done'\nshutdown: infinity\n";
+const DEAF: &str = "unit: a\nexec: [sh, -c, \"trap : TERM; while true; do sleep 0.1; done\"]\nshutdown: infinity\n";
 
 #[test]
 fn stop_start_restart_and_signal() {
