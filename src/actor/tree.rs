@@ -207,13 +207,18 @@ impl Tree {
         let old = std::mem::replace(&mut *self.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
         self.context.gates.plan(&plan);
         for unit in plan.units.keys().filter(|unit| !old.units.contains_key(*unit)) {
+            let leaving = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit).cloned();
+            if let Some(leaving) = leaving {
+                // It came back before its last process was gone. Without a time-out `wait` cannot fail.
+                drop(leaving.wait(None).await);
+            }
             self.add_unit(&plan, unit, None).await?;
         }
         let parents = parents(&plan);
         for (id, actor) in self.units.read().unwrap_or_else(PoisonError::into_inner).iter() {
             match plan.units.get(id) {
                 Some(new) => drop(actor.cast(unit::Msg::Replan(new.clone(), parents[id.as_str()].clone()))),
-                None => drop(actor.cast(unit::Msg::Retire)),
+                None => self.retire(id, actor),
             }
         }
         for (id, supervisor) in &plan.supervisors {
@@ -231,8 +236,20 @@ impl Tree {
         Ok(())
     }
 
+    /// Has a unit's actor go once the unit is down. Until then it still has to hear the launcher.
+    fn retire(self: &Arc<Self>, id: &UnitId, actor: &ActorRef<unit::Msg>) {
+        drop(actor.cast(unit::Msg::Retire));
+        let (tree, id, actor) = (self.clone(), id.clone(), actor.clone());
+        tokio::spawn(async move {
+            drop(actor.wait(None).await);
+            let mut units = tree.units.write().unwrap_or_else(PoisonError::into_inner);
+            if units.get(&id).is_some_and(|present| present.get_id() == actor.get_id()) {
+                units.remove(&id);
+            }
+        });
+    }
+
     fn drop_what_is_gone(&self, old: &Plan, plan: &Plan) {
-        self.units.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| plan.units.contains_key(id));
         for id in old.supervisors.keys().filter(|id| !plan.supervisors.contains_key(*id)) {
             self.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(id);
             self.context.view.remove_supervisor(id);

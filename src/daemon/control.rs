@@ -119,6 +119,8 @@ impl Orders {
     /// Obeys until the tree has ended; the exit code of the daemon.
     pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<u8, String> {
         let mut standing = self.control.tree.standing();
+        // The tree may have been quicker than this.
+        standing.mark_changed();
         let mut up = false;
         loop {
             tokio::select! {
