@@ -134,6 +134,12 @@ impl Client {
 }
 
 impl Lines {
+    /// Whether the next line has come already.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        self.buffer[self.start..].contains(&b'\n')
+    }
+
     /// The next line; `None` at the end.
     ///
     /// # Errors
@@ -161,6 +167,13 @@ impl Lines {
             }
         }
     }
+}
+
+/// A name as part of a path or query.
+#[must_use]
+pub fn escape(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~@".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn broken(error: impl std::fmt::Display) -> ClientError {

@@ -122,6 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn promtool_accepts_the_page() {
+        let snapshot = include_str!("../sink/metrics/snapshots/ms_supervisor__sink__metrics__tests__the_page_tells_everything.snap");
+        let page = classic(snapshot.splitn(3, "---\n").last().unwrap());
+        let pipe = std::process::Stdio::piped;
+        let promtool =
+            std::process::Command::new("promtool").args(["check", "metrics"]).stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn();
+        let Ok(mut promtool) = promtool else { return eprintln!("SKIPPED: promtool is not installed") };
+        std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), page.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
     fn the_held_are_well() {
         let mut unit = crate::api::tests::unit("web", "failed");
         unit.reason = Some("exit code 1".into());

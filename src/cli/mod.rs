@@ -1,1 +1,87 @@
-//! stub
+//! The commands: one file for each family, and what they share.
+//!
+//! Everything but `run` is a client of a running daemon, or works on the files alone. `msctl` is the same program by another name.
+
+mod args;
+mod control;
+mod declarations;
+mod events;
+mod exit;
+mod logs;
+mod output;
+mod render;
+mod status;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use args::{Cli, Command, EventsArgs, Listen, LogsArgs, Request, RunArgs, SchemaKind, Targets};
+pub use logs::Since;
+
+use self::exit::{Ending, Exit, Failure};
+use self::output::Output;
+use crate::api::client::Client;
+use crate::os::paths;
+
+/// The command line of this process. Ends the process with code 2 when it makes no sense, and after `--help` and `--version`.
+#[must_use]
+pub fn parse() -> Cli {
+    <Cli as clap::Parser>::parse()
+}
+
+/// Does what a command asks for; `config` is the directory named with `-C`.
+#[must_use]
+pub fn execute(config: Option<&Path>, request: Request) -> ExitCode {
+    let mut session = Session { config: config.map(Path::to_owned), out: Output::new() };
+    let ending = run(&mut session, request);
+    let ending = ending.and_then(|exit| session.out.flush().map(|()| exit).map_err(Failure::from));
+    match ending {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // What was written before it failed is shown; a reader who is gone misses nothing.
+            drop(session.out.flush());
+            failure.report();
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(session: &mut Session, request: Request) -> Ending {
+    match request {
+        Request::Check { dir, json } => declarations::check(session, dir.as_deref(), json),
+        Request::Plan { json } => declarations::plan(session, json),
+        Request::Reload { json } => declarations::reload(session, json),
+        Request::Status { units, json } => status::status(session, &units, json),
+        Request::Tree { json } => status::tree(session, json),
+        Request::Start(targets) => control::ask(session, control::Verb::Start, targets.targets),
+        Request::Stop(targets) => control::ask(session, control::Verb::Stop, targets.targets),
+        Request::Restart(targets) => control::ask(session, control::Verb::Restart, targets.targets),
+        Request::Signal { signal, targets, whole } => control::signal(session, signal, targets.targets, whole),
+        Request::Logs(args) => logs::logs(session, &args),
+        Request::Events(args) => events::events(session, &args),
+        Request::Schema { kind } => tools::schema(session, kind),
+        Request::Completions { shell } => tools::completions(session, shell),
+        Request::Version => tools::version(session),
+    }
+}
+
+/// What every command has at hand.
+struct Session {
+    config: Option<PathBuf>,
+    out: Output,
+}
+
+impl Session {
+    /// A client of the daemon that serves this directory.
+    fn client(&self) -> Result<Client, Failure> {
+        let directories = paths::directories(self.config.as_deref()).map_err(|error| Failure::new(Exit::Bad, error.to_string()))?;
+        let socket = directories.control_socket().map_err(|error| Failure::new(Exit::Bad, error.to_string()))?;
+        Client::new(&socket).map_err(|error| Failure::new(Exit::Failed, format!("cannot start the client: {error}")))
+    }
+
+    /// The directory of the declarations.
+    fn config(&self) -> Result<PathBuf, Failure> {
+        paths::config_directory(self.config.as_deref()).map_err(|error| Failure::new(Exit::Bad, error.to_string()))
+    }
+}

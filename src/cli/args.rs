@@ -1,0 +1,222 @@
+//! The commands and their arguments: the one definition of parser, help and completions.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit;
+use crate::base::exit::Signal;
+
+/// Supervises programs in an Erlang/OTP supervision tree.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ms-supervisor", version, after_help = exit::HELP, max_term_width = 100)]
+pub struct Cli {
+    /// The directory with `supervisors/` and `units/` [default: $MS_CONFIG_DIR, else the current directory if it has them, else
+    /// /etc/ms-supervisor for root and ~/.config/ms-supervisor for others]
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the tree: start everything in order, keep it running, stop it in order
+    Run(RunArgs),
+    /// Everything else.
+    #[command(flatten)]
+    Other(Request),
+}
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Where to serve metrics and health, instead of what daemon.yaml says
+    #[arg(long, value_name = "ADDR|none", value_parser = parse_listen)]
+    pub listen: Option<Listen>,
+    /// Do not print what the units write
+    #[arg(long)]
+    pub no_logs: bool,
+    /// Print neither events nor what the units write
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    None,
+    /// Here.
+    Address(SocketAddr),
+}
+
+/// What is done by a command that comes to an end.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Request {
+    /// Check declarations and show every fault
+    Check {
+        /// The directory to check, instead of the one of -C
+        dir: Option<PathBuf>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what `reload` would change; without a daemon, what `run` would start
+    Plan {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the declarations anew and apply what changed
+    Reload {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how units stand; one unit with everything known of it
+    Status {
+        /// Units, units with instances, or supervisors
+        units: Vec<String>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the supervision tree
+    Tree {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start units or supervisors and wait until they are up
+    Start(Targets),
+    /// Stop units or supervisors, wait until they are down, and keep them stopped
+    Stop(Targets),
+    /// Restart units or supervisors and wait until they are up
+    Restart(Targets),
+    /// Send a signal to units
+    Signal {
+        /// By name or number: HUP, SIGUSR1, 15
+        #[arg(value_parser = parse_signal)]
+        signal: Signal,
+        /// To which units
+        #[command(flatten)]
+        targets: Targets,
+        /// To every process of the unit, not only its main process
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Show what units write
+    Logs(LogsArgs),
+    /// Show what has happened
+    Events(EventsArgs),
+    /// Print the JSON Schema of a kind of declaration
+    Schema {
+        /// Which kind
+        kind: SchemaKind,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version, and that of the running daemon
+    Version,
+}
+
+/// Units and supervisors.
+#[derive(Clone, Debug, Args)]
+pub struct Targets {
+    /// Units, units with instances (all of them), or supervisors
+    #[arg(required = true, value_name = "TARGET")]
+    pub targets: Vec<String>,
+}
+
+/// Arguments of `logs`.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    /// Units, units with instances, or supervisors [default: all units]
+    pub units: Vec<String>,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many past lines of each unit
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, conflicts_with = "since")]
+    pub lines: usize,
+    /// Lines since a time (2026-11-22T10:00:00Z) or for so long (10m)
+    #[arg(long, value_name = "TIME", value_parser = super::logs::parse_since)]
+    pub since: Option<super::logs::Since>,
+    /// Write a JSON object for each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Clone, Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin with this sequence number
+    #[arg(long, value_name = "SEQ", conflicts_with = "last")]
+    pub from: Option<u64>,
+    /// How many past events
+    #[arg(short = 'n', long = "last", value_name = "N")]
+    pub last: Option<usize>,
+    /// Only what concerns this unit or supervisor
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+    /// Write a JSON object (CloudEvents 1.0) for each event
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Kinds of declarations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaKind {
+    /// Files in units/
+    Unit,
+    /// Files in supervisors/
+    Supervisor,
+    /// daemon.yaml
+    Daemon,
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    if text == "none" {
+        return Ok(Listen::None);
+    }
+    text.parse().map(Listen::Address).map_err(|_| "it is neither `none` nor an address such as 127.0.0.1:8001".into())
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    let help = || format!("there is no such signal; known are {}, SIGRTMIN+n and numbers", Signal::names().collect::<Vec<_>>().join(", "));
+    Signal::parse(text).ok_or_else(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_well_defined() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_parse() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command).map_err(|error| error.to_string());
+        assert!(matches!(parse("msctl stop redis web"), Ok(Command::Other(Request::Stop(targets))) if targets.targets == ["redis", "web"]));
+        assert!(matches!(parse("msctl run --listen none"), Ok(Command::Run(RunArgs { listen: Some(Listen::None), .. }))));
+        assert!(matches!(parse("msctl signal hup web"), Ok(Command::Other(Request::Signal { signal: Signal(1), .. }))));
+        for bad in
+            ["msctl stop", "msctl run --listen x", "msctl signal SIGFOO web", "msctl logs --since soon", "msctl events --from 1 -n 2"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Tables, trees and times for people.
+
+use std::time::Duration;
+
+use super::output::Look;
+use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
+use crate::base::quantity::format_size;
+use crate::base::time::{Wall, approx_duration};
+use crate::event::UnitStatus;
+
+/// The widest column of names; longer ones are cut on a terminal.
+const NAME_MAX: usize = 24;
+
+/// The line about the daemon as a whole, and its trouble.
+pub(super) fn headline(look: Look, daemon: &DaemonStatus, units: &[UnitStatus]) -> String {
+    let active = units.iter().filter(|unit| unit.ready).count();
+    let state = look.state(&daemon.state, &daemon.state);
+    let up = approx_duration(age(daemon.now, daemon.started));
+    let trouble = daemon.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("ms-supervisor {} {state}{trouble}, up {up}; {active} of {} units active", daemon.version, units.len())
+}
+
+/// How units stand, one line each.
+pub(super) fn status_table(look: Look, status: &Status) -> String {
+    let names = status.units.iter().map(|unit| unit.unit.as_str().chars().count());
+    let longest = names.max().unwrap_or(0).max("UNIT".len());
+    let width = if look.width.is_some() { longest.min(NAME_MAX) } else { longest };
+    let head = format!("{:width$} {:10} {:>7} {:>7} {:>8} REASON", "UNIT", "STATE", "PID", "UPTIME", "RESTARTS");
+    let mut out = look.bold(&head);
+    for unit in &status.units {
+        let name = cut(unit.unit.as_str(), width);
+        let state = look.state(&unit.state, &format!("{:10}", unit.state));
+        let pid = unit.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        let uptime = unit.started.map_or_else(|| "-".into(), |started| approx_duration(age(status.daemon.now, started)));
+        let before = width + 37;
+        let reason = reason(unit);
+        let reason = look.width.map_or_else(|| reason.clone(), |columns| cut(&reason, columns.saturating_sub(before).max(8)));
+        let line = format!("\n{name:width$} {state} {pid:>7} {uptime:>7} {:>8} {reason}", unit.restarts);
+        out.push_str(line.trim_end_matches(' '));
+    }
+    out
+}
+
+/// Why a unit stands where it stands; else what it says of itself.
+fn reason(unit: &UnitStatus) -> String {
+    let held = unit.held.then_some("stopped by an operator");
+    let said = unit.reason.as_deref().or(held).or(unit.status.as_deref());
+    said.unwrap_or_default().replace(['\n', '\t'], " ")
+}
+
+/// Everything about one unit.
+pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
+    let status = &unit.status;
+    let description = status.description.as_ref().map(|text| format!(" - {text}")).unwrap_or_default();
+    let mut out = format!("{}{description}", look.bold(status.unit.as_str()));
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            out.push_str(&format!("\n{name:>11}: {value}"));
+        }
+    };
+    let since = approx_duration(age(unit.now, status.since));
+    row("State", format!("{} for {since}, since {}", look.state(&status.state, &status.state), local_time(status.since)));
+    row("Reason", status.reason.clone().unwrap_or_default());
+    row("Held", if status.held { "an operator keeps it stopped".into() } else { String::new() });
+    row("Says", status.status.clone().unwrap_or_default());
+    let started = status.started.map(|started| format!(", up {}", approx_duration(age(unit.now, started)))).unwrap_or_default();
+    row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
+    row("Restarts", format!("{} ({})", status.restarts, unit.restart));
+    row("Last exit", last_exit(unit));
+    row("Supervisor", unit.supervisors.join(" < "));
+    row("Requires", unit.requires.join(", "));
+    row("Needed by", unit.dependents.join(", "));
+    row("Runs", unit.exec.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
+    row("In", unit.working_directory.display().to_string());
+    row("Log", unit.log.as_ref().map(|path| path.display().to_string()).unwrap_or_default());
+    out
+}
+
+fn last_exit(unit: &UnitDetails) -> String {
+    let Some(exit) = &unit.status.last_exit else { return String::new() };
+    let cpu = (exit.usage.user + exit.usage.system).as_secs_f64();
+    let ago = approx_duration(age(unit.now, exit.at));
+    format!("{}, {ago} ago, {} at most, {cpu:.1}s CPU", exit.text, format_size(exit.usage.max_rss))
+}
+
+/// A word as a shell would want it.
+fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
+}
+
+/// The tree with its branches, and how everything in it stands.
+pub(super) fn tree(look: Look, rows: &[TreeRow]) -> String {
+    let lines: Vec<_> = rows.iter().map(|row| (row.depth, tree_text(look, row))).collect();
+    branches(&lines)
+}
+
+fn tree_text(look: Look, row: &TreeRow) -> String {
+    let state = look.state(&row.state, &row.state);
+    let strategy = row.strategy.as_ref().map(|strategy| look.dim(&format!(" {strategy}"))).unwrap_or_default();
+    let name = if row.kind == Kind::Supervisor { look.bold(&row.name) } else { row.name.clone() };
+    let mut text = format!("{name}{strategy} {state}");
+    if let Some(pid) = row.pid {
+        text.push_str(&format!(", pid {pid}"));
+    }
+    if row.restarts > 0 {
+        text.push_str(&format!(", {} {}", row.restarts, if row.restarts == 1 { "restart" } else { "restarts" }));
+    }
+    if row.held {
+        text.push_str(", stopped by an operator");
+    }
+    if let Some(reason) = &row.reason {
+        text.push_str(&format!(": {}", reason.replace('\n', " ")));
+    }
+    text
+}
+
+/// Draws the branches before lines that are so deep.
+pub(super) fn branches(lines: &[(usize, String)]) -> String {
+    // From the end: a line is the last of its siblings if none of its depth came since its parent.
+    let mut open: Vec<bool> = Vec::new();
+    let mut drawn = Vec::with_capacity(lines.len());
+    for (depth, text) in lines.iter().rev() {
+        open.resize(depth + 1, false);
+        let above: String = open.iter().take(*depth).skip(1).map(|more| if *more { "│   " } else { "    " }).collect();
+        let own = match (depth, open[*depth]) {
+            (0, _) => "",
+            (_, true) => "├── ",
+            (_, false) => "└── ",
+        };
+        open[*depth] = true;
+        drawn.push(format!("{above}{own}{text}"));
+    }
+    drawn.reverse();
+    drawn.join("\n")
+}
+
+/// `text` in at most `width` columns.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+fn age(now: Wall, then: Wall) -> Duration {
+    Duration::from_millis(u64::try_from(now.0 - then.0).unwrap_or(0))
+}
+
+/// `2026-11-22 02:32:09.123`, local.
+pub(super) fn local_time(time: Wall) -> String {
+    jiff::Timestamp::from_millisecond(time.0).map_or_else(
+        |_| time.to_string(),
+        |stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S.%3f").to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests;
