@@ -114,11 +114,7 @@ impl Daemon {
         let found = || self.events().into_iter().find(|event| event["type"] == kind && wanted(&event["data"]));
         match within(PATIENCE, found) {
             Some(event) => event,
-            None => panic!(
-                "no {kind}; the daemon printed:\n{}\nits events:\n{}",
-                self.printed(),
-                self.read(".ms-supervisor/events.jsonl")
-            ),
+            None => panic!("no {kind}; the daemon printed:\n{}\nits events:\n{}", self.printed(), self.read(".ms-supervisor/events.jsonl")),
         }
     }
 
