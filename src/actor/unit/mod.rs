@@ -158,7 +158,8 @@ impl Actor for UnitActor {
 impl Unit {
     fn new(context: Arc<Context>, plan: Arc<UnitPlan>, supervisor: SupervisorId) -> Self {
         let machine = Lifecycle::new(plan.clone(), Rng::derive(context.seed, &[plan.id.as_str(), "backoff"]));
-        let entry = context.view.add_unit(status::fresh(&plan, supervisor));
+        let status = UnitStatus::new(plan.id.clone(), supervisor, clock::wall(), clock::mono());
+        let entry = context.view.add_unit(UnitStatus { description: plan.description.clone(), ..status });
         Self {
             context,
             plan,
