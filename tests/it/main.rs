@@ -9,4 +9,8 @@ mod launcher;
 #[cfg(test)]
 mod library;
 #[cfg(test)]
+mod licences;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
 mod tour;
