@@ -5,6 +5,8 @@ mod corpus;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod launcher;
 #[cfg(test)]
 mod library;
