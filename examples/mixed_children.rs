@@ -101,7 +101,7 @@ async fn main() -> Result<(), BoxError> {
     println!("stopping, in reverse order");
     let reason = root.stop().await;
     println!("the tree has ended: {reason}");
-    if let Err(error) = std::fs::remove_file(&marker) {
+    if let Err(error) = tokio::fs::remove_file(&marker).await {
         eprintln!("cannot remove {}: {error}", marker.display());
     }
     Ok(())

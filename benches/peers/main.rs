@@ -22,6 +22,11 @@
 //! | `memory` | PSS of every process that is not a child |
 //! | `idle`   | processor time of the same while nothing happens |
 //! | `log`    | lines a child writes in two seconds into its log, beside the same into a plain file |
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it stands outside: makes files, runs programs, looks at the clock"
+)]
 
 mod dinit;
 mod log;

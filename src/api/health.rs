@@ -110,6 +110,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests run programs")]
+
     use super::*;
 
     #[test]

@@ -180,6 +180,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests make files")]
+
     use std::io::Write as _;
 
     use super::*;

@@ -1,4 +1,5 @@
 //! Where the daemon listens.
+#![expect(clippy::disallowed_methods, reason = "a socket is a file")]
 
 use std::io;
 use std::net::SocketAddr;

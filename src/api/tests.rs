@@ -1,4 +1,5 @@
 //! The server and the client, over a real socket.
+#![expect(clippy::disallowed_methods, reason = "tests make files")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Standard output: buffered, and coloured only on a terminal.
+#![expect(clippy::disallowed_methods, reason = "whether colours are wanted stands in the environment")]
 
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 

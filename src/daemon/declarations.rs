@@ -1,4 +1,5 @@
 //! From files to a plan that fits this machine; and the declarations that were applied last, for a brain that comes back.
+#![expect(clippy::disallowed_methods, reason = "remembers what was applied last")]
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //!
 //! It starts what the brain tells it to start, reaps it, keeps what the next brain has to know, and starts the brain again when it dies.
 //! It decides nothing about a unit, reads no configuration, and knows no names but those in its messages.
+#![expect(clippy::disallowed_methods, reason = "it reads its environment; the rest it does by system calls of its own")]
 
 mod brain;
 mod codec;

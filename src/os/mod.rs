@@ -1,6 +1,7 @@
 //! The kernel's edge: everything that touches files, processes, sockets and users of this machine.
 //!
 //! Mechanism only; nothing here decides. Calls block unless they are `async`.
+#![expect(clippy::disallowed_methods, reason = "this is where the machine is touched")]
 
 pub mod clock;
 pub mod environment;

@@ -1,4 +1,5 @@
 //! The one place of `spec` that reads files.
+#![expect(clippy::disallowed_methods, reason = "the one place of spec that reads files")]
 
 use std::fs::File;
 use std::io::{self, Read};

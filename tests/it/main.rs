@@ -1,4 +1,5 @@
 //! The integration tests, one binary. A module tests one thing from outside.
+#![expect(clippy::disallowed_methods, reason = "tests stand outside: they make files, run programs and look at the clock")]
 
 #[cfg(test)]
 mod corpus;

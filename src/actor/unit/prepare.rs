@@ -111,6 +111,7 @@ fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Resu
     Ok(Some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups }))
 }
 
+#[expect(clippy::disallowed_methods, reason = "read at each start of the unit, on a thread that may block")]
 fn read_environment_files(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<(), String> {
     for file in &plan.environment_files {
         let text = match std::fs::read_to_string(&file.path) {

@@ -1,4 +1,5 @@
 //! Follows the log files of all units.
+#![expect(clippy::disallowed_methods, reason = "looks for the log files there are")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
