@@ -81,14 +81,14 @@ impl Tree {
             standing: watch::Sender::new(Standing::Starting),
         });
         tree.context.gates.plan(&plan);
-        for unit in plan.units.keys() {
-            tree.add_unit(&plan, unit, held.remove(unit)).await?;
-        }
         for (id, supervisor) in &plan.supervisors {
             tree.show_supervisor(&plan, supervisor);
             if held.remove(id.as_str()).is_some_and(|held| held.note.held) {
                 tree.hold_supervisor(id, true);
             }
+        }
+        for unit in plan.units.keys() {
+            tree.add_unit(&plan, unit, held.remove(unit)).await?;
         }
         // What is left belongs to no unit of the plan.
         for (unit, held) in held {
@@ -258,12 +258,25 @@ impl Tree {
 
     async fn add_unit(&self, plan: &Plan, id: &UnitId, held: Option<Held>) -> Result<(), SpawnErr> {
         let supervisor = parent_of(plan, id.as_str()).unwrap_or_else(|_| plan.root.clone());
-        let waits = held.as_ref().is_none_or(|held| !held.note.held);
-        self.context.gates.set(id, if waits { super::gate::Standing::Pending } else { super::gate::Standing::Down });
-        let arguments = unit::Arguments { context: self.context.clone(), plan: plan.units[id].clone(), supervisor, held };
+        let wanted = held.as_ref().is_none_or(|held| !held.note.held) && !self.held_above(plan, &supervisor);
+        self.context.gates.set(id, if wanted { super::gate::Standing::Pending } else { super::gate::Standing::Down });
+        let arguments = unit::Arguments { context: self.context.clone(), plan: plan.units[id].clone(), supervisor, held, wanted };
         let (actor, _) = Actor::spawn(None, UnitActor, arguments).await?;
         self.units.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), actor);
         Ok(())
+    }
+
+    /// Whether an operator keeps `supervisor` or one above it stopped.
+    fn held_above(&self, plan: &Plan, supervisor: &SupervisorId) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let mut above = Some(supervisor.clone());
+        while let Some(id) = above {
+            if held.get(&id).copied().unwrap_or_default() {
+                return true;
+            }
+            above = parent_of(plan, id.as_str()).ok();
+        }
+        false
     }
 
     /// Remembers, here and with the launcher, that an operator keeps something stopped.

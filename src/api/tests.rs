@@ -18,7 +18,7 @@ use crate::actor::gate::Gates;
 use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::base::time::{Mono, Wall};
-use crate::event::{Counters, Event, UnitStatus, View};
+use crate::event::{Event, UnitStatus, View};
 use crate::launcher::link::Link;
 use crate::os::paths::Directories;
 use crate::os::pump::Pump;
@@ -27,21 +27,10 @@ use crate::spec::{SourceFile, parse};
 
 pub(super) fn unit(name: &str, state: &str) -> UnitStatus {
     UnitStatus {
-        unit: name.into(),
-        description: None,
-        supervisor: "root".into(),
         state: state.into(),
-        since: Wall(0),
-        since_mono: Mono(0),
         ready: state == "active",
         pid: (state == "active").then_some(7),
-        started: None,
-        restarts: 0,
-        held: false,
-        reason: None,
-        status: None,
-        last_exit: None,
-        counters: Counters::default(),
+        ..UnitStatus::new(name.into(), "root".into(), Wall(0), Mono(0))
     }
 }
 

@@ -46,6 +46,30 @@ pub struct UnitStatus {
     pub counters: Counters,
 }
 
+impl UnitStatus {
+    /// A unit that was never started.
+    #[must_use]
+    pub fn new(unit: UnitId, supervisor: SupervisorId, since: Wall, since_mono: Mono) -> Self {
+        Self {
+            unit,
+            description: None,
+            supervisor,
+            state: "stopped".into(),
+            since,
+            since_mono,
+            ready: false,
+            pid: None,
+            started: None,
+            restarts: 0,
+            held: false,
+            reason: None,
+            status: None,
+            last_exit: None,
+            counters: Counters::default(),
+        }
+    }
+}
+
 /// How a main process ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastExit {

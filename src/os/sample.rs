@@ -279,18 +279,4 @@ mod tests {
             assert_eq!(Process::parse(broken), None);
         }
     }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn cost_of_a_thousand_processes() {
-        let children: Vec<Tree> = (0..1000).map(|_| Tree(Command::new("cat").stdin(Stdio::piped()).spawn().unwrap())).collect();
-        let mains: BTreeMap<UnitId, u32> =
-            children.iter().enumerate().map(|(at, tree)| (UnitId::instance_of("a", u32::try_from(at).unwrap()), tree.0.id())).collect();
-        sample(&mains).unwrap();
-        let start = Instant::now();
-        for _ in 0..10 {
-            assert_eq!(sample(&mains).unwrap().units.len(), 1000);
-        }
-        println!("{:?} for a sample of 1,000 processes", start.elapsed() / 10);
-    }
 }

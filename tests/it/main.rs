@@ -5,8 +5,14 @@ mod corpus;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod launcher;
 #[cfg(test)]
 mod library;
+#[cfg(test)]
+mod licences;
+#[cfg(test)]
+mod tidy;
 #[cfg(test)]
 mod tour;

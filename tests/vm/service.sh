@@ -28,6 +28,7 @@ runs_once() { [ "$(pgrep -c -f "^/bin/sh /etc/ms-supervisor/unit.sh $1\$")" = 1 
 all_run_once() { runs_once first && runs_once second && runs_once third; }
 
 install -m 755 ms-supervisor /usr/bin/ms-supervisor
+ln -s ms-supervisor /usr/bin/msctl
 install -m 644 ms-supervisor.service /etc/systemd/system/
 mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
 # The shipped patience with the launcher is 30 s; a test has less.
@@ -62,7 +63,9 @@ check "it returned when every unit was ready, after $took ms" test "$took" -ge 4
 check "the service is active" is ActiveState active
 check "every unit runs" all_run_once
 check "status: $(show StatusText)" within 5 is StatusText "3 of 3 units active"
-systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p'
+systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p' | cut -c 1-120
+check "msctl finds it" msctl status
+check "it says that it is ready" curl -sS -f -o /dev/null http://127.0.0.1:8001/readyz
 
 # Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
 launcher=$(show MainPID)

@@ -71,6 +71,8 @@ pub(crate) struct Arguments {
     pub(crate) plan: Arc<UnitPlan>,
     pub(crate) supervisor: SupervisorId,
     pub(crate) held: Option<Held>,
+    /// Whether it is going to be started.
+    pub(crate) wanted: bool,
 }
 
 /// What the launcher holds of a unit from an earlier brain.
@@ -139,8 +141,12 @@ impl Actor for UnitActor {
         let mut unit = Unit::new(arguments.context, arguments.plan, arguments.supervisor);
         if let Some(held) = arguments.held {
             unit.take_over(&myself, held);
+            if !arguments.wanted {
+                unit.finish_stop(&myself);
+            }
         }
         unit.publish();
+        unit.driver.arm(&myself, || Msg::Wake);
         Ok(unit)
     }
 
@@ -158,7 +164,8 @@ impl Actor for UnitActor {
 impl Unit {
     fn new(context: Arc<Context>, plan: Arc<UnitPlan>, supervisor: SupervisorId) -> Self {
         let machine = Lifecycle::new(plan.clone(), Rng::derive(context.seed, &[plan.id.as_str(), "backoff"]));
-        let entry = context.view.add_unit(status::fresh(&plan, supervisor));
+        let status = UnitStatus::new(plan.id.clone(), supervisor, clock::wall(), clock::mono());
+        let entry = context.view.add_unit(UnitStatus { description: plan.description.clone(), ..status });
         Self {
             context,
             plan,
@@ -212,6 +219,15 @@ impl Unit {
             }
         }
         self.take_descriptors(myself, held.fds);
+    }
+
+    /// A stop that an earlier brain had begun carries on.
+    fn finish_stop(&mut self, myself: &ActorRef<Msg>) {
+        match self.missed.take() {
+            Some((exit, leftovers)) => self.exited(myself, exit, leftovers),
+            None if self.process.is_some() => self.step(myself, Input::Stop),
+            None => {}
+        }
     }
 
     fn hear(&mut self, myself: &ActorRef<Msg>, message: Msg) {

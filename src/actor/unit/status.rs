@@ -5,34 +5,13 @@ use std::time::Duration;
 
 use super::Unit;
 use crate::base::exit::{ExitReason, Signal};
-use crate::base::id::{SupervisorId, UnitId};
+use crate::base::id::UnitId;
 use crate::base::time::format_duration;
-use crate::event::{Counters, LastExit, UnitStatus};
+use crate::event::{LastExit, UnitStatus};
 use crate::launcher::wire::{Exit, Spawn, SpawnStep};
 use crate::os::clock;
 use crate::plan::UnitPlan;
 use crate::policy::lifecycle::State as Life;
-
-/// An entry for a unit that has not been started.
-pub(super) fn fresh(plan: &UnitPlan, supervisor: SupervisorId) -> UnitStatus {
-    UnitStatus {
-        unit: plan.id.clone(),
-        description: plan.description.clone(),
-        supervisor,
-        state: Life::Stopped.as_str().into(),
-        since: clock::wall(),
-        since_mono: clock::mono(),
-        ready: false,
-        pid: None,
-        started: None,
-        restarts: 0,
-        held: false,
-        reason: None,
-        status: None,
-        last_exit: None,
-        counters: Counters::default(),
-    }
-}
 
 pub(super) fn entered(status: &mut UnitStatus, life: Life, waiting_for: &[UnitId]) {
     life.as_str().clone_into(&mut status.state);

@@ -177,21 +177,4 @@ mod tests {
         assert_eq!(failures(RETRY_MS, &mut memory), 1);
         assert_eq!(std::fs::read(live_path(dir.path(), "a")).unwrap(), vec![b'x'; 20_000]);
     }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn cost_of_an_idle_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let units: Vec<_> = (0..1000).map(|number| unit(&format!("unit-{number}"), 1 << 20)).collect();
-        for unit in &units {
-            std::fs::write(live_path(dir.path(), unit.unit.as_str()), "x\n").unwrap();
-        }
-        let mut memory = SweepMemory::default();
-        sweep(dir.path(), &units, Wall(0), &mut memory);
-        let start = std::time::Instant::now();
-        for round in 0..20 {
-            sweep(dir.path(), &units, Wall(round), &mut memory);
-        }
-        println!("{:?} for an idle log", start.elapsed() / 20_000);
-    }
 }

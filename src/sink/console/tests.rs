@@ -1,27 +1,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::base::time::Wall;
-use crate::event::Counters;
+use crate::base::time::{Mono, Wall};
 
 fn unit(name: &str, state: &str) -> UnitStatus {
-    UnitStatus {
-        unit: name.into(),
-        description: None,
-        supervisor: "root".into(),
-        state: state.into(),
-        since: Wall(0),
-        since_mono: Mono(0),
-        ready: state == "active",
-        pid: None,
-        started: None,
-        restarts: 0,
-        held: false,
-        reason: None,
-        status: None,
-        last_exit: None,
-        counters: Counters::default(),
-    }
+    UnitStatus { state: state.into(), ready: state == "active", ..UnitStatus::new(name.into(), "root".into(), Wall(0), Mono(0)) }
 }
 
 fn write(directory: &Path, unit: &str, text: &str) {

@@ -12,73 +12,79 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A daemon in a directory of its own. Dropping it ends it and everything it runs.
-pub(super) struct Daemon {
-    directory: tempfile::TempDir,
+pub(crate) struct Daemon {
+    temporary: tempfile::TempDir,
+    directory: PathBuf,
     launcher: Option<Child>,
 }
 
 impl Daemon {
     /// Writes `files` and starts nothing.
-    pub(super) fn prepared(files: &[(&str, &str)]) -> Self {
-        let directory = tempfile::Builder::new().prefix("d").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let new = Self { directory, launcher: None };
+    pub(crate) fn prepared(files: &[(&str, &str)]) -> Self {
+        let temporary = tempfile::Builder::new().prefix("d").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let new = Self { directory: temporary.path().to_owned(), temporary, launcher: None };
         for (name, text) in files {
             new.write(name, text);
         }
         new
     }
 
+    /// Goes on in a directory below its own.
+    pub(crate) fn move_to(&mut self, name: &str) {
+        self.directory = self.temporary.path().join(name);
+    }
+
     /// Writes `files`, starts the daemon and waits until the tree is up.
-    pub(super) fn up(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn up(files: &[(&str, &str)]) -> Self {
         let mut new = Self::prepared(files);
         new.start();
         new.event("DaemonReady", |_| true);
         new
     }
 
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.start_with(&["run", "--listen", "none"]);
     }
 
-    pub(super) fn start_with(&mut self, arguments: &[&str]) {
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
         let log = fs::File::create(self.path("daemon.out")).unwrap();
         let launcher = self.command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.launcher = Some(launcher);
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
-    pub(super) fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// What the daemon itself printed.
-    pub(super) fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         self.read("daemon.out")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ms-supervisor"));
-        command.arg("-C").arg(self.directory.path()).args(arguments).stdin(Stdio::null());
+        command.arg("-C").arg(&self.directory).args(arguments).stdin(Stdio::null());
         command
     }
 
     /// Runs a command of the CLI.
-    pub(super) fn cli(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Runs a command of the CLI that has to succeed; what it printed.
     #[track_caller]
-    pub(super) fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.cli(arguments);
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}{}\n{}", text(&output.stdout), text(&output.stderr), self.printed());
@@ -86,16 +92,16 @@ impl Daemon {
     }
 
     /// Whether the daemon answers yet.
-    pub(super) fn answers(&self) -> Option<()> {
+    pub(crate) fn answers(&self) -> Option<()> {
         self.cli(&["status"]).status.success().then_some(())
     }
 
-    pub(super) fn launcher_pid(&self) -> u32 {
+    pub(crate) fn launcher_pid(&self) -> u32 {
         self.launcher.as_ref().unwrap().id()
     }
 
     /// The brain is the launcher's child that runs `brain`.
-    pub(super) fn brain_pid(&self) -> u32 {
+    pub(crate) fn brain_pid(&self) -> u32 {
         let launcher = self.launcher_pid();
         let is_brain =
             |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"brain"));
@@ -103,14 +109,14 @@ impl Daemon {
     }
 
     /// Every event so far.
-    pub(super) fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let text = self.read(".ms-supervisor/events.jsonl");
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for an event of this type.
     #[track_caller]
-    pub(super) fn event(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn event(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let found = || self.events().into_iter().find(|event| event["type"] == kind && wanted(&event["data"]));
         match within(PATIENCE, found) {
             Some(event) => event,
@@ -120,7 +126,7 @@ impl Daemon {
 
     /// Waits until an event of this type has happened `count` times for `unit`.
     #[track_caller]
-    pub(super) fn events_of(&self, kind: &str, unit: &str, count: usize) {
+    pub(crate) fn events_of(&self, kind: &str, unit: &str, count: usize) {
         let seen = || self.events().iter().filter(|event| event["type"] == kind && event["subject"] == unit).count();
         if within(PATIENCE, || (seen() >= count).then_some(())).is_none() {
             panic!("{kind} of {unit} happened {} times, not {count}:\n{}", seen(), self.read(".ms-supervisor/events.jsonl"));
@@ -129,7 +135,7 @@ impl Daemon {
 
     /// Waits until an event of this type has happened `count` times.
     #[track_caller]
-    pub(super) fn events_of_kind(&self, kind: &str, count: usize) {
+    pub(crate) fn events_of_kind(&self, kind: &str, count: usize) {
         until(kind, || (self.events().iter().filter(|event| event["type"] == kind).count() >= count).then_some(()));
     }
 
@@ -140,19 +146,19 @@ impl Daemon {
     }
 
     /// How `unit` stands.
-    pub(super) fn status(&self, unit: &str) -> Value {
+    pub(crate) fn status(&self, unit: &str) -> Value {
         self.all_status().into_iter().find(|status| status["unit"] == unit).unwrap()
     }
 
     /// The main process of each unit that has one.
-    pub(super) fn pids(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn pids(&self) -> BTreeMap<String, u32> {
         let pid = |status: &Value| Some((status["unit"].as_str()?.to_owned(), u32::try_from(status["pid"].as_u64()?).ok()?));
         self.all_status().iter().filter_map(pid).collect()
     }
 
     /// Kills the main process of `unit`, and waits until others have taken the places of those in `concerned`, and of no others.
     #[track_caller]
-    pub(super) fn kill_and_see(&self, unit: &str, concerned: &[&str]) {
+    pub(crate) fn kill_and_see(&self, unit: &str, concerned: &[&str]) {
         let before = self.pids();
         kill(before[unit], 9);
         let after = until("everybody is back", || {
@@ -165,13 +171,13 @@ impl Daemon {
     }
 
     /// Sends the launcher a signal.
-    pub(super) fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         kill(self.launcher_pid(), signal);
     }
 
     /// Waits for the daemon to end; its exit code.
     #[track_caller]
-    pub(super) fn ended(&mut self) -> Option<i32> {
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         let mut launcher = self.launcher.take().unwrap();
         let status = within(PATIENCE, || launcher.try_wait().unwrap());
         let Some(status) = status else {
@@ -192,13 +198,13 @@ impl Drop for Daemon {
     }
 }
 
-pub(super) fn kill(pid: u32, signal: i32) {
+pub(crate) fn kill(pid: u32, signal: i32) {
     let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
     // It may be gone already; the test will see.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
 
-pub(super) fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z')
 }
@@ -210,7 +216,7 @@ fn children(pid: u32) -> Vec<u32> {
 
 /// Asks until there is an answer.
 #[track_caller]
-pub(super) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, ask).unwrap_or_else(|| panic!("waited in vain: {what}"))
 }
 

@@ -3,7 +3,10 @@
 mod bench;
 mod faults;
 mod lifecycle;
+mod metrics;
 mod readiness;
 mod reload;
 mod survival;
 mod tree;
+
+pub(crate) use bench::{Daemon, is_alive, until};

@@ -2,8 +2,8 @@
 
 use super::bench::{Daemon, is_alive, kill, until};
 
-const COUNTERS: &str = "unit: logger\ninstances: 50\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'\n---\n\
-                        unit: piper\ninstances: 50\nlogs: pipe\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'\n";
+const COUNTERS: &str = "unit: logger\ninstances: 50\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.25; done'\n---\n\
+                        unit: piper\ninstances: 50\nlogs: pipe\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.25; done'\n";
 
 #[test]
 fn a_hundred_logging_units_survive_the_brain() {
@@ -56,6 +56,26 @@ fn what_an_operator_stopped_stays_stopped_across_brains() {
     until("it answers", || daemon.answers());
     assert_eq!(daemon.status("a")["held"], true);
     assert!(!daemon.pids().contains_key("a"));
+}
+
+#[test]
+fn a_stop_that_a_brain_had_begun_is_finished_by_the_next() {
+    let deaf = "unit: a\nexec: [sh, -c, \"trap : TERM; while true; do sleep 0.1; done\"]\nshutdown: 2s\n";
+    let daemon = Daemon::up(&[("units/a.yaml", deaf), ("supervisors/s.yaml", "supervisor: s\nchildren: [a]\n")]);
+    for target in ["a", "s"] {
+        let pid = daemon.pids()["a"];
+        std::thread::scope(|scope| {
+            // The answer is lost with the brain.
+            scope.spawn(|| daemon.cli(&["stop", target]));
+            daemon.event("UnitStopping", |_| true);
+            until("it is being stopped", || (daemon.status("a")["state"] == "stopping").then_some(()));
+            kill(daemon.brain_pid(), 9);
+        });
+        until("it is dead", || (!is_alive(pid)).then_some(()));
+        until("it answers", || daemon.answers());
+        daemon.ok(&["start", target]);
+        until("it is back", || daemon.pids().contains_key("a").then_some(()));
+    }
 }
 
 #[test]

@@ -131,28 +131,3 @@ async fn a_fork_bomb_does_not_get_away() {
     }
     assert_eq!(count(), 0);
 }
-
-/// Prints how long it takes from the death of a unit to its next life.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn latency_of_a_restart() {
-    let bench = Bench::start();
-    let mut brain = bench.first_brain().await;
-    for unit in 0..1000 {
-        let spec = bench.spec(&format!("u{unit}"), 1, &["/bin/sleep", "1000"]);
-        brain.spawn(Spawn { output: Output::Null, ..spec }).await;
-    }
-    let mut times = Vec::new();
-    brain.spawn(bench.spec("a", 1, &["/bin/sleep", "1000"])).await;
-    for run in 2..=900 {
-        let begun = Instant::now();
-        brain.signal("a", run - 1, Signal::KILL, Target::Main);
-        brain.exit("a").await;
-        brain.spawn(bench.spec("a", run, &["/bin/sleep", "1000"])).await;
-        times.push(begun.elapsed());
-    }
-    times.sort_unstable();
-    let memory = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", bench.launcher.id())).unwrap_or_default();
-    let memory: Vec<&str> = memory.lines().filter(|line| line.starts_with("Pss:") || line.starts_with("Private")).collect();
-    eprintln!("p50 {:?}, p99 {:?}, max {:?}; {memory:?}", times[450], times[890], times[898]);
-}
