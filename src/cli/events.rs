@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::args::EventsArgs;
 use super::exit::{Ending, Exit, Failure};
 use super::{Session, render};
-use crate::api::client::{Client, ClientError, escape};
+use crate::api::client::{Client, ClientError, Lines, escape};
 use crate::event::{Envelope, event_text};
 
 /// How often and how long a daemon that has gone is looked for: its brain may be starting again.
@@ -19,18 +19,25 @@ pub(super) fn events(session: &mut Session, args: &EventsArgs) -> Ending {
 
 /// Prints events; goes on after the last one printed when a followed daemon comes back.
 async fn follow(session: &mut Session, client: &Client, args: &EventsArgs) -> Ending {
-    let mut seen = None;
-    let mut retries = 0;
+    let (mut seen, mut connected, mut retries) = (None, false, 0);
     loop {
         let before = seen;
-        let result = print(session, client, args, &mut seen).await;
+        let result = match client.lines(&path(args, seen)).await {
+            Ok(lines) => {
+                connected = true;
+                print(session, lines, args, &mut seen).await
+            }
+            Err(error) => Err(error.into()),
+        };
         if seen != before {
             retries = 0;
         }
         match result {
             Ok(()) if !args.follow => return Ok(Exit::Done),
             // It was there before, so it may come back.
-            Ok(()) | Err(Interrupted::Client(ClientError::NoDaemon(_) | ClientError::Broken(_))) if seen.is_some() && retries < RETRIES => {
+            Ok(()) | Err(Interrupted::Client(ClientError::NoDaemon(_) | ClientError::Broken(_)))
+                if args.follow && connected && retries < RETRIES =>
+            {
                 retries += 1;
                 tokio::time::sleep(RETRY).await;
             }
@@ -59,8 +66,7 @@ impl From<std::io::Error> for Interrupted {
     }
 }
 
-async fn print(session: &mut Session, client: &Client, args: &EventsArgs, seen: &mut Option<u64>) -> Result<(), Interrupted> {
-    let mut lines = client.lines(&path(args, *seen)).await?;
+async fn print(session: &mut Session, mut lines: Lines, args: &EventsArgs, seen: &mut Option<u64>) -> Result<(), Interrupted> {
     loop {
         if !lines.has_line() {
             session.out.flush()?;
