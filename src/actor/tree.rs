@@ -110,6 +110,7 @@ impl Tree {
     /// The root's actor cannot be started.
     pub async fn start(self: &Arc<Self>) -> Result<(), SpawnErr> {
         let plan = self.plan();
+        self.context.view.change_supervisor(&plan.root, |status| "starting".clone_into(&mut status.state));
         let arguments = self.arguments(&plan, &plan.root, None);
         let (root, _) = Actor::spawn(None, SupervisorActor, arguments).await?;
         self.register(&plan.root, root);

@@ -1,7 +1,7 @@
 //! For machines that watch: metrics, and whether all is well.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,7 +14,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn routes() -> Router<App> {
-    Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).route("/healthz", get(healthz))
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/healthz", get(healthz))
+        .route("/healthz/{name}", get(healthz_of))
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
@@ -78,6 +83,17 @@ async fn healthz(State(app): State<App>, uri: Uri) -> Response {
     let shown = all.iter().filter(|health| verbose || !health.ready).map(|health| health.line.as_str());
     let verdict = if well { "ok\n" } else { "not everything is well\n" };
     answer(well, shown.chain([verdict]).collect())
+}
+
+/// The health of one unit or supervisor.
+async fn healthz_of(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let view = &app.node.context.view;
+    let unit = view.unit(&name).as_ref().map(unit_health);
+    let supervisor = || view.supervisors().iter().find(|supervisor| supervisor.supervisor.as_str() == name).map(supervisor_health);
+    match unit.or_else(supervisor) {
+        Some(health) => answer(health.ready, health.line),
+        None => (StatusCode::NOT_FOUND, format!("there is no unit or supervisor called `{name}`\n")).into_response(),
+    }
 }
 
 fn answer(well: bool, text: String) -> Response {

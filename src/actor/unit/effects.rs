@@ -102,7 +102,8 @@ impl Unit {
         }
     }
 
-    fn entered(&mut self, life: Life) {
+    /// Takes note of where it stands now, for those who look and those who wait.
+    pub(super) fn entered(&self, life: Life) {
         let standing = match life {
             Life::Active => Standing::Ready,
             Life::Stopped => Standing::Down,

@@ -219,6 +219,13 @@ impl Unit {
             }
         }
         self.take_descriptors(myself, held.fds);
+        let life = self.driver.machine.state();
+        if life != Life::Stopped {
+            self.entered(life);
+        }
+        if let Some(process) = self.process {
+            self.change(|status| (status.since, status.since_mono) = (process.started_wall, process.started));
+        }
     }
 
     /// A stop that an earlier brain had begun carries on.

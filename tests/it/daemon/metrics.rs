@@ -74,6 +74,8 @@ fn health_says_what_is_not_well() {
     let (status, body) = until("it is not ready", || get(&address, "/healthz?verbose").filter(|(_, body)| body.contains("[+]good active")));
     assert!(status == 503 && body.contains("[-]bad"), "{status} {body}");
     assert_eq!(get(&address, "/readyz").unwrap().0, 503);
+    let of = |name: &str| get(&address, &format!("/healthz/{name}")).unwrap().0;
+    assert_eq!((of("good"), of("bad"), of("nobody")), (200, 503, 404));
     // What an operator stopped is not missed.
     daemon.ok(&["stop", "bad"]);
     until("it is ready", || get(&address, "/readyz").filter(|(status, _)| *status == 200));

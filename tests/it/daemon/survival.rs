@@ -15,7 +15,7 @@ fn a_hundred_logging_units_survive_the_brain() {
         kill(brain, 9);
         daemon.event("DaemonStarted", |data| data["generation"] == round && data["adopted"] == 100);
         until("it answers", || daemon.answers());
-        until("all are active", || (0..100).all(|n| daemon.pids().len() > n).then_some(()));
+        until("all are active", || daemon.ok(&["status"]).contains("100 of 100 units active").then_some(()));
         assert_eq!(daemon.pids(), before, "round {round}");
         assert_ne!(daemon.brain_pid(), brain);
     }
@@ -44,6 +44,22 @@ fn an_exit_while_the_brain_is_away_is_reported_once() {
     until("a runs again", || daemon.pids().get("a").filter(|new| **new != pid).map(drop));
     let exits = daemon.events().iter().filter(|event| event["type"] == "UnitExited" && event["data"]["pid"] == pid).count();
     assert_eq!(exits, 1);
+}
+
+#[test]
+fn an_adopted_unit_is_as_ready_as_it_was() {
+    let daemon = Daemon::up(&[(
+        "units/all.yaml",
+        "unit: db\nexec: sh -c 'echo >&3; exec sleep 1000'\nreadiness: {fd: 3}\n---\nunit: web\nexec: sleep 1000\nrequires: db\n",
+    )]);
+    let db = daemon.pids()["db"];
+    kill(daemon.brain_pid(), 9);
+    daemon.event("UnitAdopted", |data| data["unit"] == "db");
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.status("db")["state"], "active");
+    // What requires it need not wait.
+    daemon.ok(&["restart", "web"]);
+    assert_eq!(daemon.pids()["db"], db);
 }
 
 #[test]
