@@ -1,4 +1,4 @@
-//! The error kernel: a small, single-threaded process that holds every unit.
+//! The error kernel: a small process that holds every unit, one thread of which does all the work.
 //!
 //! It starts what the brain tells it to start, reaps it, keeps what the next brain has to know, and starts the brain again when it dies.
 //! It decides nothing about a unit, reads no configuration, and knows no names but those in its messages.
@@ -20,15 +20,37 @@ pub mod wire;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 pub use options::Options;
 
+/// The exit code of a program that has panicked.
+const PANICKED: u8 = 101;
+
+/// How much stack the launcher gets, in bytes.
+const STACK: usize = 512 << 10;
+
 /// Runs the launcher in this process, which must have one thread only, until the brain says [`wire::ToLauncher::Exit`].
+///
+/// It runs as a second thread, while the first one sleeps: the kernel gives orphans to the first thread of their reaper, and children
+/// to the one that has started them. So the first thread's list of children holds orphans only, and is read without a walk over all
+/// units ([`crate::os::process::Orphans`]).
 pub fn run(options: Options) -> ExitCode {
-    match serve::Launcher::new(options) {
+    let serve = |signals| match serve::Launcher::new(options, signals) {
         Ok(mut launcher) => launcher.serve().into(),
         Err(why) => {
             complain(format_args!("{why}"));
+            ExitCode::FAILURE
+        }
+    };
+    // Before there is another thread, so that it holds for both.
+    let served = serve::take_signals().and_then(|signals| thread::Builder::new().stack_size(STACK).spawn(move || serve(signals)));
+    match served.map(thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        // It has said why on its own.
+        Ok(Err(_panic)) => ExitCode::from(PANICKED),
+        Err(fault) => {
+            complain(format_args!("cannot begin: {fault}"));
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 use crate::os::{clock, process};
 
-/// After so many looks at the list of children, orphans that end count as news for the next time.
+/// After so many looks at the list of orphans, those that end count as news for the next time.
 const ROUNDS: usize = 4;
 
 /// So many are reaped between two looks, so that who forks faster than we reap cannot keep us from killing.
@@ -27,13 +27,18 @@ struct Batch {
 }
 
 impl Launcher {
-    /// Reaps every child that has ended, and tells the brain. However many there are, the list of children is read once, and again only
-    /// if there were orphans on it: they may have ended with their parent.
-    pub(super) fn reap(&mut self) {
+    /// Reaps every child that has ended, `dead` first, and tells the brain. However many there are, the list of orphans is read once,
+    /// and again only if there were new ones on it: they may have ended with their parent.
+    pub(super) fn reap(&mut self, mut dead: Option<u32>) {
         let at = (clock::mono(), clock::wall());
         let mut batch = Batch::default();
         for _ in 0..ROUNDS {
             let mut reaped = 0;
+            // The kernel finds the one it has named at once, but walks over all children in search of any.
+            if let Some((pid, cause, usage)) = dead.take().and_then(|pid| process::reap(Some(pid))) {
+                reaped += 1;
+                self.bury(pid, cause, usage, at, &mut batch);
+            }
             while reaped < ROUND_MAX
                 && let Some((pid, cause, usage)) = process::reap(None)
             {

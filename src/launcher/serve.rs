@@ -21,7 +21,7 @@ use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::os::clock;
-use crate::os::process::{self, OwnChildren};
+use crate::os::process::{self, Orphans};
 use crate::os::signal::SignalFd;
 
 /// Signals that are read as data.
@@ -35,6 +35,11 @@ const QUITS: u32 = 3;
 
 /// At the end, how long processes that cannot be killed are waited for.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes the signals the launcher reads, for this thread and those it starts.
+pub(super) fn take_signals() -> io::Result<SignalFd> {
+    SignalFd::new(&TAKEN, &OPEN)
+}
 
 /// What a child of the launcher is.
 pub(super) enum Role {
@@ -66,8 +71,8 @@ pub(super) struct Launcher {
     /// The sessions of units. A session's number is not given to another while a process is in it.
     pub(super) sessions: BTreeMap<u32, UnitId>,
     pub(super) own_session: u32,
-    pub(super) own_children: OwnChildren,
-    /// The list of children has been read since the launcher last slept.
+    pub(super) orphans: Orphans,
+    /// The list of orphans has been read since the launcher last slept.
     pub(super) has_looked: bool,
     /// Room for that list.
     pub(super) pids: Vec<u32>,
@@ -89,9 +94,8 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    pub(super) fn new(options: Options) -> Result<Self, String> {
+    pub(super) fn new(options: Options, signals: SignalFd) -> Result<Self, String> {
         let cannot = |what: &'static str| move |fault: io::Error| format!("cannot {what}: {fault}");
-        let signals = SignalFd::new(&TAKEN, &OPEN).map_err(cannot("take signals"))?;
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own)).map_err(io::Error::from).map_err(cannot("become child subreaper"))?;
         let directory = &options.run_directory;
@@ -105,7 +109,7 @@ impl Launcher {
             children: BTreeMap::new(),
             sessions: BTreeMap::new(),
             own_session: process::stat(std::process::id()).map_or(0, |own| own.session),
-            own_children: OwnChildren::open().map_err(cannot("read the list of children"))?,
+            orphans: Orphans::open().map_err(cannot("read the list of orphans"))?,
             has_looked: false,
             pids: Vec::new(),
             killing: Killing::default(),
@@ -187,9 +191,10 @@ impl Launcher {
 
     fn take_signals(&mut self) {
         let mut reap = self.more_to_reap;
-        while let Some(signal) = self.signals.take() {
+        let mut dead = None;
+        while let Some((signal, sender)) = self.signals.take() {
             match signal.0 {
-                libc::SIGCHLD => reap = true,
+                libc::SIGCHLD => (reap, dead) = (true, Some(sender)),
                 libc::SIGHUP => {
                     self.hung_up = !self.brain.is_connected();
                     self.brain.send(&ToBrain::Signalled { signal }, &[]);
@@ -207,7 +212,7 @@ impl Launcher {
             }
         }
         if reap {
-            self.reap();
+            self.reap(dead);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The launcher is child subreaper: when a process dies, its children become ours, unless an ancestor below us is subreaper itself.
 //! So whatever is left of a unit hangs below its main process or below another direct child of ours, a *stray*. One look at the list of
-//! our children finds new strays; /proc is walked only below processes that are to be signalled.
+//! our orphans finds new strays; /proc is walked only below processes that are to be signalled.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -103,8 +103,8 @@ impl Launcher {
         self.has_looked = true;
         let mut pids = std::mem::take(&mut self.pids);
         pids.clear();
-        if let Err(fault) = self.own_children.read(&mut pids) {
-            complain(format_args!("cannot read the list of children: {fault}"));
+        if let Err(fault) = self.orphans.read(&mut pids) {
+            complain(format_args!("cannot read the list of orphans: {fault}"));
         }
         let known = self.children.len();
         for &pid in &pids {

@@ -100,22 +100,25 @@ pub fn children(pid: u32, out: &mut Vec<u32>) {
     }
 }
 
-/// The children of this thread, which has the process to itself.
+/// The orphans this process has got as child subreaper: the children of its first thread, which must not start any itself.
+///
+/// Children that were left behind by a program executed in place of itself are among them, too.
 #[derive(Debug)]
-pub struct OwnChildren(fs::File);
+pub struct Orphans(fs::File);
 
-impl OwnChildren {
+impl Orphans {
     /// Opens the list.
     ///
     /// # Errors
     /// When the kernel has no such list (`CONFIG_PROC_CHILDREN`).
     pub fn open() -> io::Result<Self> {
-        fs::File::open("/proc/thread-self/children").map(Self)
+        let own = std::process::id();
+        fs::File::open(format!("/proc/{own}/task/{own}/children")).map(Self)
     }
 
-    /// Appends every child to `out`, those that have ended and are not reaped included.
+    /// Appends every orphan to `out`, those that have ended and are not reaped included.
     ///
-    /// This is exact, because only this thread takes children off the list, and new ones come at its end.
+    /// This is exact, because only the caller takes processes off the list, and new ones come at its end.
     ///
     /// # Errors
     /// When the list cannot be read.

@@ -34,9 +34,9 @@ impl SignalFd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// The next signal; `None` when there is none now.
+    /// The next signal, and the process it came from or, with SIGCHLD, is about; `None` when there is none now.
     #[must_use]
-    pub fn take(&self) -> Option<Signal> {
+    pub fn take(&self) -> Option<(Signal, u32)> {
         let mut taken = MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = size_of::<libc::signalfd_siginfo>();
         // SAFETY: the buffer is as large as said.
@@ -46,7 +46,7 @@ impl SignalFd {
         }
         // SAFETY: the kernel has filled the whole structure.
         let taken = unsafe { taken.assume_init() };
-        i32::try_from(taken.ssi_signo).ok().map(Signal)
+        Some((Signal(i32::try_from(taken.ssi_signo).ok()?), taken.ssi_pid))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The regular round over all logs: time index and rotation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -63,13 +63,14 @@ pub fn sweep(dir: &Path, units: &[SweepUnit], now: Wall, memory: &mut SweepMemor
     if memory.logs.len() > units.len() {
         memory.logs.retain(|known, _| units.iter().any(|unit| unit.unit == *known));
     }
+    let mut archived = Archived { dir, units: None };
     let mut reports = Vec::new();
     for unit in units.iter().filter(|unit| unit.mode != LogMode::None) {
         if !memory.logs.contains_key(&unit.unit) {
             memory.logs.insert(unit.unit.clone(), Log::new(&unit.unit));
         }
         let Some(log) = memory.logs.get_mut(&unit.unit) else { continue };
-        match log.tend(dir, &handle, unit, now) {
+        match log.tend(&mut archived, &handle, unit, now) {
             Ok(None) => {}
             Ok(Some(report)) => reports.push(SweepReport { unit: unit.unit.clone(), outcome: Ok(report) }),
             Err(error) => {
@@ -87,7 +88,8 @@ impl Log {
         Self { name: format!("{unit}.log"), seen: None, base: 0, oldest: 0, not_before: None }
     }
 
-    fn tend(&mut self, dir: &Path, handle: &File, unit: &SweepUnit, now: Wall) -> Result<Option<RotateReport>, LogError> {
+    fn tend(&mut self, archived: &mut Archived<'_>, handle: &File, unit: &SweepUnit, now: Wall) -> Result<Option<RotateReport>, LogError> {
+        let dir = archived.dir;
         // A wait longer than it can be means that the clock was set back.
         if self.not_before.is_some_and(|then| now < then && then.0 - now.0 <= RETRY_MS) {
             return Ok(None);
@@ -103,17 +105,9 @@ impl Log {
             return Ok(None);
         }
         let name = unit.unit.as_str();
-        if self.seen.is_none_or(|(inode, known)| inode != stat.st_ino || size < known) {
-            if unit.mode == LogMode::Direct {
-                recover(dir, name)?;
-            }
-            let layout = Layout::resolve(&Files::new(dir, name))?;
-            let inode = layout.live.as_ref().and_then(|live| live.metadata().ok()).map(|metadata| metadata.ino());
-            if inode != Some(stat.st_ino) {
-                // Rotated by the pump just now: the size belongs to another place of the stream.
-                return Ok(None);
-            }
-            (self.base, self.oldest) = (layout.base, layout.oldest());
+        if self.seen.is_none_or(|(inode, known)| inode != stat.st_ino || size < known) && !self.place(archived, unit, stat.st_ino)? {
+            // Rotated by the pump just now: the size belongs to another place of the stream.
+            return Ok(None);
         }
         self.seen = Some((stat.st_ino, size));
         Index::observe(dir, name, now, self.base + size, self.oldest)?;
@@ -124,6 +118,47 @@ impl Log {
         // The size has changed, and nobody knows the new one: the next round looks again.
         self.seen = None;
         Ok((report != RotateReport::default()).then_some(report))
+    }
+
+    /// Finds out where in the stream the live file begins; whether that is so of the file `inode` still.
+    fn place(&mut self, archived: &mut Archived<'_>, unit: &SweepUnit, inode: u64) -> Result<bool, LogError> {
+        let (dir, name) = (archived.dir, unit.unit.as_str());
+        if !archived.has(name)? {
+            // Nothing but the live file, unless its first archive has come since.
+            let first = Files::new(dir, name).archive(0);
+            (self.base, self.oldest) = (0, 0);
+            return Ok(first.symlink_metadata().is_err());
+        }
+        if unit.mode == LogMode::Direct {
+            recover(dir, name)?;
+        }
+        let layout = Layout::resolve(&Files::new(dir, name))?;
+        (self.base, self.oldest) = (layout.base, layout.oldest());
+        Ok(layout.live.as_ref().and_then(|live| live.metadata().ok()).map(|metadata| metadata.ino()) == Some(inode))
+    }
+}
+
+/// Which units have more than a live file. The directory is listed once a round, and only when somebody asks: a list for each of
+/// many new units would take seconds.
+struct Archived<'a> {
+    dir: &'a Path,
+    units: Option<BTreeSet<String>>,
+}
+
+impl Archived<'_> {
+    fn has(&mut self, unit: &str) -> Result<bool, LogError> {
+        if self.units.is_none() {
+            let entries = std::fs::read_dir(self.dir).map_err(|source| LogError::io("list", self.dir, source))?;
+            let mut units = BTreeSet::new();
+            for entry in entries {
+                let name = entry.map_err(|source| LogError::io("list", self.dir, source))?.file_name();
+                // Archives and parts; an index has no digits.
+                let unit = name.to_str().and_then(|name| name.rsplit_once(".log."));
+                units.extend(unit.filter(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit())).map(|(unit, _)| unit.to_owned()));
+            }
+            self.units = Some(units);
+        }
+        Ok(self.units.as_ref().is_some_and(|units| units.contains(unit)))
     }
 }
 
