@@ -139,8 +139,8 @@ pub struct Usage {
     /// CPU time in the kernel.
     #[serde(with = "seconds")]
     pub system: Duration,
-    /// The largest resident set at any moment, in bytes. The kernel counts the moment before exec(3) too, when it was the
-    /// launcher's: values of a few MiB say nothing.
+    /// The largest resident set at any moment, in bytes. 0 if it was never larger than the launcher's own: the kernel counts
+    /// the moment before exec(3) in, when the process still was the launcher's image.
     pub max_rss: u64,
     /// Page faults that needed the disk.
     pub major_faults: u64,

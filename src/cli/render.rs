@@ -80,7 +80,11 @@ fn last_exit(unit: &UnitDetails) -> String {
     let Some(exit) = &unit.status.last_exit else { return String::new() };
     let cpu = (exit.usage.user + exit.usage.system).as_secs_f64();
     let ago = approx_duration(age(unit.now, exit.at));
-    format!("{}, {ago} ago, {} at most, {cpu:.1}s CPU", exit.text, format_size(exit.usage.max_rss))
+    let peak = match exit.usage.max_rss {
+        0 => String::new(),
+        peak => format!("{} at most, ", format_size(peak)),
+    };
+    format!("{}, {ago} ago, {peak}{cpu:.1}s CPU", exit.text)
 }
 
 /// A word as a shell would want it.

@@ -72,6 +72,13 @@ impl Control {
         }
     }
 
+    /// Why the root has given something up, if it has.
+    fn degraded(&self) -> Option<String> {
+        let root = self.tree.plan().root.clone();
+        let root = self.context.view.supervisors().into_iter().find(|status| status.supervisor == root)?;
+        root.reason.filter(|_| root.state == "degraded")
+    }
+
     /// How things stand, in a line.
     pub(super) fn status_line(&self) -> String {
         let (mut all, mut ready, mut held, mut failed) = (0, 0, 0, 0);
@@ -82,6 +89,9 @@ impl Control {
             failed += u32::from(unit.state == "failed");
         });
         let mut line = format!("{ready} of {all} units active");
+        if let Some(why) = self.degraded() {
+            line.push_str(&format!(", degraded: {why}"));
+        }
         for (count, what) in [(failed, "failed"), (held, "stopped by an operator")] {
             if count > 0 {
                 line.push_str(&format!(", {count} {what}"));

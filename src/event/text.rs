@@ -52,7 +52,10 @@ pub fn event_text(event: &Event) -> String {
 
 fn usage_text(usage: &Usage) -> String {
     let cpu = (usage.user + usage.system).as_secs_f64();
-    format!("{}, {cpu:.1}s CPU", format_size(usage.max_rss))
+    match usage.max_rss {
+        0 => format!("{cpu:.1}s CPU"),
+        peak => format!("{}, {cpu:.1}s CPU", format_size(peak)),
+    }
 }
 
 const fn cause_text(cause: RestartCause) -> &'static str {

@@ -32,10 +32,20 @@ fn usage_of(usage: &libc::rusage) -> Usage {
     Usage {
         user: time(usage.ru_utime),
         system: time(usage.ru_stime),
-        max_rss: usage.ru_maxrss.unsigned_abs() * 1024,
+        max_rss: if usage.ru_maxrss > own_peak() { usage.ru_maxrss.unsigned_abs() * 1024 } else { 0 },
         major_faults: usage.ru_majflt.unsigned_abs(),
         voluntary_switches: usage.ru_nvcsw.unsigned_abs(),
         involuntary_switches: usage.ru_nivcsw.unsigned_abs(),
+    }
+}
+
+/// The largest resident set of this process so far, in KiB.
+fn own_peak() -> libc::c_long {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to live memory; the structure is valid when zeroed, and getrusage cannot fail with these arguments.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init().ru_maxrss
     }
 }
 

@@ -11,12 +11,19 @@ use ms_supervisor::launcher::wire::{Credentials, Output, Spawn, SpawnStep, Targe
 use super::bench::{Bench, Brain, exists, is_root, stat_words, wait_for};
 
 #[tokio::test]
+async fn a_small_program_is_not_said_to_be_as_large_as_the_launcher() {
+    let bench = Bench::start();
+    let mut brain = bench.first_brain().await;
+    assert_eq!(brain.run(bench.spec("a", 1, &["/bin/true"])).await.usage.max_rss, 0);
+}
+
+#[tokio::test]
 async fn an_exit_is_told_with_what_it_has_used() {
     let bench = Bench::start();
     let mut brain = bench.first_brain().await;
-    let exit = brain.run(bench.script("a", 1, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7")).await;
+    let exit = brain.run(bench.spec("a", 1, &["/usr/bin/env", "python3", "-c", "x = 'x' * 60_000_000; exit(7)"])).await;
     assert_eq!(exit.cause, ExitCause::Code(7));
-    assert!((100 << 10..100 << 20).contains(&exit.usage.max_rss), "{:?}", exit.usage);
+    assert!((60_000_000..120_000_000).contains(&exit.usage.max_rss), "{:?}", exit.usage);
     assert!(!(exit.usage.user + exit.usage.system).is_zero());
     assert!(exit.at > exit.process.started && exit.at_wall >= exit.process.started_wall);
 }
