@@ -12,6 +12,9 @@ use crate::table::{Table, median};
 /// How long a supervisor gets to come to rest.
 const REST: Duration = Duration::from_millis(1200);
 
+/// How long it gets until nothing is left to be done after the start.
+const SETTLE: Duration = Duration::from_secs(4);
+
 /// How many single restarts are measured where each takes a second or more.
 const SLOW_RESTARTS: usize = 5;
 
@@ -107,8 +110,9 @@ fn memory(running: &Running<'_>) -> Result<f64, Fault> {
     Ok(sum as f64)
 }
 
-/// The part of one processor that is used, in percent.
+/// The part of one processor that is used once everything has come to rest, in percent.
 fn idle(running: &Running<'_>, seconds: u64) -> Result<f64, Fault> {
+    pause(SETTLE);
     let used = || -> Result<u64, Fault> { running.own_processes()?.into_iter().map(processor_time).sum() };
     let (start, before) = (now(), used()?);
     pause(Duration::from_secs(seconds));
@@ -116,12 +120,14 @@ fn idle(running: &Running<'_>, seconds: u64) -> Result<f64, Fault> {
     Ok((after.saturating_sub(before)) as f64 * 100.0 / (end - start) as f64)
 }
 
-/// What every thread of a process has used, in nanoseconds.
+/// What a process has used, in nanoseconds, with its threads that have ended.
 fn processor_time(pid: u32) -> Result<u64, Fault> {
-    let mut sum = 0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything, come the fields from the third on.
+    let fields = stat.rsplit_once(')').ok_or("the kernel tells no times")?.1.split_whitespace();
+    let mut ticks = 0;
+    for field in fields.skip(14 - 3).take(2) {
+        ticks += field.parse::<u64>()?;
     }
-    Ok(sum)
+    Ok(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }

@@ -54,9 +54,9 @@ pub(crate) fn supervise(site: &Site, children: &str) -> Result<(), Fault> {
     Ok(std::fs::write(site.path().join("supervisors/root.yaml"), root)?)
 }
 
-/// The daemon in the foreground.
+/// The daemon in the foreground, as a service manager runs it: without the units' output on its own.
 pub(crate) fn run(site: &Site) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.arg("-C").arg(site.path()).arg("run");
+    command.arg("-C").arg(site.path()).args(["run", "--quiet"]);
     command
 }
