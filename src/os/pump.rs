@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -385,16 +385,6 @@ fn reason(errno: i32) -> String {
         Errno::IO => "input/output error".into(),
         other => other.to_string(),
     }
-}
-
-/// A pipe for a unit's output: (read end, write end), both closed on exec.
-///
-/// # Errors
-/// When the system has no more descriptors.
-pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(read.as_fd(), true)?;
-    Ok((read, write))
 }
 
 #[cfg(test)]

@@ -101,7 +101,8 @@ impl LogReader {
     ///
     /// # Errors
     /// When a system call fails.
-    pub fn tail_lines(&mut self, lines: usize) -> Result<(Vec<Line>, u64), LogError> {
+    #[cfg(test)]
+    pub(in crate::os) fn tail_lines(&mut self, lines: usize) -> Result<(Vec<Line>, u64), LogError> {
         let start = self.tail(lines)?;
         let end = self.range()?.end;
         let (mut cutter, mut cut, mut next) = (Cutter::default(), Vec::new(), start);
@@ -235,7 +236,8 @@ impl Follow {
     ///
     /// # Errors
     /// When a system call fails; the place is kept.
-    pub fn poll_bytes(&mut self) -> Result<Chunk, LogError> {
+    #[cfg(test)]
+    pub(in crate::os) fn poll_bytes(&mut self) -> Result<Chunk, LogError> {
         Ok(self.advance()?.unwrap_or(Chunk { offset: self.offset, bytes: Vec::new() }))
     }
 

@@ -6,6 +6,13 @@ use std::sync::Mutex;
 use super::*;
 use crate::os::logfile::LogReader;
 
+/// A pipe as the launcher makes it: the read end does not block.
+fn output_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
+}
+
 fn log(dir: &Path) -> PumpLog {
     PumpLog { dir: dir.to_owned(), max_size: 256 * 1024, keep: 100 }
 }
