@@ -59,6 +59,8 @@ pub(super) struct Executor {
     /// The limit of open files the launcher was started with; it has raised its own.
     files: libc::rlimit,
     nice: i32,
+    /// Whether the kernel, short of memory, would rather kill others than the launcher. Units are not to inherit that.
+    spared: bool,
 }
 
 impl Executor {
@@ -75,7 +77,7 @@ impl Executor {
             libc::getpriority(libc::PRIO_PROCESS, 0)
         };
         let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { stack: Stack::new()?, null, changed_signals: signal::changed(), files, nice })
+        Ok(Self { stack: Stack::new()?, null, changed_signals: signal::changed(), files, nice, spared: is_spared() })
     }
 
     /// /dev/null, open for reading and writing.
@@ -100,6 +102,7 @@ impl Executor {
             changed_signals: &self.changed_signals,
             files: self.files,
             nice: (command.nice != self.nice).then_some(command.nice),
+            spared: self.spared,
             failure: Cell::new(None),
         };
         let mut pidfd: c_int = -1;
@@ -132,6 +135,7 @@ struct Plan<'a> {
     changed_signals: &'a [i32],
     files: libc::rlimit,
     nice: Option<i32>,
+    spared: bool,
     failure: Cell<Option<Failure>>,
 }
 
@@ -162,6 +166,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     if command.leads == Leads::Session {
         let files = (&raw const plan.files) as c_long;
         step(SpawnStep::Stdio, call(libc::SYS_prlimit64, [0, c_long::from(libc::RLIMIT_NOFILE), files, 0]))?;
+        if plan.spared {
+            be_like_others();
+        }
     }
     if let Some(credentials) = command.credentials {
         change_user(credentials)?;
@@ -183,6 +190,26 @@ fn reset_signals(signals: &[i32]) {
         let action = (&raw const default_action) as c_long;
         call(libc::SYS_rt_sigaction, [c_long::from(signal), action, 0, size_of::<u64>() as c_long]);
     }
+}
+
+/// Where the kernel keeps how little it likes to kill a process when memory is short (proc_pid_oom_score_adj(5)).
+const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
+
+/// A process may be no more spared than its launcher, and less at will; that it stays as it is harms nobody but the launcher.
+/// The kernel leaves the launcher's own value alone, although the memory is still shared: it knows about vfork.
+fn be_like_others() {
+    let fd = call(libc::SYS_openat, [libc::AT_FDCWD.into(), OOM_SCORE_ADJ.as_ptr() as c_long, libc::O_WRONLY.into(), 0]);
+    if fd >= 0 {
+        call(libc::SYS_write, [fd, c"0".as_ptr() as c_long, 1, 0]);
+        call(libc::SYS_close, [fd, 0, 0, 0]);
+    }
+}
+
+/// Whether the launcher has a negative score.
+fn is_spared() -> bool {
+    let mut first = [0; 1];
+    let file = rustix::fs::openat(CWD, OOM_SCORE_ADJ, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    file.is_ok_and(|file| rustix::io::read(file, &mut first).is_ok()) && first == *b"-"
 }
 
 /// Descriptors: every source is above 2, and none is needed any more when `extra` goes to its place, so none is overwritten too early.

@@ -31,7 +31,7 @@ install -m 755 ms-supervisor /usr/bin/ms-supervisor
 ln -s ms-supervisor /usr/bin/msctl
 install -m 644 ms-supervisor.service /etc/systemd/system/
 mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
-# The shipped patience with the launcher is 30 s; a test has less.
+# The shipped patience with the launcher is 60 s; a test has less.
 printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
 cat > /etc/ms-supervisor/unit.sh << 'SCRIPT'
 #!/bin/sh
@@ -65,6 +65,9 @@ check "every unit runs" all_run_once
 check "status: $(show StatusText)" within 5 is StatusText "3 of 3 units active"
 systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p' | cut -c 1-120
 check "msctl finds it" msctl status
+score_of() { cat "/proc/$1/oom_score_adj"; }
+check "the launcher is spared when memory is short" test "$(score_of "$(show MainPID)")" = -900
+check "a unit is not" test "$(score_of "$(pid_of first)")" = 0
 check "it says that it is ready" curl -sS -f -o /dev/null http://127.0.0.1:8001/readyz
 
 # Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
