@@ -37,7 +37,8 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     let word = |at: usize| (at < count as usize).then(|| unsafe { CStr::from_ptr(*words.add(at)) });
     let text = |at: usize| word(at).and_then(|word| word.to_str().ok());
     let number: u64 = match text(1) {
-        Some(number) => number.parse().unwrap(),
+        // s6 calls its services by the names of their directories.
+        Some(number) => number.trim_start_matches('u').parse().unwrap(),
         None => std::env::current_dir().unwrap().file_name().unwrap().to_str().unwrap()[1..].parse().unwrap(),
     };
     let page = word(2).map_or(OsStr::new("page"), |word| OsStr::from_bytes(word.to_bytes()));
