@@ -1,7 +1,7 @@
 //! The child of every supervisor in the benchmark: notes its start on the page, then sleeps or writes a log.
 //!
-//! `child NUMBER PAGE [write SECONDS]`; without arguments the number is in the name of the working directory (`u17`) and the page is
-//! the file `page` in it. Compiled by the benchmark itself, as a static program without Rust's own start-up code, so that it costs as
+//! `child NUMBER PAGE [write SECONDS]`. The number may have a `u` in front; without one it is that of the working directory (`u17`),
+//! and without a page that is the file `page` there. Compiled by the benchmark itself, as a static program without Rust's own start-up code, so that it costs as
 //! little as a C program and what is measured is the supervisor.
 #![no_main]
 
@@ -36,11 +36,9 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     let started = now();
     let word = |at: usize| (at < count as usize).then(|| unsafe { CStr::from_ptr(*words.add(at)) });
     let text = |at: usize| word(at).and_then(|word| word.to_str().ok());
-    let number: u64 = match text(1) {
-        // s6 calls its services by the names of their directories.
-        Some(number) => number.trim_start_matches('u').parse().unwrap(),
-        None => std::env::current_dir().unwrap().file_name().unwrap().to_str().unwrap()[1..].parse().unwrap(),
-    };
+    let here = || std::env::current_dir().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let number = text(1).map_or_else(here, str::to_owned);
+    let number: u64 = number.trim_start_matches('u').parse().unwrap();
     let page = word(2).map_or(OsStr::new("page"), |word| OsStr::from_bytes(word.to_bytes()));
     let page = OpenOptions::new().write(true).open(page).unwrap();
     note(&page, number, u64::from(std::process::id()), started);

@@ -17,6 +17,9 @@ use crate::peer::Peer;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much of what a supervisor that fails has said is told.
+const LINES: usize = 3;
+
 /// Bytes of a record: a value, usually a process id, and a time.
 const RECORD: usize = 16;
 
@@ -85,7 +88,8 @@ impl Site {
             Err(fault) => {
                 running.end();
                 let said = std::fs::read_to_string(self.path().join("stderr")).unwrap_or_default();
-                Err(format!("{}: {fault}; it said:\n{said}", peer.name()).into())
+                let last: Vec<_> = said.lines().rev().take(LINES).collect();
+                Err(format!("{fault}; it said last: {}", last.join(" / ")).into())
             }
         }
     }
