@@ -191,7 +191,7 @@ mod tests {
             explicit: case.explicit.map(Path::new),
             variable: &|name| case.variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()),
             is_root: case.is_root,
-            cwd: Path::new("/work"),
+            cwd: Path::new("/project"),
             exists: &|path| case.existing.iter().any(|known| path == Path::new(known)),
         };
         let Directories { config, state, run, logs } = choose(&around).unwrap();
@@ -200,13 +200,14 @@ mod tests {
 
     #[test]
     fn a_project_keeps_everything_to_itself() {
-        let project = ["/work", "/work/.ms-supervisor", "/work/.ms-supervisor/run", "/work/.ms-supervisor/logs"];
-        check(&Case { existing: &["/work/units"], ..NOBODY }, project);
-        check(&Case { existing: &["/work/supervisors"], is_root: true, ..NOBODY }, project);
+        let project = ["/project", "/project/.ms-supervisor", "/project/.ms-supervisor/run", "/project/.ms-supervisor/logs"];
+        check(&Case { existing: &["/project/units"], ..NOBODY }, project);
+        check(&Case { existing: &["/project/supervisors"], is_root: true, ..NOBODY }, project);
         check(&Case { explicit: Some("."), ..NOBODY }, project);
-        let demo = ["/work/demo", "/work/demo/.ms-supervisor", "/work/demo/.ms-supervisor/run", "/work/demo/.ms-supervisor/logs"];
-        check(&Case { explicit: Some("./demo/"), existing: &["/work/units"], ..NOBODY }, demo);
-        check(&Case { variables: &[("MS_CONFIG_DIR", "demo")], existing: &["/work/units"], ..NOBODY }, demo);
+        let demo =
+            ["/project/demo", "/project/demo/.ms-supervisor", "/project/demo/.ms-supervisor/run", "/project/demo/.ms-supervisor/logs"];
+        check(&Case { explicit: Some("./demo/"), existing: &["/project/units"], ..NOBODY }, demo);
+        check(&Case { variables: &[("MS_CONFIG_DIR", "demo")], existing: &["/project/units"], ..NOBODY }, demo);
     }
 
     #[test]
@@ -234,7 +235,7 @@ mod tests {
     fn variables_override() {
         let variables =
             &[("MS_STATE_DIR", "/s"), ("MS_RUN_DIR", "/r"), ("MS_LOG_DIR", "l"), ("STATE_DIRECTORY", "/no"), ("RUNTIME_DIRECTORY", "")];
-        check(&Case { variables, explicit: Some("/p"), ..NOBODY }, ["/p", "/s", "/r", "/work/l"]);
+        check(&Case { variables, explicit: Some("/p"), ..NOBODY }, ["/p", "/s", "/r", "/project/l"]);
         check(
             &Case { variables: &[("LOGS_DIRECTORY", "/l")], explicit: Some("/p"), ..NOBODY },
             ["/p", "/p/.ms-supervisor", "/p/.ms-supervisor/run", "/l"],
