@@ -2,8 +2,9 @@
 
 use super::bench::{Daemon, is_alive, until};
 
-/// A unit that ignores SIGTERM and is given all the time it wants.
-const DEAF: &str = "unit: a\nexec: [sh, -c, \"trap : TERM; while true; do sleep 0.1; done\"]\nshutdown: infinity\n";
+/// A unit that ignores SIGTERM, which it is ready to do before it says so, and is given all the time it wants.
+const DEAF: &str =
+    "unit: a\nexec: [sh, -c, \"trap : TERM; echo >&3; while true; do sleep 0.1; done\"]\nreadiness: {fd: 3}\nshutdown: infinity\n";
 
 #[test]
 fn stop_start_restart_and_signal() {

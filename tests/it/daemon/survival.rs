@@ -76,7 +76,7 @@ fn what_an_operator_stopped_stays_stopped_across_brains() {
 
 #[test]
 fn a_stop_that_a_brain_had_begun_is_finished_by_the_next() {
-    let deaf = "unit: a\nexec: [sh, -c, \"trap : TERM; while true; do sleep 0.1; done\"]\nshutdown: 2s\n";
+    let deaf = "unit: a\nexec: [sh, -c, \"trap : TERM; echo >&3; while true; do sleep 0.1; done\"]\nreadiness: {fd: 3}\nshutdown: 2s\n";
     let daemon = Daemon::up(&[("units/a.yaml", deaf), ("supervisors/s.yaml", "supervisor: s\nchildren: [a]\n")]);
     for target in ["a", "s"] {
         let pid = daemon.pids()["a"];
