@@ -16,7 +16,7 @@ use self::tail::Tails;
 use crate::actor::context::Context;
 use crate::actor::recorder::History;
 use crate::base::time::Mono;
-use crate::event::{Envelope, Event, UnitStatus};
+use crate::event::{Envelope, Event, UnitStatus, View};
 use crate::os::clock;
 
 /// How often the console looks for something new.
@@ -53,6 +53,8 @@ pub struct Console {
 #[derive(Debug)]
 struct State {
     live: Receiver<Envelope>,
+    /// How the units stood when something had happened last: without an event nothing has changed.
+    units: Vec<UnitStatus>,
     tails: Tails,
     told: Option<Mono>,
 }
@@ -62,7 +64,7 @@ impl Console {
     #[must_use]
     pub fn new(context: Arc<Context>, history: &History, options: Options) -> Self {
         let tails = if options.logs { Tails::new(&context.directories.logs) } else { Tails::default() };
-        Self { state: Mutex::new(State { live: history.follow(), tails, told: None }), context, options }
+        Self { state: Mutex::new(State::new(history, tails)), context, options }
     }
 
     /// Prints until `shutdown` completes, and what there is then. Ends early when nobody reads.
@@ -75,17 +77,16 @@ impl Console {
             };
             let console = self.clone();
             // On a thread that may block: a terminal that is stopped (Ctrl-S) must not stop the daemon.
-            let printed = tokio::task::spawn_blocking(move || console.tick()).await;
+            let printed = tokio::task::spawn_blocking(move || console.tick(last)).await;
             if last || !matches!(printed, Ok(Ok(()))) {
                 return;
             }
         }
     }
 
-    fn tick(&self) -> std::io::Result<()> {
+    fn tick(&self, last: bool) -> std::io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let units = self.context.view.units();
-        let text = state.gather(&units, self.options, clock::mono());
+        let text = state.gather(&self.context.view, self.options, last, clock::mono());
         if text.is_empty() {
             return Ok(());
         }
@@ -96,26 +97,45 @@ impl Console {
 }
 
 impl State {
-    /// Everything that is to be printed now.
-    fn gather(&mut self, units: &[UnitStatus], options: Options, now: Mono) -> String {
-        let style = Style::new(options.color, units);
-        let crowd = Crowd::of(units);
+    fn new(history: &History, tails: Tails) -> Self {
+        Self { live: history.follow(), units: Vec::new(), tails, told: None }
+    }
+
+    /// Everything that is to be printed now; with `last`, all there is.
+    fn gather(&mut self, view: &View, options: Options, last: bool, now: Mono) -> String {
+        let news = self.news();
+        if !news.is_empty() || self.units.is_empty() || self.told.is_some() {
+            self.units = view.units();
+        }
+        let style = Style::new(options.color, &self.units);
+        let crowd = Crowd::of(&self.units);
         let mut out = String::new();
-        loop {
-            match self.live.try_recv() {
+        for new in news {
+            match new {
                 Ok(event) if options.events && !(crowd.is_some() && is_routine(&event.event)) => style.event(&event, &mut out),
                 Ok(_) => {}
-                Err(TryRecvError::Lagged(count)) => style.note(&format!("… {count} events skipped"), &mut out),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                Err(skipped) => style.note(&format!("… {skipped} events skipped"), &mut out),
             }
         }
         if options.logs {
-            self.tails.print(units, &style, &mut out);
+            self.tails.print(&self.units, last, &style, &mut out);
         }
         if options.events {
             self.progress(crowd.as_ref(), &style, now, &mut out);
         }
         out
+    }
+
+    /// The events since the last time; as an error, how many came too fast to be kept.
+    fn news(&mut self) -> Vec<Result<Envelope, u64>> {
+        let mut news = Vec::new();
+        loop {
+            match self.live.try_recv() {
+                Ok(event) => news.push(Ok(event)),
+                Err(TryRecvError::Lagged(skipped)) => news.push(Err(skipped)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return news,
+            }
+        }
     }
 
     fn progress(&mut self, crowd: Option<&Crowd>, style: &Style, now: Mono, out: &mut String) {

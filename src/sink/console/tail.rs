@@ -14,13 +14,29 @@ use crate::os::logfile::{Follow, LogReader};
 /// How many blocks of one log are read in one tick; beyond them the rest is passed over.
 const ROUNDS_MAX: usize = 16;
 
+/// How many quiet logs are looked at in one tick: with more, each has its turn every few ticks. A log that grew is looked at in
+/// every tick until it has been quiet for [`QUIET`] ticks.
+const LOOKS: usize = 64;
+
+/// See [`LOOKS`].
+const QUIET: u32 = 25;
+
 /// The ends of all logs.
 #[derive(Debug, Default)]
 pub(super) struct Tails {
     directory: PathBuf,
     /// Where logs that were there at the beginning ended then. All others are followed from their first byte.
     ends: BTreeMap<String, u64>,
-    follows: BTreeMap<UnitId, Follow>,
+    tails: BTreeMap<UnitId, Tail>,
+    ticks: usize,
+}
+
+/// The end of one log.
+#[derive(Debug)]
+struct Tail {
+    follow: Follow,
+    /// For how many looks it has not grown.
+    quiet: u32,
 }
 
 impl Tails {
@@ -32,24 +48,34 @@ impl Tails {
             let end = LogReader::open(directory, &unit).range().ok()?.end;
             Some((unit, end))
         };
-        Self { directory: directory.to_owned(), ends: units.filter_map(end).collect(), follows: BTreeMap::new() }
+        Self { directory: directory.to_owned(), ends: units.filter_map(end).collect(), ..Self::default() }
     }
 
-    /// Writes what is new in the units' logs. Blocks.
-    pub(super) fn print(&mut self, units: &[UnitStatus], style: &Style, out: &mut String) {
-        if self.follows.len() > units.len() {
-            self.follows.retain(|unit, _| units.binary_search_by(|status| status.unit.cmp(unit)).is_ok());
+    /// Writes what is new in the units' logs, or in those of them whose turn it is unless it is for the `last` time. Blocks.
+    pub(super) fn print(&mut self, units: &[UnitStatus], last: bool, style: &Style, out: &mut String) {
+        if self.tails.len() > units.len() {
+            self.tails.retain(|unit, _| units.binary_search_by(|status| status.unit.cmp(unit)).is_ok());
         }
-        for status in units {
+        let turns = units.len().div_ceil(LOOKS).max(1);
+        for (number, status) in units.iter().enumerate() {
             let unit = status.unit.as_str();
-            if !self.follows.contains_key(unit) {
+            if !self.tails.contains_key(unit) {
                 let start = self.ends.get(unit).copied().unwrap_or(0);
-                self.follows.insert(status.unit.clone(), LogReader::open(&self.directory, unit).follow(start));
+                let follow = LogReader::open(&self.directory, unit).follow(start);
+                self.tails.insert(status.unit.clone(), Tail { follow, quiet: 0 });
             }
-            if let Some(follow) = self.follows.get_mut(unit) {
-                print(&self.directory, unit, follow, style, out);
+            let Some(tail) = self.tails.get_mut(unit) else { continue };
+            if !last && tail.quiet >= QUIET && number % turns != self.ticks % turns {
+                continue;
+            }
+            if tail.follow.grown() {
+                tail.quiet = 0;
+                print(&self.directory, unit, &mut tail.follow, style, out);
+            } else {
+                tail.quiet = tail.quiet.saturating_add(1);
             }
         }
+        self.ticks = self.ticks.wrapping_add(1);
     }
 }
 
