@@ -53,8 +53,9 @@ pub struct Console {
 #[derive(Debug)]
 struct State {
     live: Receiver<Envelope>,
-    /// How the units stood when something had happened last: without an event nothing has changed.
-    units: Vec<UnitStatus>,
+    /// How lines look, and how many units were on their way, when something had happened last: without an event nothing has changed.
+    style: Option<Style>,
+    crowd: Option<Crowd>,
     tails: Tails,
     told: Option<Mono>,
 }
@@ -98,32 +99,40 @@ impl Console {
 
 impl State {
     fn new(history: &History, tails: Tails) -> Self {
-        Self { live: history.follow(), units: Vec::new(), tails, told: None }
+        Self { live: history.follow(), style: None, crowd: None, tails, told: None }
     }
 
     /// Everything that is to be printed now; with `last`, all there is.
     fn gather(&mut self, view: &View, options: Options, last: bool, now: Mono) -> String {
         let news = self.news();
-        if !news.is_empty() || self.units.is_empty() || self.told.is_some() {
-            self.units = view.units();
-        }
-        let style = Style::new(options.color, &self.units);
-        let crowd = Crowd::of(&self.units);
+        let style = match self.style {
+            Some(style) if news.is_empty() && self.crowd.is_none() => style,
+            _ => self.look(&view.units(), options),
+        };
         let mut out = String::new();
         for new in news {
             match new {
-                Ok(event) if options.events && !(crowd.is_some() && is_routine(&event.event)) => style.event(&event, &mut out),
+                Ok(event) if options.events && !(self.crowd.is_some() && is_routine(&event.event)) => style.event(&event, &mut out),
                 Ok(_) => {}
                 Err(skipped) => style.note(&format!("… {skipped} events skipped"), &mut out),
             }
         }
         if options.logs {
-            self.tails.print(&self.units, last, &style, &mut out);
+            self.tails.print(last, &style, &mut out);
         }
         if options.events {
-            self.progress(crowd.as_ref(), &style, now, &mut out);
+            self.progress(&style, now, &mut out);
         }
         out
+    }
+
+    /// Takes note of how `units` stand.
+    fn look(&mut self, units: &[UnitStatus], options: Options) -> Style {
+        if options.logs {
+            self.tails.set_units(units);
+        }
+        self.crowd = Crowd::of(units);
+        *self.style.insert(Style::new(options.color, units))
     }
 
     /// The events since the last time; as an error, how many came too fast to be kept.
@@ -138,8 +147,8 @@ impl State {
         }
     }
 
-    fn progress(&mut self, crowd: Option<&Crowd>, style: &Style, now: Mono, out: &mut String) {
-        match crowd {
+    fn progress(&mut self, style: &Style, now: Mono, out: &mut String) {
+        match &self.crowd {
             Some(crowd) if self.told.is_none_or(|told| now - told >= PROGRESS) => {
                 self.told = Some(now);
                 style.note(&crowd.to_string(), out);

@@ -16,7 +16,7 @@ const ROUNDS_MAX: usize = 16;
 
 /// How many quiet logs are looked at in one tick: with more, each has its turn every few ticks. A log that grew is looked at in
 /// every tick until it has been quiet for [`QUIET`] ticks.
-const LOOKS: usize = 64;
+const LOOKS: usize = 50;
 
 /// See [`LOOKS`].
 const QUIET: u32 = 25;
@@ -27,13 +27,14 @@ pub(super) struct Tails {
     directory: PathBuf,
     /// Where logs that were there at the beginning ended then. All others are followed from their first byte.
     ends: BTreeMap<String, u64>,
-    tails: BTreeMap<UnitId, Tail>,
+    tails: Vec<Tail>,
     ticks: usize,
 }
 
 /// The end of one log.
 #[derive(Debug)]
 struct Tail {
+    unit: UnitId,
     follow: Follow,
     /// For how many looks it has not grown.
     quiet: u32,
@@ -51,31 +52,39 @@ impl Tails {
         Self { directory: directory.to_owned(), ends: units.filter_map(end).collect(), ..Self::default() }
     }
 
-    /// Writes what is new in the units' logs, or in those of them whose turn it is unless it is for the `last` time. Blocks.
-    pub(super) fn print(&mut self, units: &[UnitStatus], last: bool, style: &Style, out: &mut String) {
-        if self.tails.len() > units.len() {
-            self.tails.retain(|unit, _| units.binary_search_by(|status| status.unit.cmp(unit)).is_ok());
+    /// Follows the logs of `units`, and of no others.
+    pub(super) fn set_units(&mut self, units: &[UnitStatus]) {
+        if self.tails.iter().map(|tail| &tail.unit).eq(units.iter().map(|status| &status.unit)) {
+            return;
         }
-        let turns = units.len().div_ceil(LOOKS).max(1);
-        for (number, status) in units.iter().enumerate() {
-            let unit = status.unit.as_str();
-            if !self.tails.contains_key(unit) {
-                let start = self.ends.get(unit).copied().unwrap_or(0);
-                let follow = LogReader::open(&self.directory, unit).follow(start);
-                self.tails.insert(status.unit.clone(), Tail { follow, quiet: 0 });
-            }
-            let Some(tail) = self.tails.get_mut(unit) else { continue };
+        let mut known: BTreeMap<_, _> = self.tails.drain(..).map(|tail| (tail.unit.clone(), tail)).collect();
+        let tail =
+            |status: &UnitStatus| known.remove(&status.unit).unwrap_or_else(|| Tail::open(&self.directory, &status.unit, &self.ends));
+        self.tails = units.iter().map(tail).collect();
+    }
+
+    /// Writes what is new in the logs, or in those whose turn it is unless it is for the `last` time. Blocks.
+    pub(super) fn print(&mut self, last: bool, style: &Style, out: &mut String) {
+        let turns = self.tails.len().div_ceil(LOOKS).max(1);
+        for (number, tail) in self.tails.iter_mut().enumerate() {
             if !last && tail.quiet >= QUIET && number % turns != self.ticks % turns {
                 continue;
             }
             if tail.follow.grown() {
                 tail.quiet = 0;
-                print(&self.directory, unit, &mut tail.follow, style, out);
+                print(&self.directory, tail.unit.as_str(), &mut tail.follow, style, out);
             } else {
                 tail.quiet = tail.quiet.saturating_add(1);
             }
         }
         self.ticks = self.ticks.wrapping_add(1);
+    }
+}
+
+impl Tail {
+    fn open(directory: &Path, unit: &UnitId, ends: &BTreeMap<String, u64>) -> Self {
+        let start = ends.get(unit.as_str()).copied().unwrap_or(0);
+        Self { unit: unit.clone(), follow: LogReader::open(directory, unit.as_str()).follow(start), quiet: 0 }
     }
 }
 
