@@ -96,7 +96,7 @@ async fn main() -> Result<(), BoxError> {
 
     tokio::time::sleep(Duration::from_secs(2)).await;
     for child in root.which_children().await? {
-        println!("{:<9}{}", format!("{}:", child.id), if child.running { "is up" } else { "is down" });
+        println!("{:<9}{}", format!("{}:", child.id), if child.is_running() { "is up" } else { "is down" });
     }
     println!("stopping, in reverse order");
     let reason = root.stop().await;

@@ -19,7 +19,7 @@
 //!     Ok(())
 //! });
 //! let root = SupervisorSpec::new(Strategy::OneForOne).child(clock).start().await?;
-//! assert!(root.which_children().await?[0].running);
+//! assert!(root.which_children().await?[0].is_running());
 //! root.stop().await;
 //! # Ok(())
 //! # }
@@ -41,8 +41,11 @@ pub mod sink;
 pub mod spec;
 pub mod store;
 
-pub use actor::{ChildInfo, ChildSpec, ProcessSpec, SpecError, StartError, SupervisorRef, SupervisorSpec, TaskContext};
+pub use actor::{
+    BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
+    Partitions, ProcessSpec, Reports, StartError, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
+};
 pub use base::exit::ExitReason;
 pub use plan::{RestartType, ShutdownTimeout, Strategy};
-pub use policy::supervisor::RequestError;
+pub use policy::supervisor::{AutoShutdown, ChildCounts, Report, RequestError, SpecError};
 pub use ractor::{Actor, ActorProcessingErr, ActorRef};

@@ -6,7 +6,7 @@ use ractor::{ActorRef, Message};
 use tokio::task::AbortHandle;
 
 use crate::base::time::Mono;
-use crate::os::clock;
+use crate::os::clock::RuntimeClock;
 use crate::policy::Machine;
 
 /// A machine with its timer. The owner calls [`Driver::step`] for each input and [`Driver::wake`] for each wake-up message.
@@ -15,18 +15,19 @@ pub(crate) struct Driver<M> {
     /// The machine.
     pub(crate) machine: M,
     timer: Option<(Mono, AbortHandle)>,
+    clock: RuntimeClock,
 }
 
 impl<M: Machine> Driver<M> {
     /// Drives `machine`.
-    pub(crate) const fn new(machine: M) -> Self {
-        Self { machine, timer: None }
+    pub(crate) fn new(machine: M) -> Self {
+        Self { machine, timer: None, clock: RuntimeClock::new() }
     }
 
     /// Feeds an input and returns what is to be done.
     pub(crate) fn step(&mut self, input: M::Input) -> Vec<M::Effect> {
         let mut out = Vec::new();
-        self.machine.step(clock::mono(), input, &mut out);
+        self.machine.step(self.clock.now(), input, &mut out);
         out
     }
 
@@ -34,7 +35,7 @@ impl<M: Machine> Driver<M> {
     pub(crate) fn wake(&mut self) -> Vec<M::Effect> {
         self.timer = None;
         let mut out = Vec::new();
-        self.machine.wake(clock::mono(), &mut out);
+        self.machine.wake(self.clock.now(), &mut out);
         out
     }
 
@@ -49,7 +50,7 @@ impl<M: Machine> Driver<M> {
         }
         if let Some(at) = wanted {
             // The timer counts whole milliseconds; one more, so that the deadline has passed when it rings.
-            let delay = (at - clock::mono()) + Duration::from_millis(1);
+            let delay = (at - self.clock.now()) + Duration::from_millis(1);
             let actor = actor.clone();
             let timer = tokio::spawn(async move {
                 tokio::time::sleep(delay).await;

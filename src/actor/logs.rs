@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::child::{BoxError, TaskContext};
 use super::context::Context;
+use super::library::{BoxError, TaskContext};
 use super::tree::Tree;
 use crate::event::Event;
 use crate::os::clock;

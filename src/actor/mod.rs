@@ -1,17 +1,17 @@
 //! Actors that carry the machines: they feed them inputs and carry out effects; they decide nothing.
 
-mod child;
 pub mod context;
 mod driver;
 pub mod gate;
 mod library;
 pub mod logs;
-mod process;
+mod orders;
 pub mod recorder;
 mod supervisor;
 pub mod tree;
 mod unit;
 
-pub use child::{BoxError, TaskContext};
-pub use library::{ChildInfo, ChildSpec, SpecError, StartError, SupervisorRef, SupervisorSpec};
-pub use process::ProcessSpec;
+pub use library::{
+    BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
+    Partitions, ProcessSpec, Reports, StartError, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
+};

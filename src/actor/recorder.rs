@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{broadcast, mpsc};
 
-use super::child::{BoxError, TaskContext};
 use super::context::Context;
+use super::library::{BoxError, TaskContext};
 use crate::base::time::Wall;
 use crate::event::{Envelope, Event};
 use crate::os::clock;

@@ -1,25 +1,43 @@
 //! Carries the supervisor machine: one actor for the daemon's own children, for the users' units and for the library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::driver::Driver;
+use super::library::ChildHandle;
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{
-    ChildKey, ChildSpec, Effect, Flags, Input, Reply, Report, Request, RequestError, RequestId, Run, StartCause, Supervisor,
+    ChildKey, ChildSpec, Effect, Flags, Input, Reply, Report, Request, RequestId, Run, StartCause, Supervisor, Which,
 };
+
+/// After how many effects in a row the supervisor lets others run.
+const PAUSE: usize = 128;
 
 /// Something a supervisor can start and stop. Every call returns at once; what becomes of it is told through the [`Port`].
 pub(crate) trait Host: Send + 'static {
-    /// Start a new incarnation. The port gets `started`, `start_failed` or `exited`, and `exited` once after `started`.
-    fn start(&mut self, cause: StartCause, port: Port);
-    /// Ask the incarnation to end.
-    fn stop(&mut self);
+    /// Start a new incarnation. Unless it is [`Begun::Up`] already, the port gets `started`, `ignored`, `start_failed` or `exited`;
+    /// and `exited` once after it was up.
+    fn start(&mut self, cause: StartCause, port: Port) -> Begun;
+    /// Ask the incarnation to end; a supervisor is to end for this reason.
+    fn stop(&mut self, reason: &ExitReason);
     /// End the incarnation without asking.
     fn kill(&mut self);
+    /// What users of the library may hold of the incarnation.
+    fn handle(&self) -> Option<ChildHandle> {
+        None
+    }
+}
+
+/// How far a start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It is up.
+    Up,
+    /// The port will tell.
+    Later,
 }
 
 /// Where one incarnation of a child tells its supervisor what becomes of it.
@@ -33,6 +51,11 @@ impl Port {
     /// It is up.
     pub(crate) fn started(&self) {
         self.tell(Input::Started(self.run));
+    }
+
+    /// There is nothing to run.
+    pub(crate) fn ignored(&self) {
+        self.tell(Input::Ignored(self.run));
     }
 
     /// Its start has failed.
@@ -65,14 +88,36 @@ pub(crate) trait Observer: Send + 'static {
 pub(crate) enum Msg {
     /// For the machine.
     Input(Input),
-    /// A request by child id.
-    Ask(String, Ask, oneshot::Sender<Reply>),
-    /// List the children.
-    WhichChildren(oneshot::Sender<Reply>),
+    /// A request, and where its answer goes.
+    Request(Request, oneshot::Sender<Answer>),
+    /// A request to add this child.
+    Add(ChildSpec, Box<dyn Host>, oneshot::Sender<Answer>),
     /// New flags and children. Hosts are taken for children that are new.
-    Reload { flags: Flags, children: Vec<NewChild>, restart: Vec<Arc<str>>, reply: oneshot::Sender<Reply> },
+    Reload { flags: Flags, children: Vec<NewChild>, restart: Vec<Arc<str>>, reply: oneshot::Sender<Answer> },
+    /// The same without starting or stopping anything; the hosts are all new, and serve from the next start on.
+    Change { flags: Flags, children: Vec<NewChild>, reply: oneshot::Sender<Answer> },
     /// The machine's deadline may have passed.
     Wake,
+}
+
+impl Msg {
+    /// The request that asks this of the child called `id`.
+    pub(crate) fn ask(id: &str, ask: Ask, reply: oneshot::Sender<Answer>) -> Self {
+        let child = Which::from(id);
+        let request = match ask {
+            Ask::Start => Request::Start(child),
+            Ask::Stop { hold } => Request::Stop { child, hold },
+            Ask::Restart => Request::Restart(child),
+        };
+        Self::Request(request, reply)
+    }
+}
+
+/// The answer to a request, with the handles of the children it names, in the same order.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) handles: Vec<Option<ChildHandle>>,
 }
 
 /// What is asked of a child.
@@ -109,10 +154,19 @@ pub(crate) struct State {
     hosts: BTreeMap<ChildKey, Box<dyn Host>>,
     parent: Option<Port>,
     observer: Box<dyn Observer>,
-    replies: BTreeMap<RequestId, oneshot::Sender<Reply>>,
+    replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
-    /// Hosts of children a reload brings, until the machine has named them.
-    new_hosts: BTreeMap<Arc<str>, Box<dyn Host>>,
+    /// Hosts of children that requests bring, until the machine has named them.
+    new_hosts: BTreeMap<RequestId, NewHosts>,
+}
+
+enum NewHosts {
+    One(Box<dyn Host>),
+    /// By child id. `replace`: those that are known get the new host as well.
+    Many {
+        hosts: BTreeMap<Arc<str>, Box<dyn Host>>,
+        replace: bool,
+    },
 }
 
 impl Actor for SupervisorActor {
@@ -137,37 +191,16 @@ impl Actor for SupervisorActor {
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let effects = match message {
-            Msg::Input(input) => state.driver.step(input),
-            Msg::Wake => state.driver.wake(),
-            Msg::WhichChildren(reply) => state.ask(Request::WhichChildren, reply),
-            Msg::Ask(id, ask, reply) => match state.driver.machine.key(&id) {
-                None => {
-                    // Whoever asked may have gone; so be it, here and below.
-                    drop(reply.send(Reply::Error(RequestError::NotFound)));
-                    Vec::new()
-                }
-                Some(child) => {
-                    let request = match ask {
-                        Ask::Start => Request::Start(child),
-                        Ask::Stop { hold } => Request::Stop { child, hold },
-                        Ask::Restart => Request::Restart(child),
-                    };
-                    state.ask(request, reply)
-                }
-            },
-            Msg::Reload { flags, children, restart, reply } => {
-                let mut specs = Vec::with_capacity(children.len());
-                for (spec, host) in children {
-                    state.new_hosts.insert(spec.id.clone(), host);
-                    specs.push(spec);
-                }
-                state.ask(Request::Reload { flags, children: specs, restart }, reply)
+        let mut effects = VecDeque::from(state.hear(message));
+        let mut carried_out = 0;
+        while let Some(effect) = effects.pop_front() {
+            if let Some(input) = state.carry_out(&myself, effect) {
+                effects.extend(state.driver.step(input));
             }
-        };
-        state.adopt_new_hosts(&effects);
-        for effect in effects {
-            state.carry_out(&myself, effect);
+            carried_out += 1;
+            if carried_out % PAUSE == 0 {
+                tokio::task::yield_now().await;
+            }
         }
         state.driver.arm(&myself, || Msg::Wake);
         Ok(())
@@ -175,60 +208,80 @@ impl Actor for SupervisorActor {
 }
 
 impl State {
-    fn ask(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Vec<Effect> {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.replies.insert(id, reply);
-        self.driver.step(Input::Request(id, request))
-    }
-
-    /// A reload's new children need their hosts before their first start, which stands in the same list of effects.
-    fn adopt_new_hosts(&mut self, effects: &[Effect]) {
-        for effect in effects {
-            if let Effect::Reply(_, Reply::Reloaded(keys)) = effect {
-                for (id, key) in keys {
-                    if let Some(host) = self.new_hosts.remove(id) {
-                        self.hosts.entry(*key).or_insert(host);
-                    }
-                }
-                self.new_hosts.clear();
+    fn hear(&mut self, message: Msg) -> Vec<Effect> {
+        match message {
+            Msg::Input(input) => self.driver.step(input),
+            Msg::Wake => self.driver.wake(),
+            Msg::Request(request, reply) => self.ask(request, None, reply),
+            Msg::Add(spec, host, reply) => self.ask(Request::Add(spec), Some(NewHosts::One(host)), reply),
+            Msg::Reload { flags, children, restart, reply } => {
+                let (children, hosts) = apart(children);
+                self.ask(Request::Reload { flags, children, restart }, Some(NewHosts::Many { hosts, replace: false }), reply)
+            }
+            Msg::Change { flags, children, reply } => {
+                let (children, hosts) = apart(children);
+                self.ask(Request::Change { flags, children }, Some(NewHosts::Many { hosts, replace: true }), reply)
             }
         }
     }
 
-    fn carry_out(&mut self, myself: &ActorRef<Msg>, effect: Effect) {
+    fn ask(&mut self, request: Request, hosts: Option<NewHosts>, reply: oneshot::Sender<Answer>) -> Vec<Effect> {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.replies.insert(id, reply);
+        if let Some(hosts) = hosts {
+            self.new_hosts.insert(id, hosts);
+        }
+        let effects = self.driver.step(Input::Request(id, request));
+        // A reload's new children need their hosts before their first start, which may stand before the answer.
+        for effect in &effects {
+            if let Effect::Reply(id, Reply::Reloaded(keys)) = effect {
+                self.adopt(*id, keys);
+            }
+        }
+        effects
+    }
+
+    fn adopt(&mut self, id: RequestId, keys: &[(Arc<str>, ChildKey)]) {
+        let Some(NewHosts::Many { mut hosts, replace }) = self.new_hosts.remove(&id) else { return };
+        for (name, key) in keys {
+            let Some(host) = hosts.remove(name) else { continue };
+            // What runs keeps the host it runs under: only that one can stop it.
+            let runs = self.hosts.get(key).is_some_and(|host| host.handle().is_some_and(|handle| handle.is_alive()));
+            if !self.hosts.contains_key(key) || (replace && !runs) {
+                self.hosts.insert(*key, host);
+            }
+        }
+    }
+
+    /// Carries out an effect; what comes of it at once is the next input.
+    fn carry_out(&mut self, myself: &ActorRef<Msg>, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Start(run, cause) => {
                 let port = Port { supervisor: myself.clone(), run };
-                match self.hosts.get_mut(&run.child) {
-                    Some(host) => host.start(cause, port),
+                match self.hosts.get_mut(&run.child).map(|host| host.start(cause, port.clone())) {
+                    Some(Begun::Up) => return Some(Input::Started(run)),
+                    Some(Begun::Later) => {}
                     None => port.start_failed(ExitReason::error("there is nothing to start it with")),
                 }
             }
-            Effect::Stop(run) => {
-                if let Some(host) = self.hosts.get_mut(&run.child) {
-                    host.stop();
+            Effect::Stop(run, reason) => self.hosts.get_mut(&run.child).into_iter().for_each(|host| host.stop(&reason)),
+            Effect::Kill(run) => self.hosts.get_mut(&run.child).into_iter().for_each(|host| host.kill()),
+            // To itself, as OTP's supervisor does: whatever it has been sent already comes first.
+            Effect::Retry(run) => drop(myself.cast(Msg::Input(Input::Retry(run)))),
+            Effect::Added(id, child) => {
+                if let Some(NewHosts::One(host)) = self.new_hosts.remove(&id) {
+                    self.hosts.insert(child, host);
                 }
             }
-            Effect::Kill(run) => {
-                if let Some(host) = self.hosts.get_mut(&run.child) {
-                    host.kill();
-                }
-            }
-            Effect::Forget(child) => {
-                self.hosts.remove(&child);
-            }
+            Effect::Forget(child) => drop(self.hosts.remove(&child)),
             Effect::Up => {
                 self.observer.up();
                 if let Some(parent) = &self.parent {
                     parent.started();
                 }
             }
-            Effect::Reply(id, reply) => {
-                if let Some(asker) = self.replies.remove(&id) {
-                    drop(asker.send(reply));
-                }
-            }
+            Effect::Reply(id, reply) => self.reply(id, reply),
             Effect::Report(report) => self.observer.report(report),
             Effect::Terminated(reason) => {
                 self.observer.terminated(&reason);
@@ -238,5 +291,28 @@ impl State {
                 myself.stop(None);
             }
         }
+        None
     }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        if let Reply::Reloaded(keys) = &reply {
+            self.adopt(id, keys);
+        }
+        self.new_hosts.remove(&id);
+        let handle = |key: &ChildKey| self.hosts.get(key).and_then(|host| host.handle());
+        let handles = match &reply {
+            Reply::Started(run) => vec![handle(&run.child)],
+            Reply::Children(children) => children.iter().map(|child| handle(&child.key)).collect(),
+            Reply::Child(child) => vec![handle(&child.key)],
+            _ => Vec::new(),
+        };
+        if let Some(asker) = self.replies.remove(&id) {
+            // Whoever asked may have gone.
+            drop(asker.send(Answer { reply, handles }));
+        }
+    }
+}
+
+fn apart(children: Vec<NewChild>) -> (Vec<ChildSpec>, BTreeMap<Arc<str>, Box<dyn Host>>) {
+    children.into_iter().map(|(spec, host)| (spec.clone(), (spec.id, host))).unzip()
 }

@@ -1,24 +1,26 @@
 //! The users' tree: supervisors and units as the plan has them, and what a reload changes of them.
 
+mod nested;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{oneshot, watch};
 
+use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
-use super::library::spawn_nested;
 pub use super::supervisor::Ask;
-use super::supervisor::{Arguments, Host, Msg, NewChild, Observer, Port, SupervisorActor};
+use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 pub use super::unit::Held;
 use super::unit::{self, UnitActor, UnitHost};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
-use crate::event::{Event, SupervisorStatus};
+use crate::event::SupervisorStatus;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
 use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, SupervisorPlan};
-use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, Report, RequestError, StartCause};
+use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, RequestError};
 
 /// How the tree as a whole stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,13 +174,13 @@ impl Tree {
         let supervisor = supervisor.ok_or_else(|| TreeError::SupervisorDown(target.into(), parent.clone()))?;
         let (sender, reply) = oneshot::channel();
         let down = || TreeError::SupervisorDown(target.into(), parent.clone());
-        supervisor.cast(Msg::Ask(target.into(), ask, sender)).map_err(|_| down())?;
+        supervisor.cast(Msg::ask(target, ask, sender)).map_err(|_| down())?;
         let verb = match ask {
             Ask::Start => "start",
             Ask::Stop { .. } => "stop",
             Ask::Restart => "restart",
         };
-        match reply.await.map_err(|_| down())? {
+        match reply.await.map_err(|_| down())?.reply {
             Reply::Error(error) => Err(TreeError::Refused(verb, target.into(), error)),
             _ => Ok(()),
         }
@@ -333,12 +335,12 @@ impl Tree {
         let is_root = *id == plan.root;
         let keep = is_root && plan.daemon.on_root_failure == OnRootFailure::Keep;
         let flags = Flags {
-            strategy: supervisor.strategy,
             intensity: supervisor.intensity,
             period: supervisor.period,
             discipline: Discipline::Concurrent(supervisor.start),
             first_start: FirstStart::Retry,
             at_limit: if keep { AtLimit::Keep } else { AtLimit::Terminate },
+            ..Flags::otp(supervisor.strategy)
         };
         let children = supervisor.children.iter().filter_map(|child| self.child(plan, child)).collect();
         let observer = Box::new(PlanObserver { tree: self.clone(), id: id.clone(), is_root });
@@ -351,26 +353,16 @@ impl Tree {
                 let unit = &plan.units[id];
                 let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
                 let held = self.context.view.unit(id.as_str()).is_some_and(|status| status.held);
-                let spec = ChildSpec {
-                    id: id.as_str().into(),
-                    restart: unit.restart.kind,
-                    // The unit's own machine sees to signal, timeout and kill.
-                    shutdown: ShutdownTimeout::Infinity,
-                    supervisor: false,
-                    held,
-                };
+                // The unit's own machine sees to signal, timeout and kill.
+                let shutdown = ShutdownTimeout::Infinity;
+                let spec = ChildSpec { restart: unit.restart.kind, shutdown, held, ..ChildSpec::worker(id.as_str()) };
                 (spec, Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {
                 let supervisor = &plan.supervisors[id];
                 let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or_default();
-                let spec = ChildSpec {
-                    id: id.as_str().into(),
-                    restart: supervisor.restart,
-                    shutdown: supervisor.shutdown.map_or(ShutdownTimeout::Infinity, ShutdownTimeout::After),
-                    supervisor: true,
-                    held,
-                };
+                let shutdown = supervisor.shutdown.map_or(ShutdownTimeout::Infinity, ShutdownTimeout::After);
+                let spec = ChildSpec { restart: supervisor.restart, shutdown, held, ..ChildSpec::supervisor(id.as_str()) };
                 (spec, Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
             }
         })
@@ -390,108 +382,4 @@ fn parent_of(plan: &Plan, target: &str) -> Result<SupervisorId, TreeError> {
 fn parents(plan: &Plan) -> BTreeMap<&str, &SupervisorId> {
     let children = plan.supervisors.values().flat_map(|parent| parent.children.iter().map(move |child| (child.as_str(), &parent.id)));
     children.collect()
-}
-
-/// Starts a supervisor of the plan as a child of another. It takes the plan that is in force at each start.
-struct PlanHost {
-    tree: Arc<Tree>,
-    id: SupervisorId,
-    actor: Option<ActorRef<Msg>>,
-}
-
-impl PlanHost {
-    fn tell(&self, input: Input) {
-        if let Some(actor) = &self.actor {
-            // One that is gone has said so.
-            drop(actor.cast(Msg::Input(input)));
-        }
-    }
-}
-
-impl Host for PlanHost {
-    fn start(&mut self, _cause: StartCause, port: Port) {
-        let plan = self.tree.plan();
-        if !plan.supervisors.contains_key(&self.id) {
-            return port.start_failed(ExitReason::error("it is not in the plan any more"));
-        }
-        let arguments = self.tree.arguments(&plan, &self.id, Some(port.clone()));
-        self.tree.context.view.change_supervisor(&self.id, |status| "starting".clone_into(&mut status.state));
-        self.actor = spawn_nested(arguments, port);
-        if let Some(actor) = &self.actor {
-            self.tree.register(&self.id, actor.clone());
-        }
-    }
-
-    fn stop(&mut self) {
-        self.tree.context.view.change_supervisor(&self.id, |status| "stopping".clone_into(&mut status.state));
-        self.tell(Input::Shutdown(ExitReason::Shutdown));
-    }
-
-    fn kill(&mut self) {
-        self.tell(Input::Kill);
-    }
-}
-
-/// Tells the world what a supervisor of the plan does.
-struct PlanObserver {
-    tree: Arc<Tree>,
-    id: SupervisorId,
-    is_root: bool,
-}
-
-impl PlanObserver {
-    fn change(&self, change: impl FnOnce(&mut SupervisorStatus)) {
-        self.tree.context.view.change_supervisor(&self.id, change);
-    }
-}
-
-impl Observer for PlanObserver {
-    fn report(&mut self, report: Report) {
-        let bus = &self.tree.context.bus;
-        match report {
-            Report::ChildTerminated { child, reason, restart } => {
-                if restart {
-                    self.change(|status| status.restarts += 1);
-                }
-                bus.tell(Event::ChildTerminated { supervisor: self.id.clone(), child: child.to_string(), reason, restart });
-            }
-            // The unit has told why; its supervisor counts.
-            Report::StartError { .. } => self.change(|status| status.restarts += 1),
-            Report::ReachedMaxRestartIntensity { child, reason } => {
-                self.change(|status| status.escalations += 1);
-                bus.tell(Event::IntensityReached { supervisor: self.id.clone(), child: child.to_string(), reason: reason.clone() });
-                if self.is_root && self.tree.plan().daemon.on_root_failure == OnRootFailure::Keep {
-                    self.change(|status| {
-                        "degraded".clone_into(&mut status.state);
-                        status.reason = Some(format!("gave up `{child}`: {reason}"));
-                    });
-                    bus.tell(Event::DaemonDegraded { child: child.to_string(), reason });
-                }
-            }
-        }
-    }
-
-    fn up(&mut self) {
-        self.change(|status| {
-            if status.state != "degraded" {
-                "active".clone_into(&mut status.state);
-            }
-        });
-        self.tree.context.bus.tell(Event::SupervisorUp { supervisor: self.id.clone() });
-        if self.is_root {
-            self.tree.standing.send_replace(Standing::Up);
-        }
-    }
-
-    fn terminated(&mut self, reason: &ExitReason) {
-        self.change(|status| {
-            "stopped".clone_into(&mut status.state);
-            status.reason = (*reason != ExitReason::Shutdown).then(|| reason.to_string());
-        });
-        self.tree.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.tree.context.bus.tell(Event::SupervisorEnded { supervisor: self.id.clone(), reason: reason.clone() });
-        if self.is_root {
-            self.tree.standing.send_replace(Standing::Ended(reason.clone()));
-        }
-    }
 }

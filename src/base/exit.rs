@@ -192,6 +192,9 @@ impl fmt::Display for ExitReason {
     }
 }
 
+/// So that a supervised future or actor can end for a reason of its choice: `return Err(ExitReason::Shutdown.into())`.
+impl std::error::Error for ExitReason {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

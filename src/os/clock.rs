@@ -18,6 +18,33 @@ pub fn wall() -> Wall {
     Wall(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)
 }
 
+/// The monotonic clock as the runtime sees it: tests may stop the runtime's clock, and what is measured here stops with it.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeClock {
+    origin: (Mono, tokio::time::Instant),
+}
+
+impl RuntimeClock {
+    /// The clock, compared with the runtime's now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "one of the clocks")]
+    pub fn new() -> Self {
+        Self { origin: (mono(), tokio::time::Instant::now()) }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Mono {
+        self.origin.0 + self.origin.1.elapsed()
+    }
+}
+
+impl Default for RuntimeClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

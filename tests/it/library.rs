@@ -125,7 +125,10 @@ async fn a_program_that_does_not_exist_fails_the_start_and_rolls_back() {
     let journal = Journal::default();
     let missing = ChildSpec::process("missing", ProcessSpec::new("/no/such/program"));
     let error = tolerant(Strategy::OneForOne).child(task("a", &journal, 0)).child(missing).start().await.unwrap_err();
-    assert!(matches!(&error, StartError::Child(why) if why.contains("missing") && why.contains("/no/such/program")), "{error}");
+    assert!(
+        matches!(&error, StartError::Child(ExitReason::Error(why)) if why.contains("missing") && why.contains("/no/such/program")),
+        "{error}"
+    );
     assert_eq!(said(&journal), ["+a", "-a"]);
 }
 
@@ -178,7 +181,7 @@ async fn restart_types_and_requests() {
     until(&journal, 2).await;
     root.terminate_child("a").await.unwrap();
     let children = root.which_children().await.unwrap();
-    assert_eq!(children.iter().map(|child| (child.id.as_str(), child.running)).collect::<Vec<_>>(), [("a", false)]);
+    assert_eq!(children.iter().map(|child| (child.id.as_str(), child.is_running())).collect::<Vec<_>>(), [("a", false)]);
     root.restart_child("a").await.unwrap();
     assert!(root.restart_child("a").await.is_err());
     assert!(root.terminate_child("nobody").await.is_err());

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::context::Context;
 use super::driver::Driver;
-use super::supervisor::{Host, Port};
+use super::supervisor::{Begun, Host, Port};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
@@ -425,13 +425,14 @@ impl UnitHost {
 }
 
 impl Host for UnitHost {
-    fn start(&mut self, cause: StartCause, port: Port) {
+    fn start(&mut self, cause: StartCause, port: Port) -> Begun {
         if !self.tell(Msg::Start(port.clone(), cause)) {
             port.start_failed(ExitReason::error("its actor is gone"));
         }
+        Begun::Later
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, _reason: &ExitReason) {
         self.tell(Msg::Stop);
     }
 

@@ -1,6 +1,7 @@
 //! A child as its supervisor sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::request::RequestId;
 use super::{Run, StartCause};
@@ -23,8 +24,25 @@ pub struct ChildSpec {
     pub shutdown: ShutdownTimeout,
     /// Whether it is a supervisor itself.
     pub supervisor: bool,
+    /// Whether its end may end its supervisor: see [`AutoShutdown`](super::AutoShutdown).
+    pub significant: bool,
     /// Whether an operator keeps it stopped.
     pub held: bool,
+}
+
+impl ChildSpec {
+    /// OTP's defaults for a worker: permanent, 5 seconds to end when asked.
+    #[must_use]
+    pub fn worker(id: impl Into<Arc<str>>) -> Self {
+        let shutdown = ShutdownTimeout::After(Duration::from_secs(5));
+        Self { id: id.into(), restart: RestartType::Permanent, shutdown, supervisor: false, significant: false, held: false }
+    }
+
+    /// OTP's defaults for a supervisor: permanent, as long to end as it takes.
+    #[must_use]
+    pub fn supervisor(id: impl Into<Arc<str>>) -> Self {
+        Self { shutdown: ShutdownTimeout::Infinity, supervisor: true, ..Self::worker(id) }
+    }
 }
 
 /// Where a child stands.
@@ -47,6 +65,8 @@ pub enum Standing {
 pub struct ChildView {
     /// Its handle.
     pub key: ChildKey,
+    /// Counts its starts.
+    pub incarnation: u64,
     /// Its specification.
     pub spec: ChildSpec,
     /// Where it stands.
@@ -74,6 +94,8 @@ pub(super) struct Child {
     pub(super) order: u32,
     pub(super) spec: ChildSpec,
     pub(super) incarnation: u64,
+    /// The latest incarnation that was up.
+    pub(super) was_up: u64,
     pub(super) standing: Standing,
     pub(super) goal: Goal,
     /// It has to go down before it may come up again.
@@ -85,8 +107,13 @@ pub(super) struct Child {
     pub(super) gave_up: Option<ExitReason>,
     /// When it is killed, while it is stopping.
     pub(super) kill_at: Option<Mono>,
-    /// Its exit waits in the queue of a sequential supervisor.
-    pub(super) exit_queued: bool,
+    /// How it ended, while that is still to be dealt with: its exit waits in the queue of a sequential supervisor, or a failed
+    /// restart waits for the next try.
+    pub(super) ended: Option<ExitReason>,
+    /// Somebody asked for it to be added, and it has not been up yet: if its start fails, its specification goes.
+    pub(super) fresh: bool,
+    /// It was killed; [`Child::kill_at`] now is when that should have worked.
+    pub(super) killed: bool,
     /// Who waits for it to be up.
     pub(super) on_up: Vec<RequestId>,
     /// Who waits for it to be down.
@@ -100,6 +127,7 @@ impl Child {
             order,
             spec,
             incarnation: 0,
+            was_up: 0,
             standing: Standing::Down,
             goal: Goal::Run,
             cycle: false,
@@ -107,7 +135,9 @@ impl Child {
             cause: StartCause::First,
             gave_up: None,
             kill_at: None,
-            exit_queued: false,
+            ended: None,
+            fresh: false,
+            killed: false,
             on_up: Vec::new(),
             on_down: Vec::new(),
         }
@@ -118,12 +148,30 @@ impl Child {
     }
 
     pub(super) fn view(&self) -> ChildView {
-        ChildView { key: self.key, spec: self.spec.clone(), standing: self.standing, gave_up: self.gave_up.clone() }
+        ChildView {
+            key: self.key,
+            incarnation: self.incarnation,
+            spec: self.spec.clone(),
+            standing: self.standing,
+            gave_up: self.gave_up.clone(),
+        }
     }
 
     /// Whether it should be up, now or as soon as it is its turn.
     pub(super) fn wanted(&self) -> bool {
         self.goal == Goal::Run && !self.spec.held && self.gave_up.is_none()
+    }
+
+    /// Whether its supervisor expects it to end so when it is stopped.
+    pub(super) fn may_end(&self, reason: &ExitReason) -> bool {
+        let brutal = self.spec.shutdown == ShutdownTimeout::BrutalKill;
+        let permanent = self.spec.restart == RestartType::Permanent;
+        match reason {
+            ExitReason::Killed => brutal,
+            ExitReason::Shutdown => !brutal || !permanent,
+            ExitReason::Normal | ExitReason::ShutdownWith(_) => !permanent,
+            ExitReason::Error(_) => false,
+        }
     }
 
     pub(super) fn has_process(&self) -> bool {

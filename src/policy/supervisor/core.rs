@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::child::{Child, ChildKey, ChildSpec, ChildView, Goal, Standing};
 use super::request::{Reply, RequestError, RequestId};
-use super::schedule::Schedule;
-use super::{AtLimit, Discipline, Effect, FirstStart, Flags, Input, Report, Run, StartCause};
+use super::schedule::{Remembered, Schedule};
+use super::{Discipline, Effect, Flags, Input, Report, Run};
 use crate::base::exit::ExitReason;
 use crate::base::time::Mono;
-use crate::plan::{RestartType, ShutdownTimeout, StartOrder, Strategy};
+use crate::plan::{ShutdownTimeout, StartOrder, Strategy};
 use crate::policy::Machine;
 use crate::policy::intensity::Intensity;
 
@@ -28,6 +29,9 @@ pub(super) enum Phase {
     Over,
 }
 
+/// How long after it was killed a child that still is there is called stuck.
+const STUCK: Duration = Duration::from_secs(10);
+
 /// One supervisor. See the [module](super) for its rules.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
@@ -38,15 +42,17 @@ pub struct Supervisor {
     pub(super) phase: Phase,
     pub(super) next_key: u32,
     pub(super) next_order: u32,
-    history: Intensity,
+    pub(super) history: Intensity,
     /// What waits while a sequential supervisor is busy.
     queue: VecDeque<Input>,
+    /// Somebody killed it.
+    killed: bool,
 }
 
 impl Supervisor {
     /// A supervisor of `children`, in start order. Nothing happens before [`Input::Start`].
     ///
-    /// Of two children with the same id only the first is taken: callers check ids before.
+    /// Callers [`check`](super::check) before. Of two children with the same id only the first is taken.
     #[must_use]
     pub fn new(flags: Flags, children: impl IntoIterator<Item = ChildSpec>) -> Self {
         let mut new = Self {
@@ -59,6 +65,7 @@ impl Supervisor {
             next_order: 0,
             history: Intensity::default(),
             queue: VecDeque::new(),
+            killed: false,
         };
         for spec in children {
             if !new.ids.contains_key(&spec.id) {
@@ -98,7 +105,9 @@ impl Supervisor {
         let order = self.next_order;
         self.next_key += 1;
         self.next_order += 1;
-        self.ids.insert(spec.id.clone(), key);
+        if !self.flags.dynamic {
+            self.ids.insert(spec.id.clone(), key);
+        }
         let child = Child::new(key, order, spec);
         self.schedule.insert(&child);
         self.children.insert(key, child);
@@ -108,18 +117,18 @@ impl Supervisor {
     /// Changes a child and puts it where it then belongs. The only way to change one.
     pub(super) fn change<T>(&mut self, key: ChildKey, change: impl FnOnce(&mut Child) -> T) -> Option<T> {
         let child = self.children.get_mut(&key)?;
-        self.schedule.remove(child);
+        let before = (&Remembered::of(child), Schedule::membership(child));
         let result = change(child);
-        self.schedule.insert(child);
+        self.schedule.update(before, child);
         Some(result)
     }
 
     /// The child of `run`, if that incarnation is its latest and still has a process.
-    fn live(&self, run: Run) -> Option<&Child> {
+    pub(super) fn live(&self, run: Run) -> Option<&Child> {
         self.children.get(&run.child).filter(|child| child.incarnation == run.incarnation && child.has_process())
     }
 
-    fn sequential(&self) -> bool {
+    pub(super) fn sequential(&self) -> bool {
         self.flags.discipline == Discipline::Sequential
     }
 
@@ -133,10 +142,10 @@ impl Supervisor {
             return false;
         }
         match input {
-            Input::Exited(run, _) => {
+            Input::Exited(run, reason) => {
                 let waits = self.live(*run).is_some_and(|child| child.standing == Standing::Up);
                 if waits {
-                    self.change(run.child, |child| child.exit_queued = true);
+                    self.change(run.child, |child| child.ended = Some(reason.clone()));
                 }
                 waits
             }
@@ -156,159 +165,10 @@ impl Supervisor {
             Input::Ignored(run) => self.ignored(run, out),
             Input::StartFailed(run, reason) => self.start_failed(now, run, reason, out),
             Input::Exited(run, reason) => self.exited(now, run, reason, out),
-            Input::Retry(run) => {
-                let due = |child: &&Child| child.standing == Standing::Restarting && child.incarnation == run.incarnation;
-                if self.children.get(&run.child).as_ref().is_some_and(due) {
-                    self.restart(run.child, StartCause::Retry);
-                }
-            }
+            Input::Retry(run) => self.try_again(now, run, out),
             Input::Request(id, request) => self.request(id, request, out),
             Input::Shutdown(reason) => self.terminate(reason),
-            Input::Kill => {
-                self.terminate(ExitReason::Killed);
-                for (_, key) in self.schedule.live.clone() {
-                    self.kill(key, out);
-                }
-            }
-        }
-    }
-
-    fn started(&mut self, run: Run, out: &mut Vec<Effect>) {
-        if self.live(run).is_none_or(|child| child.standing != Standing::Starting) {
-            return;
-        }
-        let waiting = self.change(run.child, |child| {
-            child.standing = Standing::Up;
-            child.free = false;
-            std::mem::take(&mut child.on_up)
-        });
-        reply_all(waiting, &Reply::Started, out);
-    }
-
-    fn ignored(&mut self, run: Run, out: &mut Vec<Effect>) {
-        if self.live(run).is_none() {
-            return;
-        }
-        let waiting = self.change(run.child, |child| {
-            child.goal = if child.spec.restart == RestartType::Temporary { Goal::Remove } else { Goal::Rest };
-            std::mem::take(&mut child.on_up)
-        });
-        reply_all(waiting, &Reply::Ignored, out);
-        self.down(run.child, out);
-    }
-
-    fn start_failed(&mut self, now: Mono, run: Run, reason: ExitReason, out: &mut Vec<Effect>) {
-        let Some(child) = self.live(run) else { return };
-        let stopped = child.standing == Standing::Stopping;
-        let (id, cause, temporary) = (child.spec.id.clone(), child.cause, child.spec.restart == RestartType::Temporary);
-        let waiting = self.change(run.child, |child| std::mem::take(&mut child.on_up));
-        reply_all(waiting, &Reply::Error(RequestError::StartFailed(reason.clone())), out);
-        self.down(run.child, out);
-        if stopped || self.terminating() {
-            return;
-        }
-        if cause != StartCause::Request {
-            out.push(Effect::Report(Report::StartError { child: id.clone(), reason: reason.clone() }));
-        }
-        if self.phase == Phase::Starting && self.flags.first_start == FirstStart::RollBack {
-            self.terminate(ExitReason::error(format_args!("failed to start child {id}: {reason}")));
-        } else if cause == StartCause::Request && self.flags.first_start == FirstStart::RollBack {
-            self.change(run.child, |child| child.goal = Goal::Rest);
-        } else if temporary {
-            self.change(run.child, |child| child.gave_up = Some(reason));
-        } else if self.counts(now, run.child, reason, out) {
-            self.retry(run);
-        }
-    }
-
-    /// A failed restart is tried again: at once by a concurrent supervisor, behind what is queued by a sequential one.
-    fn retry(&mut self, run: Run) {
-        if self.sequential() {
-            self.change(run.child, |child| child.standing = Standing::Restarting);
-            self.queue.push_back(Input::Retry(run));
-        } else {
-            self.restart(run.child, StartCause::Retry);
-        }
-    }
-
-    fn exited(&mut self, now: Mono, run: Run, reason: ExitReason, out: &mut Vec<Effect>) {
-        let Some(child) = self.live(run) else { return };
-        if child.standing == Standing::Starting && !child.to_stop() {
-            return self.start_failed(now, run, reason, out);
-        }
-        let by_itself = child.standing == Standing::Up && !child.to_stop() && !self.terminating();
-        let (id, kind) = (child.spec.id.clone(), child.spec.restart);
-        self.down(run.child, out);
-        if !by_itself {
-            return;
-        }
-        let again = match kind {
-            RestartType::Permanent => true,
-            RestartType::Transient => !reason.is_clean(),
-            RestartType::Temporary => false,
-        };
-        if again || !reason.is_clean() {
-            out.push(Effect::Report(Report::ChildTerminated { child: id, reason: reason.clone(), restart: again }));
-        }
-        if again {
-            if self.counts(now, run.child, reason, out) {
-                self.restart(run.child, StartCause::Exit);
-            }
-        } else {
-            let goal = if kind == RestartType::Temporary && self.sequential() { Goal::Remove } else { Goal::Rest };
-            self.change(run.child, |child| child.goal = goal);
-            self.forget_if_removed(run.child, out);
-        }
-    }
-
-    /// Counts a restart; false if it was one too many, which is then dealt with.
-    fn counts(&mut self, now: Mono, key: ChildKey, reason: ExitReason, out: &mut Vec<Effect>) -> bool {
-        if self.history.allows(now, self.flags.intensity, self.flags.period) {
-            return true;
-        }
-        let child = self.children[&key].spec.id.clone();
-        out.push(Effect::Report(Report::ReachedMaxRestartIntensity { child, reason: reason.clone() }));
-        match self.flags.at_limit {
-            AtLimit::Terminate => self.terminate(ExitReason::Shutdown),
-            AtLimit::Keep => {
-                self.change(key, |child| child.gave_up = Some(reason));
-                self.history.clear();
-            }
-        }
-        false
-    }
-
-    /// Begins a restart of a child that is down, and of those whom its end concerns.
-    fn restart(&mut self, key: ChildKey, cause: StartCause) {
-        let concerned = match self.flags.strategy {
-            Strategy::OneForOne => Vec::new(),
-            Strategy::OneForAll => self.in_order(),
-            Strategy::RestForOne => {
-                let order = self.children[&key].order;
-                self.in_order().into_iter().filter(|other| self.children[other].order > order).collect()
-            }
-        };
-        let alone = self.flags.strategy == Strategy::OneForOne;
-        self.change(key, |child| {
-            child.standing = Standing::Down;
-            child.goal = Goal::Run;
-            child.cause = cause;
-            child.free = alone;
-        });
-        for other in concerned.into_iter().filter(|other| *other != key) {
-            self.change(other, |child| {
-                if child.spec.restart == RestartType::Temporary {
-                    child.goal = Goal::Remove;
-                } else {
-                    child.goal = Goal::Run;
-                    child.cycle = child.has_process();
-                    child.cause = StartCause::Sibling;
-                    child.free = false;
-                    if child.standing == Standing::Restarting {
-                        child.standing = Standing::Down;
-                    }
-                }
-            });
+            Input::Kill => self.die(out),
         }
     }
 
@@ -327,13 +187,32 @@ impl Supervisor {
         }
     }
 
+    /// Somebody kills it: its workers die with it, the supervisors below notice and stop what is theirs in order.
+    ///
+    /// Unlike OTP's it stays until all of them are gone, so that its successor never meets what was left.
+    fn die(&mut self, out: &mut Vec<Effect>) {
+        self.terminate(ExitReason::Killed);
+        if self.phase != Phase::Over {
+            self.phase = Phase::Terminating(ExitReason::Killed);
+        }
+        self.killed = true;
+        for (_, key) in self.schedule.live.clone() {
+            if !self.children[&key].spec.supervisor {
+                self.kill(key, None, out);
+            } else if self.children[&key].standing != Standing::Stopping {
+                self.ask_to_end(key, None, ExitReason::Killed, out);
+            }
+        }
+    }
+
     /// Takes note that a child has no process any more.
-    fn down(&mut self, key: ChildKey, out: &mut Vec<Effect>) {
+    pub(super) fn down(&mut self, key: ChildKey, out: &mut Vec<Effect>) {
         let waiting = self.change(key, |child| {
             child.standing = Standing::Down;
             child.cycle = false;
             child.kill_at = None;
-            child.exit_queued = false;
+            child.killed = false;
+            child.ended = None;
             std::mem::take(&mut child.on_down)
         });
         reply_all(waiting, &Reply::Stopped, out);
@@ -346,7 +225,9 @@ impl Supervisor {
             && let Some(child) = self.children.remove(&key)
         {
             self.schedule.remove(&child);
-            self.ids.remove(&child.spec.id);
+            if !self.flags.dynamic {
+                self.ids.remove(&child.spec.id);
+            }
             reply_all(Some(child.on_up), &Reply::Error(RequestError::NotFound), out);
             out.push(Effect::Forget(key));
         }
@@ -383,6 +264,8 @@ impl Supervisor {
 
     fn next_to_stop(&self) -> Option<ChildKey> {
         match self.flags.discipline {
+            // Instances have no order: all of them are asked at once.
+            _ if self.flags.dynamic => self.schedule.to_stop.first().map(|place| place.1),
             Discipline::Sequential if self.schedule.busy() => None,
             Discipline::Concurrent(StartOrder::Parallel) => self.schedule.to_stop.first().map(|place| place.1),
             Discipline::Sequential | Discipline::Concurrent(StartOrder::Ordered) => self.schedule.next_stop_in_order(),
@@ -403,34 +286,44 @@ impl Supervisor {
     }
 
     fn stop(&mut self, now: Mono, key: ChildKey, out: &mut Vec<Effect>) {
-        let child = &self.children[&key];
-        if child.exit_queued {
-            // Found dead while stopping: it is not stopped and not counted, and its queued exit is consumed.
-            let run = child.run();
-            self.queue.retain(|input| !matches!(input, Input::Exited(dead, _) if *dead == run));
+        if let Some(reason) = self.change(key, |child| child.ended.take()).flatten() {
+            // Found dead while stopping: it is not counted. Its queued exit then belongs to an incarnation that is over.
+            self.report_end(key, reason, out);
             return self.down(key, out);
         }
-        match child.spec.shutdown {
-            ShutdownTimeout::BrutalKill => return self.kill(key, out),
-            ShutdownTimeout::Infinity => {}
-            ShutdownTimeout::After(timeout) => {
-                self.change(key, |child| child.kill_at = Some(now + timeout));
-            }
+        match self.children[&key].spec.shutdown {
+            ShutdownTimeout::BrutalKill => self.kill(key, Some(now), out),
+            ShutdownTimeout::Infinity => self.ask_to_end(key, None, ExitReason::Shutdown, out),
+            ShutdownTimeout::After(timeout) => self.ask_to_end(key, Some(now + timeout), ExitReason::Shutdown, out),
         }
+    }
+
+    fn ask_to_end(&mut self, key: ChildKey, kill_at: Option<Mono>, reason: ExitReason, out: &mut Vec<Effect>) {
         let effect = self.change(key, |child| {
             child.standing = Standing::Stopping;
-            Effect::Stop(child.run())
+            child.kill_at = kill_at;
+            Effect::Stop(child.run(), reason)
         });
         out.extend(effect);
     }
 
-    fn kill(&mut self, key: ChildKey, out: &mut Vec<Effect>) {
+    /// Kills a child; `now` if it is to be told when that does not help.
+    fn kill(&mut self, key: ChildKey, now: Option<Mono>, out: &mut Vec<Effect>) {
         let effect = self.change(key, |child| {
             child.standing = Standing::Stopping;
-            child.kill_at = None;
+            child.killed = true;
+            child.kill_at = now.map(|now| now + STUCK);
             Effect::Kill(child.run())
         });
         out.extend(effect);
+    }
+
+    /// A child that was stopped ended otherwise than it should.
+    pub(super) fn report_end(&self, key: ChildKey, reason: ExitReason, out: &mut Vec<Effect>) {
+        let child = &self.children[&key];
+        if !self.killed && !child.may_end(&reason) {
+            out.push(Effect::Report(Report::ShutdownError { child: child.spec.id.clone(), reason }));
+        }
     }
 }
 
@@ -453,14 +346,21 @@ impl Machine for Supervisor {
     }
 
     fn deadline(&self) -> Option<Mono> {
-        self.schedule.stopping.iter().filter_map(|(_, key)| self.children[key].kill_at).min()
+        self.schedule.deadlines.first().map(|(at, _)| *at)
     }
 
     fn wake(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let due = |key: &ChildKey| self.children[key].kill_at.is_some_and(|at| at <= now);
-        let late: Vec<_> = self.schedule.stopping.iter().map(|place| place.1).filter(due).collect();
-        for key in late {
-            self.kill(key, out);
+        while let Some(&(at, key)) = self.schedule.deadlines.first() {
+            if at > now {
+                return;
+            }
+            let child = &self.children[&key];
+            if child.killed {
+                out.push(Effect::Report(Report::ChildStuck { child: child.spec.id.clone() }));
+                self.change(key, |child| child.kill_at = None);
+            } else {
+                self.kill(key, Some(now), out);
+            }
         }
     }
 }

@@ -14,9 +14,11 @@
 
 mod child;
 mod core;
+mod exits;
 mod reload;
 mod request;
 mod schedule;
+mod spec;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +27,8 @@ use std::time::Duration;
 
 pub use child::{ChildKey, ChildSpec, ChildView, Standing};
 pub use core::Supervisor;
-pub use request::{Reply, Request, RequestError, RequestId};
+pub use request::{ChildCounts, Reply, Request, RequestError, RequestId, Which};
+pub use spec::{SpecError, check};
 
 use crate::base::exit::ExitReason;
 use crate::plan::{StartOrder, Strategy};
@@ -39,12 +42,51 @@ pub struct Flags {
     pub intensity: u32,
     /// The window restarts are counted in.
     pub period: Duration,
+    /// Whether the end of significant children ends the supervisor.
+    pub auto_shutdown: AutoShutdown,
+    /// Whether its children are instances of one template, started on request (OTP's `simple_one_for_one`).
+    pub dynamic: bool,
+    /// How many children it may have; one that waits for its restart counts.
+    pub max_children: Option<usize>,
     /// How it treats the time between an effect and its completion.
     pub discipline: Discipline,
     /// What a failed first start means.
     pub first_start: FirstStart,
     /// What reaching the restart intensity means.
     pub at_limit: AtLimit,
+}
+
+impl Flags {
+    /// OTP's defaults: one restart within 5 seconds, no automatic shutdown, everything strictly in order.
+    #[must_use]
+    pub const fn otp(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            intensity: 1,
+            period: Duration::from_secs(5),
+            auto_shutdown: AutoShutdown::Never,
+            dynamic: false,
+            max_children: None,
+            discipline: Discipline::Sequential,
+            first_start: FirstStart::RollBack,
+            at_limit: AtLimit::Terminate,
+        }
+    }
+}
+
+/// Whether the end of significant children ends their supervisor.
+///
+/// Only a child that ended by itself and is not started again counts: not one that was stopped on request, for a sibling's sake, or
+/// because the restart intensity was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AutoShutdown {
+    /// It does not.
+    #[default]
+    Never,
+    /// The end of any significant child does.
+    AnySignificant,
+    /// The end of the last significant child does.
+    AllSignificant,
 }
 
 /// How a supervisor treats the time between an effect and its completion.
@@ -93,7 +135,7 @@ pub enum Input {
     Shutdown(ExitReason),
     /// The parent's patience is at an end: kill every child.
     Kill,
-    /// Time for another try at a failed restart; the machine sends this to itself.
+    /// Time for another try at a failed restart: answers [`Effect::Retry`].
     Retry(Run),
 }
 
@@ -111,10 +153,14 @@ pub struct Run {
 pub enum Effect {
     /// Start a child; answered by `Started`, `Ignored`, `StartFailed` or, if stopped meanwhile, `Exited`.
     Start(Run, StartCause),
-    /// Ask a child to end; answered by `Exited`.
-    Stop(Run),
+    /// Ask a child to end, a supervisor with this reason; answered by `Exited`.
+    Stop(Run, ExitReason),
     /// End a child without asking; answered by `Exited`.
     Kill(Run),
+    /// Feed [`Input::Retry`], behind whatever the supervisor has been sent already.
+    Retry(Run),
+    /// A request has added this child; comes before its start.
+    Added(RequestId, ChildKey),
     /// Drop everything kept for a child: its specification is gone.
     Forget(ChildKey),
     /// Every child is up.
@@ -145,21 +191,41 @@ pub enum StartCause {
 /// What a supervisor tells the world (OTP's supervisor reports).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// A child that should run has ended by itself.
+    /// A child is up (OTP's progress report).
+    ChildStarted {
+        /// The child's id.
+        child: Arc<str>,
+        /// Which start of it this was.
+        incarnation: u64,
+    },
+    /// A child has ended by itself; told of permanent children, and of others that ended abnormally.
     ChildTerminated {
         /// The child's id.
         child: Arc<str>,
         /// Why.
         reason: ExitReason,
-        /// Whether it is started again.
+        /// Whether it is to be started again, if the intensity allows it.
         restart: bool,
     },
-    /// A start has failed.
+    /// A start has failed, when the supervisor started or restarted a child of its own accord.
     StartError {
         /// The child's id.
         child: Arc<str>,
         /// Why.
         reason: ExitReason,
+    },
+    /// A child that was asked to end ended otherwise than it should.
+    ShutdownError {
+        /// The child's id.
+        child: Arc<str>,
+        /// How it ended.
+        reason: ExitReason,
+    },
+    /// A child that was killed ten seconds ago is still there: a thread that does not return, a process the kernel does not let go.
+    /// Its supervisor waits on, as OTP's would: its successor must not meet it.
+    ChildStuck {
+        /// The child's id.
+        child: Arc<str>,
     },
     /// One restart too many.
     ReachedMaxRestartIntensity {

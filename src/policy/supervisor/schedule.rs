@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::child::{Child, ChildKey, Standing};
+use crate::base::time::Mono;
 
 /// A child's place in the order, with its key.
 pub(super) type Place = (u32, ChildKey);
 
-/// Which children stand where. Every change of a child goes through [`Schedule::remove`] and [`Schedule::insert`].
+/// Which children stand where. Every change of a child goes through [`Schedule::update`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schedule {
     pub(super) to_start: BTreeSet<Place>,
@@ -20,28 +21,41 @@ pub(super) struct Schedule {
     pub(super) unsettled: BTreeSet<Place>,
     /// Those with a process.
     pub(super) live: BTreeSet<Place>,
+    /// Those that are stopping, by the time they are killed at.
+    pub(super) deadlines: BTreeSet<(Mono, ChildKey)>,
 }
 
+/// What of a child decides where it stands in the sets' order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remembered {
+    order: u32,
+    kill_at: Option<Mono>,
+}
+
+impl Remembered {
+    pub(super) const fn of(child: &Child) -> Self {
+        Self { order: child.order, kill_at: child.kill_at }
+    }
+}
+
+/// Which of the sets a child belongs to, in the order of [`Schedule::sets`].
+pub(super) type Membership = [bool; 7];
+
 impl Schedule {
-    pub(super) fn insert(&mut self, child: &Child) {
-        let place = (child.order, child.key);
-        let put = |member: bool, set: &mut BTreeSet<Place>| {
-            if member {
-                set.insert(place);
-            }
-        };
-        put(child.to_start() && !child.free, &mut self.to_start);
-        put(child.to_start() && child.free, &mut self.to_start_free);
-        put(child.to_stop(), &mut self.to_stop);
-        put(child.standing == Standing::Starting, &mut self.starting);
-        put(child.standing == Standing::Stopping, &mut self.stopping);
-        put(child.wanted() && child.standing != Standing::Up, &mut self.unsettled);
-        put(child.has_process(), &mut self.live);
+    pub(super) fn membership(child: &Child) -> Membership {
+        [
+            child.to_start() && !child.free,
+            child.to_start() && child.free,
+            child.to_stop(),
+            child.standing == Standing::Starting,
+            child.standing == Standing::Stopping,
+            child.wanted() && child.standing != Standing::Up,
+            child.has_process(),
+        ]
     }
 
-    pub(super) fn remove(&mut self, child: &Child) {
-        let place = (child.order, child.key);
-        for set in [
+    fn sets(&mut self) -> [&mut BTreeSet<Place>; 7] {
+        [
             &mut self.to_start,
             &mut self.to_start_free,
             &mut self.to_stop,
@@ -49,8 +63,44 @@ impl Schedule {
             &mut self.stopping,
             &mut self.unsettled,
             &mut self.live,
-        ] {
+        ]
+    }
+
+    /// Takes note that the child that was in `before` now is as it is. Touches only what differs: this is the hot path.
+    pub(super) fn update(&mut self, (old, before): (&Remembered, Membership), child: &Child) {
+        let place = (child.order, child.key);
+        let after = Self::membership(child);
+        let moved = old.order != child.order;
+        for ((set, was), is) in self.sets().into_iter().zip(before).zip(after) {
+            if was && (moved || !is) {
+                set.remove(&(old.order, child.key));
+            }
+            if is && (moved || !was) {
+                set.insert(place);
+            }
+        }
+        if old.kill_at != child.kill_at {
+            if let Some(at) = old.kill_at {
+                self.deadlines.remove(&(at, child.key));
+            }
+            if let Some(at) = child.kill_at {
+                self.deadlines.insert((at, child.key));
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, child: &Child) {
+        let nowhere = Remembered { order: child.order, kill_at: None };
+        self.update((&nowhere, [false; 7]), child);
+    }
+
+    pub(super) fn remove(&mut self, child: &Child) {
+        let place = (child.order, child.key);
+        for set in self.sets() {
             set.remove(&place);
+        }
+        if let Some(at) = child.kill_at {
+            self.deadlines.remove(&(at, child.key));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The machine in small worlds: scenarios by hand, and random ones by seed with the invariants checked after every step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -21,28 +21,23 @@ struct World {
     over: Option<ExitReason>,
     /// When it decided to start a child again that had ended.
     restarts: Vec<Mono>,
+    /// What the machine has sent to itself.
+    retries: VecDeque<Run>,
 }
 
 fn flags(strategy: Strategy, discipline: Discipline) -> Flags {
-    Flags {
-        strategy,
-        intensity: 2,
-        period: Duration::from_secs(5),
-        discipline,
-        first_start: FirstStart::Retry,
-        at_limit: AtLimit::Terminate,
-    }
+    Flags { intensity: 2, discipline, first_start: FirstStart::Retry, ..Flags::otp(strategy) }
 }
 
 fn spec(id: &str, restart: RestartType) -> ChildSpec {
-    ChildSpec { id: id.into(), restart, shutdown: ShutdownTimeout::Infinity, supervisor: false, held: false }
+    ChildSpec { restart, shutdown: ShutdownTimeout::Infinity, ..ChildSpec::worker(id) }
 }
 
 impl World {
     fn new(flags: Flags, children: &[(&str, RestartType)]) -> Self {
         let machine = Supervisor::new(flags, children.iter().map(|(id, restart)| spec(id, *restart)));
         let (live, stopping) = (BTreeMap::new(), BTreeSet::new());
-        Self { machine, now: Mono(0), live, stopping, trace: String::new(), over: None, restarts: Vec::new() }
+        Self { machine, now: Mono(0), live, stopping, trace: String::new(), over: None, restarts: Vec::new(), retries: VecDeque::new() }
     }
 
     /// Three permanent children a, b, c.
@@ -68,7 +63,7 @@ impl World {
                 assert_eq!(old, None, "started twice: {run:?}");
                 write!(self.trace, "+{} ", name(run.child)).unwrap();
             }
-            Effect::Stop(run) => {
+            Effect::Stop(run, _) => {
                 assert_eq!(self.live.get(&run.child.0).map(|(incarnation, _)| *incarnation), Some(run.incarnation));
                 assert!(self.stopping.insert(run.child.0), "stopped twice: {run:?}");
                 write!(self.trace, "-{} ", name(run.child)).unwrap();
@@ -91,7 +86,8 @@ impl World {
                     self.restarts.push(self.now);
                 }
             }
-            Effect::Report(Report::StartError { .. }) => {}
+            Effect::Retry(run) => self.retries.push_back(run),
+            Effect::Report(_) | Effect::Added(..) => {}
         }
     }
 
@@ -130,6 +126,8 @@ impl World {
                 self.ended(child, ExitReason::Shutdown);
             } else if let Some((&child, _)) = self.live.iter().find(|(_, (_, up))| !up) {
                 self.started(child);
+            } else if let Some(run) = self.retries.pop_front() {
+                self.step(Input::Retry(run));
             } else {
                 return;
             }
@@ -155,11 +153,14 @@ impl World {
 
 const fn reply_name(reply: &Reply) -> &'static str {
     match reply {
-        Reply::Started => "ok:started",
+        Reply::Started(_) => "ok:started",
         Reply::Ignored => "ok:ignored",
         Reply::Stopped => "ok:stopped",
         Reply::Children(_) => "ok:children",
         Reply::Reloaded(_) => "ok:reloaded",
+        Reply::Deleted => "ok:deleted",
+        Reply::Child(_) => "ok:child",
+        Reply::Counts(_) => "ok:counts",
         Reply::Error(_) => "error",
     }
 }
@@ -267,7 +268,7 @@ fn a_root_may_keep_what_still_runs() {
     world.says("+a +a limit");
     world.crashed(1);
     world.says("+b");
-    world.ask(Request::Start(ChildKey(0)));
+    world.ask(Request::Start("a".into()));
     world.settle();
     world.says("+a ok:started");
 }
@@ -320,18 +321,18 @@ fn a_sibling_that_does_not_come_back_is_retried_from_there() {
 #[test]
 fn what_an_operator_stopped_stays_stopped() {
     let mut world = World::abc(Strategy::OneForAll, ORDERED).up();
-    world.ask(Request::Stop { child: ChildKey(1), hold: true });
+    world.ask(Request::Stop { child: Which::from("b"), hold: true });
     world.settle();
     world.says("-b ok:stopped");
     world.crashed(0);
     world.settle();
     world.says("-c +a +c");
-    world.ask(Request::Start(ChildKey(1)));
+    world.ask(Request::Start("b".into()));
     world.settle();
     world.says("+b ok:started");
     // OTP's terminate_child does not hold: the next round brings the child back.
     world.now = world.now + Duration::from_secs(60);
-    world.ask(Request::Stop { child: ChildKey(1), hold: false });
+    world.ask(Request::Stop { child: Which::from("b"), hold: false });
     world.settle();
     world.crashed(0);
     world.settle();
@@ -342,7 +343,7 @@ fn what_an_operator_stopped_stays_stopped() {
 fn an_operators_restart_is_not_counted() {
     let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
     for _ in 0..10 {
-        world.ask(Request::Restart(ChildKey(1)));
+        world.ask(Request::Restart("b".into()));
         world.settle();
         world.says("-b +b ok:started");
     }
@@ -410,9 +411,9 @@ fn random_world(seed: u64) -> Result<(), String> {
         let child = u32::try_from(pick(children.len() as u64)).unwrap();
         let state = world.live.get(&child).map(|(_, up)| (*up, world.stopping.contains(&child)));
         match (pick(12), state) {
-            (0, _) => world.ask(Request::Stop { child: ChildKey(child), hold: pick(2) == 0 }),
-            (1, _) => world.ask(Request::Start(ChildKey(child))),
-            (2, _) => world.ask(Request::Restart(ChildKey(child))),
+            (0, _) => world.ask(Request::Stop { child: names[child as usize].into(), hold: pick(2) == 0 }),
+            (1, _) => world.ask(Request::Start(names[child as usize].into())),
+            (2, _) => world.ask(Request::Restart(names[child as usize].into())),
             (_, Some((_, true))) => world.ended(child, ExitReason::Shutdown),
             (3, Some((false, _))) => world.failed(child),
             (_, Some((false, _))) => world.started(child),

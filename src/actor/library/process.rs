@@ -7,11 +7,12 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal as Kill, kill_process_group};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
-use super::child::Order;
-use super::supervisor::Port;
-use crate::base::exit::{ExitCause, ExitReason};
+use super::incarnation::Incarnation;
+use crate::actor::orders::Order;
+use crate::actor::supervisor::Begun;
+use crate::base::exit::{ExitCause, ExitReason, Signal};
 
 /// A program to run as a child.
 ///
@@ -66,12 +67,22 @@ impl ProcessSpec {
     }
 }
 
-/// Runs a program as a child: started when it is executed, ended when it and its process group are.
-pub(crate) async fn run_process(spec: ProcessSpec, port: Port, mut orders: mpsc::Receiver<Order>) {
-    let mut child = match spec.spawn() {
-        Ok(child) => child,
-        Err(error) => return port.start_failed(ExitReason::error(format_args!("cannot run {}: {error}", spec.program.display()))),
-    };
+/// Starts a program: it is up when it is executed, ended when it and its process group are.
+pub(super) fn start_process(life: Incarnation, spec: ProcessSpec) -> Begun {
+    let span = life.span();
+    match spec.spawn() {
+        Ok(child) => {
+            tokio::spawn(watch(life, child).instrument(span));
+            Begun::Up
+        }
+        Err(error) => {
+            life.failed(ExitReason::error(format_args!("cannot run {}: {error}", spec.program.display())));
+            Begun::Later
+        }
+    }
+}
+
+async fn watch(life: Incarnation, mut child: Child) {
     // The group's number is the child's pid and stays taken while the child is not waited for; after that only while the group lives.
     let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let signal = |signal| {
@@ -80,26 +91,28 @@ pub(crate) async fn run_process(spec: ProcessSpec, port: Port, mut orders: mpsc:
             let _ = kill_process_group(group, signal);
         }
     };
-    port.started();
-    let mut asked = false;
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status,
-            order = orders.recv() => match order {
-                Some(Order::Stop) => {
-                    asked = true;
-                    signal(Kill::TERM);
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = life.orders.wait(Order::Stop) => {
+            if !life.orders.given(Order::Kill) {
+                signal(Kill::TERM);
+            }
+            tokio::select! {
+                status = child.wait() => status,
+                () = life.orders.wait(Order::Kill) => {
+                    signal(Kill::KILL);
+                    child.wait().await
                 }
-                Some(Order::Kill) | None => signal(Kill::KILL),
-            },
+            }
         }
     };
     signal(Kill::KILL);
-    port.exited(match status {
+    let asked = life.orders.given(Order::Stop);
+    life.ended(match status {
         Err(error) => ExitReason::error(format_args!("cannot wait for it: {error}")),
         Ok(status) => match ExitCause::from_wait_status(status.into_raw()) {
-            ExitCause::Signal { signal, .. } if signal.0 == 9 => ExitReason::Killed,
-            _ if asked => ExitReason::Shutdown,
+            ExitCause::Signal { signal, .. } if signal == Signal::KILL => ExitReason::Killed,
+            ExitCause::Code(0) | ExitCause::Signal { signal: Signal::TERM, .. } if asked => ExitReason::Shutdown,
             ExitCause::Code(0) => ExitReason::Normal,
             cause => ExitReason::error(cause),
         },

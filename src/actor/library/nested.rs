@@ -1,0 +1,105 @@
+//! Supervisors as children of supervisors.
+
+use std::sync::Arc;
+
+use ractor::{ActorRef, ActorRuntime};
+use tokio::sync::watch;
+
+use super::handle::{ChildHandle, SupervisorRef};
+use super::incarnation::Place;
+use super::report::{LibraryObserver, Reporter};
+use crate::actor::supervisor::{Arguments, Begun, Host, Msg, NewChild, Port, SupervisorActor};
+use crate::base::exit::ExitReason;
+use crate::policy::supervisor::{Flags, Input, StartCause};
+
+/// Flags and children of a supervisor at this path.
+pub(super) type Make = dyn Fn(&Arc<str>, &Reporter) -> (Flags, Vec<NewChild>) + Send + Sync;
+
+/// A supervisor that can be started again and again.
+#[derive(Clone)]
+pub(super) struct Nested {
+    /// Its flags and children, given its path and whom it tells.
+    pub(super) make: Arc<Make>,
+    /// Where the incarnation that runs is made known.
+    pub(super) current: Option<watch::Sender<Option<SupervisorRef>>>,
+}
+
+/// Starts it below another.
+pub(super) struct SupervisorHost {
+    nested: Nested,
+    path: Arc<str>,
+    reporter: Reporter,
+    running: Option<SupervisorRef>,
+}
+
+impl SupervisorHost {
+    pub(super) fn new(nested: Nested, place: &Place, reporter: Reporter) -> Self {
+        let path = format!("{}/{}", place.supervisor, place.id).into();
+        Self { nested, path, reporter, running: None }
+    }
+}
+
+impl Host for SupervisorHost {
+    fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
+        let (flags, children) = (self.nested.make)(&self.path, &self.reporter);
+        let (observer, end) = LibraryObserver::new(self.path.clone(), self.reporter.clone(), None);
+        let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer) };
+        self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef {
+            actor,
+            end,
+            path: self.path.clone(),
+            reporter: self.reporter.clone(),
+        });
+        if let Some(current) = &self.nested.current {
+            current.send_replace(self.running.clone());
+        }
+        Begun::Later
+    }
+
+    fn stop(&mut self, reason: &ExitReason) {
+        if let Some(running) = &self.running {
+            running.tell(Input::Shutdown(reason.clone()));
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(running) = &self.running {
+            running.tell(Input::Kill);
+        }
+    }
+
+    fn handle(&self) -> Option<ChildHandle> {
+        self.running.clone().map(ChildHandle::Supervisor)
+    }
+}
+
+impl Drop for SupervisorHost {
+    /// Notices that its supervisor went without order, by a panic of its own, and stops what is below in order.
+    fn drop(&mut self) {
+        self.stop(&ExitReason::Killed);
+    }
+}
+
+/// Starts a supervisor below the one behind `port`, and tells that one if it dies of a panic.
+pub(crate) fn spawn_nested(arguments: Arguments, port: Port) -> Option<ActorRef<Msg>> {
+    match ActorRuntime::spawn_instant(None, SupervisorActor, arguments) {
+        Ok((actor, start)) => {
+            tokio::spawn(async move {
+                match start.await {
+                    Ok(Ok(handle)) => {
+                        drop(handle.await);
+                        // After an orderly end the supervisor has told its reason already; this then belongs to nobody.
+                        port.exited(ExitReason::error("the supervisor itself failed"));
+                    }
+                    Ok(Err(error)) => port.start_failed(ExitReason::error(error)),
+                    Err(error) => port.start_failed(ExitReason::error(error)),
+                }
+            });
+            Some(actor)
+        }
+        Err(error) => {
+            port.start_failed(ExitReason::error(error));
+            None
+        }
+    }
+}

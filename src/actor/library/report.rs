@@ -1,0 +1,109 @@
+//! What supervisors tell of themselves.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::actor::supervisor::Observer;
+use crate::base::exit::ExitReason;
+use crate::policy::supervisor::Report;
+
+/// How many reports are kept for a subscriber that does not keep up.
+const KEPT: usize = 1024;
+
+/// What a supervisor tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupervisorReport {
+    /// The supervisor's path: its root's name and the ids below it, `root/messaging`.
+    pub supervisor: Arc<str>,
+    /// What happened.
+    pub report: Report,
+}
+
+/// The reports of a tree, in order.
+#[derive(Debug)]
+pub struct Reports(broadcast::Receiver<SupervisorReport>);
+
+/// A subscriber was too slow: this many reports are lost to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} reports came too fast and are lost")]
+pub struct Missed(pub u64);
+
+impl Reports {
+    /// The next report; `None` when the tree is gone. The tree never waits for a subscriber: of one that does not keep up the
+    /// oldest reports are dropped, beyond 1,024.
+    ///
+    /// # Errors
+    /// How many were dropped; the next call goes on with the oldest that is left.
+    pub async fn next(&mut self) -> Option<Result<SupervisorReport, Missed>> {
+        match self.0.recv().await {
+            Ok(report) => Some(Ok(report)),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some(Err(Missed(count))),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Where the supervisors of a tree tell what happens. Makes its channel when somebody subscribes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reporter(Arc<std::sync::OnceLock<broadcast::Sender<SupervisorReport>>>);
+
+impl Reporter {
+    pub(super) fn subscribe(&self) -> Reports {
+        Reports(self.0.get_or_init(|| broadcast::Sender::new(KEPT)).subscribe())
+    }
+
+    fn tell(&self, supervisor: &Arc<str>, report: Report) {
+        if let Some(channel) = self.0.get() {
+            // Nobody listens any more.
+            drop(channel.send(SupervisorReport { supervisor: supervisor.clone(), report }));
+        }
+    }
+}
+
+/// Tells whoever wants to know what a supervisor of the library does.
+pub(super) struct LibraryObserver {
+    path: Arc<str>,
+    reporter: Reporter,
+    up: Option<oneshot::Sender<()>>,
+    end: watch::Sender<Option<ExitReason>>,
+}
+
+impl LibraryObserver {
+    pub(super) fn new(path: Arc<str>, reporter: Reporter, up: Option<oneshot::Sender<()>>) -> (Self, watch::Receiver<Option<ExitReason>>) {
+        let (end, receiver) = watch::channel(None);
+        (Self { path, reporter, up, end }, receiver)
+    }
+}
+
+impl Observer for LibraryObserver {
+    fn report(&mut self, report: Report) {
+        trace(&self.path, &report);
+        self.reporter.tell(&self.path, report);
+    }
+
+    fn up(&mut self) {
+        if let Some(up) = self.up.take() {
+            // Whoever started it may have stopped waiting.
+            let _ = up.send(());
+        }
+    }
+
+    fn terminated(&mut self, reason: &ExitReason) {
+        self.up = None;
+        self.end.send_replace(Some(reason.clone()));
+    }
+}
+
+fn trace(supervisor: &Arc<str>, report: &Report) {
+    match report {
+        Report::ChildStarted { child, incarnation } => tracing::debug!(%supervisor, %child, incarnation, "child started"),
+        Report::ChildTerminated { child, reason, restart } => tracing::warn!(%supervisor, %child, %reason, restart, "child terminated"),
+        Report::StartError { child, reason } => tracing::warn!(%supervisor, %child, %reason, "start failed"),
+        Report::ShutdownError { child, reason } => tracing::warn!(%supervisor, %child, %reason, "child did not end as asked"),
+        Report::ChildStuck { child } => tracing::error!(%supervisor, %child, "child was killed and does not end"),
+        Report::ReachedMaxRestartIntensity { child, reason } => {
+            tracing::error!(%supervisor, %child, %reason, "reached the restart intensity");
+        }
+    }
+}

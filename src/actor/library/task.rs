@@ -1,0 +1,93 @@
+//! Children that are futures.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+
+use super::BoxError;
+use super::incarnation::{Incarnation, panic_reason};
+use crate::actor::orders::{Order, Orders};
+use crate::actor::supervisor::Begun;
+use crate::base::exit::ExitReason;
+
+/// What a supervised future gets to know.
+#[derive(Clone, Debug)]
+pub struct TaskContext {
+    orders: Orders,
+    incarnation: u64,
+}
+
+impl TaskContext {
+    fn of(life: &Incarnation) -> Self {
+        Self { orders: life.orders.clone(), incarnation: life.number }
+    }
+
+    /// Completes when the supervisor asks the future to end. A future that does not listen is dropped when its
+    /// shutdown time is over.
+    pub async fn shutdown_requested(&self) {
+        self.orders.wait(Order::Stop).await;
+    }
+
+    /// Whether the supervisor has asked the future to end.
+    #[must_use]
+    pub fn is_shutdown_requested(&self) -> bool {
+        self.orders.given(Order::Stop)
+    }
+
+    /// Counts the starts of this child under its supervisor's present incarnation, from 1.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+}
+
+/// Starts a future: it is up at once.
+pub(super) fn start_task<Fut>(life: Incarnation, run: impl FnOnce(TaskContext) -> Fut) -> Begun
+where
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    let context = TaskContext::of(&life);
+    let work = match std::panic::catch_unwind(AssertUnwindSafe(|| run(context))) {
+        Ok(work) => work,
+        Err(panic) => {
+            life.failed(panic_reason(&*panic));
+            return Begun::Later;
+        }
+    };
+    let span = life.span();
+    let watch = async move {
+        let reason = life.outlive(work).await;
+        life.ended(reason);
+    };
+    tokio::spawn(watch.instrument(span));
+    Begun::Up
+}
+
+/// Starts a future that prepares another: it is up when the first has returned the second.
+pub(super) fn start_prepared<Prepare, Fut>(life: Incarnation, prepare: impl FnOnce(TaskContext) -> Prepare + Send + 'static) -> Begun
+where
+    Prepare: Future<Output = Result<Fut, BoxError>> + Send + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    let span = life.span();
+    let watch = async move {
+        let preparation = async { prepare(TaskContext::of(&life)).await };
+        let prepared = tokio::select! {
+            prepared = AssertUnwindSafe(preparation).catch_unwind() => prepared,
+            () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
+        };
+        match prepared {
+            Ok(Ok(work)) => {
+                life.port.started();
+                let reason = life.outlive(work).await;
+                life.ended(reason);
+            }
+            Ok(Err(error)) => life.refused(error),
+            Err(panic) => life.failed(panic_reason(&*panic)),
+        }
+    };
+    tokio::spawn(watch.instrument(span));
+    Begun::Later
+}
