@@ -162,12 +162,14 @@ pub(crate) struct State {
 
 enum NewHosts {
     One(Box<dyn Host>),
-    /// By child id. `replace`: those that are known get the new host as well.
+    /// `replace`: children that are known get the new host as well.
     Many {
-        hosts: BTreeMap<Arc<str>, Box<dyn Host>>,
+        hosts: HostsById,
         replace: bool,
     },
 }
+
+type HostsById = BTreeMap<Arc<str>, Box<dyn Host>>;
 
 impl Actor for SupervisorActor {
     type Msg = Msg;
@@ -313,6 +315,6 @@ impl State {
     }
 }
 
-fn apart(children: Vec<NewChild>) -> (Vec<ChildSpec>, BTreeMap<Arc<str>, Box<dyn Host>>) {
+fn apart(children: Vec<NewChild>) -> (Vec<ChildSpec>, HostsById) {
     children.into_iter().map(|(spec, host)| (spec.clone(), (spec.id, host))).unzip()
 }
