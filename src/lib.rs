@@ -43,7 +43,8 @@ pub mod store;
 
 pub use actor::{
     BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
-    Partitions, ProcessSpec, Reports, StartError, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
+    Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext,
+    ThreadContext,
 };
 pub use base::exit::ExitReason;
 pub use plan::{RestartType, ShutdownTimeout, Strategy};

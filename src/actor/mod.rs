@@ -13,5 +13,6 @@ mod unit;
 
 pub use library::{
     BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
-    Partitions, ProcessSpec, Reports, StartError, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
+    Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext,
+    ThreadContext,
 };

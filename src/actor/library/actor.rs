@@ -61,7 +61,8 @@ where
                 _ = &mut task => {}
                 () = life.orders.wait(Order::Kill) => {
                     actor.kill();
-                    // Not before it comes to an await; until then it is there.
+                    // For a kill is not heard in `post_stop`. Both take hold at the next await; until then it is there.
+                    task.abort();
                     drop(task.await);
                 }
             }

@@ -235,8 +235,22 @@ impl ChildSpec {
     #[must_use]
     pub fn supervisor(id: &str, supervisor: SupervisorSpec) -> Self {
         let fault = supervisor.check().err();
-        let make = Arc::new(move |path: &Arc<str>, reporter: &Reporter| supervisor.clone().into_parts(path, reporter));
+        let make = Arc::new(move |path: &Arc<str>, reporter: &Reporter| Ok(supervisor.clone().into_parts(path, reporter)));
         Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault }
+    }
+
+    /// The same, of a specification that `init` makes for each incarnation (OTP's `init/1`). An error, a panic or a faulty specification is
+    /// a failed start; [`Ignore`](super::Ignore) leaves it without a process.
+    pub fn supervisor_with<F>(id: &str, init: F) -> Self
+    where
+        F: Fn() -> Result<SupervisorSpec, BoxError> + Send + Sync + 'static,
+    {
+        let make = Arc::new(move |path: &Arc<str>, reporter: &Reporter| {
+            let supervisor = init()?;
+            supervisor.check()?;
+            Ok(supervisor.into_parts(path, reporter))
+        });
+        Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault: None }
     }
 
     /// A supervisor whose children are started on request, through `supervisor`, which stays valid when it is restarted.

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::child::ChildSpec;
 use super::handle::{ChildRef, SupervisorRef};
 use super::nested::Nested;
-use super::report::{LibraryObserver, Reporter};
+use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use super::spec::{StartError, start_root};
 use crate::actor::supervisor::Arguments;
 use crate::plan::Strategy;
@@ -108,9 +108,25 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(&self, name: &str) -> Result<SupervisorRef, StartError> {
+        self.start_with(name, None).await
+    }
+
+    /// The same, and tells `watcher` of everything, as [`SupervisorSpec::observe`](super::SupervisorSpec::observe) does.
+    ///
+    /// # Errors
+    /// As [`DynamicSupervisor::start`].
+    pub async fn start_observed(
+        &self,
+        name: &str,
+        watcher: impl Fn(&SupervisorReport) + Send + Sync + 'static,
+    ) -> Result<SupervisorRef, StartError> {
+        self.start_with(name, Some(Arc::new(watcher))).await
+    }
+
+    async fn start_with(&self, name: &str, watcher: Option<Watcher>) -> Result<SupervisorRef, StartError> {
         self.check()?;
         let (up, is_up) = oneshot::channel();
-        let (path, reporter) = (Arc::<str>::from(name), Reporter::default());
+        let (path, reporter) = (Arc::<str>::from(name), Reporter::new(watcher));
         let (observer, end) = LibraryObserver::new(path.clone(), reporter.clone(), Some(up));
         let arguments = Arguments { flags: self.flags.clone(), children: Vec::new(), parent: None, observer: Box::new(observer) };
         let root = start_root(arguments, is_up, end, path, reporter).await?;
@@ -120,7 +136,7 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
 
     pub(super) fn nested(&self) -> Nested {
         let flags = self.flags.clone();
-        Nested { make: Arc::new(move |_, _| (flags.clone(), Vec::new())), current: Some(self.current.clone()) }
+        Nested { make: Arc::new(move |_, _| Ok((flags.clone(), Vec::new()))), current: Some(self.current.clone()) }
     }
 
     /// The incarnation that runs, if one does.

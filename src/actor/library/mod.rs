@@ -32,7 +32,7 @@ pub use name::{CallError, Name, NotRunning};
 pub(crate) use nested::spawn_nested;
 pub use partition::Partitions;
 pub use process::ProcessSpec;
-pub use report::{Missed, Reports, SupervisorReport};
+pub use report::{Missed, Reports, SupervisorEvent, SupervisorReport};
 pub use spec::{StartError, SupervisorSpec};
 pub use task::TaskContext;
 pub use thread::ThreadContext;

@@ -1,24 +1,26 @@
 //! Supervisors as children of supervisors.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::watch;
 
+use super::BoxError;
 use super::handle::{ChildHandle, SupervisorRef};
-use super::incarnation::Place;
+use super::incarnation::{Ignore, Place, panic_reason, reason_of};
 use super::report::{LibraryObserver, Reporter};
 use crate::actor::supervisor::{Arguments, Begun, Host, Msg, NewChild, Port, SupervisorActor};
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{Flags, Input, StartCause};
 
 /// Flags and children of a supervisor at this path.
-pub(super) type Make = dyn Fn(&Arc<str>, &Reporter) -> (Flags, Vec<NewChild>) + Send + Sync;
+pub(super) type Make = dyn Fn(&Arc<str>, &Reporter) -> Result<(Flags, Vec<NewChild>), BoxError> + Send + Sync;
 
 /// A supervisor that can be started again and again.
 #[derive(Clone)]
 pub(super) struct Nested {
-    /// Its flags and children, given its path and whom it tells.
+    /// Called for each incarnation.
     pub(super) make: Arc<Make>,
     /// Where the incarnation that runs is made known.
     pub(super) current: Option<watch::Sender<Option<SupervisorRef>>>,
@@ -41,7 +43,22 @@ impl SupervisorHost {
 
 impl Host for SupervisorHost {
     fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
-        let (flags, children) = (self.nested.make)(&self.path, &self.reporter);
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| (self.nested.make)(&self.path, &self.reporter)));
+        let (flags, children) = match made {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) if error.is::<Ignore>() => {
+                port.ignored();
+                return Begun::Later;
+            }
+            Ok(Err(error)) => {
+                port.start_failed(reason_of(error));
+                return Begun::Later;
+            }
+            Err(panic) => {
+                port.start_failed(panic_reason(&*panic));
+                return Begun::Later;
+            }
+        };
         let (observer, end) = LibraryObserver::new(self.path.clone(), self.reporter.clone(), None);
         let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer) };
         self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef {

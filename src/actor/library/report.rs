@@ -1,6 +1,6 @@
 //! What supervisors tell of themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -17,8 +17,22 @@ pub struct SupervisorReport {
     /// The supervisor's path: its root's name and the ids below it, `root/messaging`.
     pub supervisor: Arc<str>,
     /// What happened.
-    pub report: Report,
+    pub event: SupervisorEvent,
 }
+
+/// What happens to a supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SupervisorEvent {
+    /// All its children are up.
+    Up,
+    /// Something happened to a child.
+    Child(Report),
+    /// It has ended, and nothing of it is left.
+    Ended(ExitReason),
+}
+
+/// Who is told of everything at once.
+pub(super) type Watcher = Arc<dyn Fn(&SupervisorReport) + Send + Sync>;
 
 /// The reports of a tree, in order.
 #[derive(Debug)]
@@ -45,18 +59,39 @@ impl Reports {
 }
 
 /// Where the supervisors of a tree tell what happens. Makes its channel when somebody subscribes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reporter(Arc<std::sync::OnceLock<broadcast::Sender<SupervisorReport>>>);
+#[derive(Clone, Default)]
+pub(super) struct Reporter {
+    channel: Arc<OnceLock<broadcast::Sender<SupervisorReport>>>,
+    watcher: Option<Watcher>,
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
 
 impl Reporter {
-    pub(super) fn subscribe(&self) -> Reports {
-        Reports(self.0.get_or_init(|| broadcast::Sender::new(KEPT)).subscribe())
+    pub(super) fn new(watcher: Option<Watcher>) -> Self {
+        Self { channel: Arc::default(), watcher }
     }
 
-    fn tell(&self, supervisor: &Arc<str>, report: Report) {
-        if let Some(channel) = self.0.get() {
-            // Nobody listens any more.
-            drop(channel.send(SupervisorReport { supervisor: supervisor.clone(), report }));
+    pub(super) fn subscribe(&self) -> Reports {
+        Reports(self.channel.get_or_init(|| broadcast::Sender::new(KEPT)).subscribe())
+    }
+
+    fn tell(&self, supervisor: &Arc<str>, event: SupervisorEvent) {
+        let channel = self.channel.get();
+        if channel.is_none() && self.watcher.is_none() {
+            return;
+        }
+        let report = SupervisorReport { supervisor: supervisor.clone(), event };
+        if let Some(watcher) = &self.watcher {
+            watcher(&report);
+        }
+        if let Some(channel) = channel {
+            // An error: nobody listens any more.
+            drop(channel.send(report));
         }
     }
 }
@@ -79,10 +114,11 @@ impl LibraryObserver {
 impl Observer for LibraryObserver {
     fn report(&mut self, report: Report) {
         trace(&self.path, &report);
-        self.reporter.tell(&self.path, report);
+        self.reporter.tell(&self.path, SupervisorEvent::Child(report));
     }
 
     fn up(&mut self) {
+        self.reporter.tell(&self.path, SupervisorEvent::Up);
         if let Some(up) = self.up.take() {
             // Whoever started it may have stopped waiting.
             let _ = up.send(());
@@ -91,6 +127,7 @@ impl Observer for LibraryObserver {
 
     fn terminated(&mut self, reason: &ExitReason) {
         self.up = None;
+        self.reporter.tell(&self.path, SupervisorEvent::Ended(reason.clone()));
         self.end.send_replace(Some(reason.clone()));
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::child::ChildSpec;
 use super::handle::SupervisorRef;
-use super::report::{LibraryObserver, Reporter, Reports};
+use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use crate::actor::supervisor::{Arguments, NewChild, SupervisorActor};
 use crate::base::exit::ExitReason;
 use crate::plan::Strategy;
@@ -59,18 +59,26 @@ use crate::policy::supervisor::{AutoShutdown, Flags, SpecError, check};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SupervisorSpec {
     name: Arc<str>,
     flags: Flags,
     children: Vec<ChildSpec>,
+    watcher: Option<Watcher>,
+}
+
+impl std::fmt::Debug for SupervisorSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, flags, children, watcher: _ } = self;
+        f.debug_struct("SupervisorSpec").field("name", name).field("flags", flags).field("children", children).finish_non_exhaustive()
+    }
 }
 
 impl SupervisorSpec {
     /// A supervisor without children.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self { name: "root".into(), flags: Flags::otp(strategy), children: Vec::new() }
+        Self { name: "root".into(), flags: Flags::otp(strategy), children: Vec::new(), watcher: None }
     }
 
     /// What the supervisor is called in reports and spans when it is a root; below another it goes by its id there. Default: `root`.
@@ -110,6 +118,15 @@ impl SupervisorSpec {
         self
     }
 
+    /// Tells `watcher` at once whatever happens in the tree, from its first start on. To be set on the root: supervisors below it tell the
+    /// same one. It is called by the supervisor it hears of, which waits until it returns: a `watcher` that blocks blocks the tree.
+    /// [`SupervisorRef::subscribe`] is for all others.
+    #[must_use]
+    pub fn observe(mut self, watcher: impl Fn(&SupervisorReport) + Send + Sync + 'static) -> Self {
+        self.watcher = Some(Arc::new(watcher));
+        self
+    }
+
     /// Whether it could be started, without starting anything.
     ///
     /// # Errors
@@ -131,23 +148,10 @@ impl SupervisorSpec {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(self) -> Result<SupervisorRef, StartError> {
-        self.start_with(Reporter::default()).await
-    }
-
-    /// Starts the tree and tells what happens in it, from its first start on: see [`SupervisorRef::subscribe`].
-    ///
-    /// # Errors
-    /// As [`SupervisorSpec::start`].
-    pub async fn start_observed(self) -> (Reports, Result<SupervisorRef, StartError>) {
-        let reporter = Reporter::default();
-        let reports = reporter.subscribe();
-        (reports, self.start_with(reporter).await)
-    }
-
-    async fn start_with(self, reporter: Reporter) -> Result<SupervisorRef, StartError> {
         self.check()?;
         let (up, is_up) = oneshot::channel();
         let path = self.name.clone();
+        let reporter = Reporter::new(self.watcher.clone());
         let (flags, children) = self.into_parts(&path, &reporter);
         let (observer, end) = LibraryObserver::new(path.clone(), reporter.clone(), Some(up));
         let arguments = Arguments { flags, children, parent: None, observer: Box::new(observer) };

@@ -165,6 +165,7 @@ impl Supervisor {
     pub(super) fn request(&mut self, id: RequestId, request: Request, out: &mut Vec<Effect>) {
         let done = match request {
             Request::WhichChildren => Ok(Some(Reply::Children(self.children()))),
+            Request::WhichChild(Which::Id(_)) if self.flags.dynamic => Err(RequestError::NotFound),
             Request::WhichChild(which) => self.resolve(&which).map(|key| Some(Reply::Child(self.children[&key].view()))),
             Request::CountChildren => Ok(Some(Reply::Counts(self.counts_of_children()))),
             _ if self.terminating() => Err(RequestError::Terminating),
