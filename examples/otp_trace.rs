@@ -7,6 +7,8 @@
 //! What scenarios and traces look like is in `tests/otp/README.md`; Erlang's side of the comparison is `tests/otp/otp_trace.erl`. Time
 //! is virtual: a scenario that lets hours pass takes no time.
 
+#![expect(clippy::disallowed_methods, reason = "reads the scenario it is told to")]
+
 #[path = "otp_trace/children.rs"]
 mod children;
 #[path = "otp_trace/run.rs"]

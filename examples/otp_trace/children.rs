@@ -34,7 +34,8 @@ impl Maker {
                     maker.supervisor(&path, &node)
                 })
             }
-            (false, _) if path.len() % 2 == 0 => self.actor(path, id, node),
+            // Of one whose start fails its supervisor may be wanted: see `World::arm`.
+            (false, _) if path.len().is_multiple_of(2) && !node.fails_to_start() => self.actor(path, id, node),
             (false, _) => self.future(path, id, node),
         };
         child.restart(node.restart).shutdown(node.shutdown).significant(node.significant)
@@ -85,6 +86,7 @@ impl Maker {
         ChildSpec::prepared(id, move |task| {
             let (world, path, node) = (world.clone(), path.clone(), node.clone());
             async move {
+                world.supervised_by(&path, task.supervisor());
                 let (number, outcome) = world.attempt(&path, &node);
                 fail(outcome)?;
                 let (sender, orders) = mpsc::unbounded_channel();

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use ms_supervisor::{ChildInfo, ChildRef, ChildSpec, ChildState, Ignore, RequestError, RestartType, ShutdownTimeout, SupervisorRef};
@@ -134,7 +134,7 @@ impl Runner {
             },
             "multi" => self.several(text("sup"), operation["acts"].as_array().into_iter().flatten()).await?,
             "arm" => {
-                self.arm(text("child"), &operation["do"]).await;
+                self.arm(text("child"), &operation["do"]);
                 None
             }
             request => match self.supervisor(text("sup")).await {
@@ -184,24 +184,22 @@ impl Runner {
         Ok(None)
     }
 
-    async fn arm(&self, child: &str, request: &Value) {
+    fn arm(&self, child: &str, request: &Value) {
         self.world().arm(child, request.clone());
-        let parent = request["sup"].as_str().unwrap_or_default().to_owned();
-        let supervisor = self.supervisor(&parent).await;
         let runner = self.clone();
-        self.world().fire_with(move |request| {
-            let (runner, supervisor, parent) = (runner.clone(), supervisor.clone(), parent.clone());
+        self.world().fire_with(move |request, supervisor| {
+            let runner = runner.clone();
             let fire = async move {
                 if request["op"] == "stop" {
                     return runner.stop_root().await;
                 }
                 let name = request["op"].as_str().unwrap_or_default();
-                let answer = runner.request(name, &request, &parent, supervisor).await;
+                let answer = runner.request(name, &request, supervisor.path(), Some(supervisor.clone())).await;
                 runner.armed.lock().unwrap_or_else(PoisonError::into_inner).push(line("armed", answer));
             };
             // Polled once, it stands in the supervisor's queue, before the failed start does.
             let mut fire = Box::pin(fire);
-            if let Poll::Pending = fire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if fire.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 tokio::spawn(fire);
             }
         });

@@ -72,6 +72,11 @@ impl Scenario {
 }
 
 impl Node {
+    /// Whether some start attempt does.
+    pub(crate) fn fails_to_start(&self) -> bool {
+        self.start.iter().any(|outcome| matches!(outcome, Outcome::Error | Outcome::Crash))
+    }
+
     /// Reads a node.
     pub(crate) fn parse(value: &Value) -> Result<Self, String> {
         let text = |key: &str, default: &'static str| value[key].as_str().unwrap_or(default).to_owned();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ms_supervisor::{ExitReason, Report, SupervisorEvent, SupervisorReport};
+use ms_supervisor::{ExitReason, Report, SupervisorEvent, SupervisorRef, SupervisorReport};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,8 +28,13 @@ struct State {
     templates: BTreeMap<String, String>,
     /// Requests to be made while a start fails, by the child's path.
     armed: BTreeMap<String, Value>,
-    fire: Option<Arc<dyn Fn(Value) + Send + Sync>>,
+    fire: Option<Arc<Fire>>,
+    /// The present supervisors of children whose starts fail.
+    supervisors: BTreeMap<String, SupervisorRef>,
 }
+
+/// Makes a request of a supervisor.
+type Fire = dyn Fn(Value, SupervisorRef) + Send + Sync;
 
 struct Live {
     number: u64,
@@ -77,9 +82,10 @@ impl World {
             Outcome::Ignore => self.started(path, number, "ignore"),
             Outcome::Error | Outcome::Crash => {
                 self.started(path, number, "error");
+                let supervisor = self.with(|state| state.supervisors.get(path).cloned());
                 let (armed, fire) = self.with(|state| (state.armed.remove(path), state.fire.clone()));
-                if let (Some(request), Some(fire)) = (armed, fire) {
-                    fire(request);
+                if let (Some(request), Some(fire), Some(supervisor)) = (armed, fire, supervisor) {
+                    fire(request, supervisor);
                 }
             }
         }
@@ -142,7 +148,7 @@ impl World {
     fn report(&self, path: &str, report: &Report) {
         let (context, child, reason) = match report {
             Report::ChildTerminated { child, reason, .. } => ("child_terminated", child, class(reason)),
-            Report::StartError { child, .. } => ("start_error", child, "error"),
+            Report::StartError { child, reason } => ("start_error", child, class(reason)),
             Report::ShutdownError { child, reason } => ("shutdown_error", child, class(reason)),
             Report::ReachedMaxRestartIntensity { child, .. } => ("shutdown", child, "reached_max_restart_intensity"),
             Report::ChildStarted { .. } | Report::ChildStuck { .. } => return,
@@ -181,8 +187,13 @@ impl World {
         self.with(|state| state.armed.insert(path.to_owned(), request));
     }
 
+    /// The supervisor that starts the child at `path`.
+    pub(crate) fn supervised_by(&self, path: &str, supervisor: &SupervisorRef) {
+        self.with(|state| state.supervisors.insert(path.to_owned(), supervisor.clone()));
+    }
+
     /// How armed requests are made.
-    pub(crate) fn fire_with(&self, fire: impl Fn(Value) + Send + Sync + 'static) {
+    pub(crate) fn fire_with(&self, fire: impl Fn(Value, SupervisorRef) + Send + Sync + 'static) {
         self.with(|state| state.fire = Some(Arc::new(fire)));
     }
 }

@@ -48,6 +48,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// The supervisor.
+    pub(crate) const fn supervisor(&self) -> &ActorRef<Msg> {
+        &self.supervisor
+    }
+
     /// It is up.
     pub(crate) fn started(&self) {
         self.tell(Input::Started(self.run));

@@ -126,7 +126,7 @@ async fn a_program_that_does_not_exist_fails_the_start_and_rolls_back() {
     let missing = ChildSpec::process("missing", ProcessSpec::new("/no/such/program"));
     let error = tolerant(Strategy::OneForOne).child(task("a", &journal, 0)).child(missing).start().await.unwrap_err();
     assert!(
-        matches!(&error, StartError::Child(ExitReason::Error(why)) if why.contains("missing") && why.contains("/no/such/program")),
+        matches!(&error, StartError::Child(ExitReason::ShutdownWith(why)) if why.contains("missing") && why.contains("/no/such/program")),
         "{error}"
     );
     assert_eq!(said(&journal), ["+a", "-a"]);

@@ -7,12 +7,12 @@ use ractor::Actor;
 
 use super::actor::start_actor;
 use super::dynamic::DynamicSupervisor;
+use super::handle::Home;
 use super::incarnation::{Incarnation, OwnedHost, Place, Start};
 use super::name::Name;
 use super::nested::{Nested, SupervisorHost};
 use super::partition::Partitions;
 use super::process::{ProcessSpec, start_process};
-use super::report::Reporter;
 use super::spec::SupervisorSpec;
 use super::task::{TaskContext, start_prepared, start_task};
 use super::thread::{ThreadContext, start_thread};
@@ -235,7 +235,7 @@ impl ChildSpec {
     #[must_use]
     pub fn supervisor(id: &str, supervisor: SupervisorSpec) -> Self {
         let fault = supervisor.check().err();
-        let make = Arc::new(move |path: &Arc<str>, reporter: &Reporter| Ok(supervisor.clone().into_parts(path, reporter)));
+        let make = Arc::new(move |home: &Arc<Home>| Ok(supervisor.clone().into_parts(home)));
         Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault }
     }
 
@@ -245,10 +245,10 @@ impl ChildSpec {
     where
         F: Fn() -> Result<SupervisorSpec, BoxError> + Send + Sync + 'static,
     {
-        let make = Arc::new(move |path: &Arc<str>, reporter: &Reporter| {
+        let make = Arc::new(move |home: &Arc<Home>| {
             let supervisor = init()?;
             supervisor.check()?;
-            Ok(supervisor.into_parts(path, reporter))
+            Ok(supervisor.into_parts(home))
         });
         Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault: None }
     }
@@ -305,12 +305,12 @@ impl ChildSpec {
         ChildInfo::of_spec(&self.spec)
     }
 
-    /// What a supervisor at `path` needs of it. `reporter`: whom nested supervisors tell.
-    pub(super) fn into_child(self, path: &Arc<str>, reporter: &Reporter) -> NewChild {
-        let place = Place { supervisor: path.clone(), id: self.spec.id.clone() };
+    /// What its supervisor needs of it.
+    pub(super) fn into_child(self, home: &Arc<Home>) -> NewChild {
+        let place = Place { home: home.clone(), id: self.spec.id.clone() };
         let host: Box<dyn Host> = match self.body {
             Body::Owned(start) => Box::new(OwnedHost::new(start, place)),
-            Body::Supervisor(nested) => Box::new(SupervisorHost::new(nested, &place, reporter.clone())),
+            Body::Supervisor(nested) => Box::new(SupervisorHost::new(nested, &place)),
         };
         (self.spec, host)
     }

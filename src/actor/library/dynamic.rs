@@ -126,17 +126,16 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     async fn start_with(&self, name: &str, watcher: Option<Watcher>) -> Result<SupervisorRef, StartError> {
         self.check()?;
         let (up, is_up) = oneshot::channel();
-        let (path, reporter) = (Arc::<str>::from(name), Reporter::new(watcher));
-        let (observer, end) = LibraryObserver::new(path.clone(), reporter.clone(), Some(up));
+        let (observer, home) = LibraryObserver::new(name.into(), Reporter::new(watcher), Some(up));
         let arguments = Arguments { flags: self.flags.clone(), children: Vec::new(), parent: None, observer: Box::new(observer) };
-        let root = start_root(arguments, is_up, end, path, reporter).await?;
+        let root = start_root(arguments, is_up, home).await?;
         self.current.send_replace(Some(root.clone()));
         Ok(root)
     }
 
     pub(super) fn nested(&self) -> Nested {
         let flags = self.flags.clone();
-        Nested { make: Arc::new(move |_, _| Ok((flags.clone(), Vec::new()))), current: Some(self.current.clone()) }
+        Nested { make: Arc::new(move |_| Ok((flags.clone(), Vec::new()))), current: Some(self.current.clone()) }
     }
 
     /// The incarnation that runs, if one does.

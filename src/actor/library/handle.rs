@@ -27,7 +27,7 @@ impl ChildHandle {
     pub(crate) fn is_alive(&self) -> bool {
         match self {
             Self::Owned(orders) => !orders.given(Order::Ended),
-            Self::Supervisor(supervisor) => supervisor.end.borrow().is_none(),
+            Self::Supervisor(supervisor) => supervisor.home.end.borrow().is_none(),
         }
     }
 }
@@ -88,16 +88,23 @@ impl ChildRef {
 #[derive(Clone, Debug)]
 pub struct SupervisorRef {
     pub(super) actor: ActorRef<Msg>,
-    pub(super) end: watch::Receiver<Option<ExitReason>>,
+    pub(super) home: Arc<Home>,
+}
+
+/// What all children of one incarnation of a supervisor have in common.
+#[derive(Debug)]
+pub(super) struct Home {
     pub(super) path: Arc<str>,
     pub(super) reporter: Reporter,
+    /// Why it ended, once it has.
+    pub(super) end: watch::Receiver<Option<ExitReason>>,
 }
 
 impl SupervisorRef {
     /// Its path: its root's name and the ids below it, `root/messaging`.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        &self.home.path
     }
 
     /// Adds a child behind the others and starts it. `None`: its start said that there is nothing to run.
@@ -108,7 +115,7 @@ impl SupervisorRef {
         if let Some(fault) = child.fault.clone() {
             return Err(fault.into());
         }
-        let (spec, host) = child.into_child(&self.path, &self.reporter);
+        let (spec, host) = child.into_child(&self.home);
         self.ask(|reply| Msg::Add(spec, host, reply)).await.map(|answer| self.child_of(answer))
     }
 
@@ -200,14 +207,14 @@ impl SupervisorRef {
     /// The specification is faulty, or the supervisor is going down; nothing has changed then.
     pub async fn reload(&self, spec: SupervisorSpec) -> Result<(), RequestError> {
         spec.check()?;
-        let (flags, children) = spec.into_parts(&self.path, &self.reporter);
+        let (flags, children) = spec.into_parts(&self.home);
         self.ask(|reply| Msg::Change { flags, children, reply }).await.map(drop)
     }
 
     /// Tells what happens from now on in the whole tree this supervisor belongs to.
     #[must_use]
     pub fn subscribe(&self) -> Reports {
-        self.reporter.subscribe()
+        self.home.reporter.subscribe()
     }
 
     /// Stops the tree in reverse start order and returns when nothing of it is left, with the reason it ended for.
@@ -228,7 +235,7 @@ impl SupervisorRef {
 
     /// Waits until the supervisor has ended, and nothing of it is left.
     pub async fn wait(&self) -> ExitReason {
-        let mut end = self.end.clone();
+        let mut end = self.home.end.clone();
         match end.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or(ExitReason::Killed),
             Err(_) => ExitReason::Killed,

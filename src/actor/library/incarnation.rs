@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use super::BoxError;
-use super::handle::ChildHandle;
+use super::handle::{ChildHandle, Home, SupervisorRef};
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::{Begun, Host, Port};
 use crate::base::exit::ExitReason;
@@ -37,26 +37,33 @@ pub(super) struct Incarnation {
 /// Where a child stands in the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) supervisor: Arc<str>,
+    pub(super) home: Arc<Home>,
     pub(super) id: Arc<str>,
 }
 
 impl Incarnation {
     /// The span everything it does belongs to.
     pub(super) fn span(&self) -> tracing::Span {
-        tracing::info_span!("child", supervisor = %self.place.supervisor, id = %self.place.id, incarnation = self.number)
+        tracing::info_span!("child", supervisor = %self.place.home.path, id = %self.place.id, incarnation = self.number)
+    }
+
+    /// Its supervisor.
+    pub(super) fn supervisor(&self) -> SupervisorRef {
+        SupervisorRef { actor: self.port.supervisor().clone(), home: self.place.home.clone() }
     }
 
     /// Runs `work` until it ends or is killed, and releases what it holds. `Ok` is the end it was asked for, or a normal one.
     pub(super) async fn outlive(&self, work: impl Future<Output = Result<(), BoxError>>) -> ExitReason {
         let run = async {
+            // In this order: whoever is killed does not hear of it, and gets no chance to answer.
             tokio::select! {
+                biased;
+                () = self.orders.wait(Order::Kill) => ExitReason::Killed,
                 ended = work => match ended {
                     Ok(()) if self.orders.given(Order::Stop) => ExitReason::Shutdown,
                     Ok(()) => ExitReason::Normal,
                     Err(error) => reason_of(error),
                 },
-                () = self.orders.wait(Order::Kill) => ExitReason::Killed,
             }
         };
         // `run` owns the work and drops it within the guard: a panic there is as good as any other.

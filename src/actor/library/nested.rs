@@ -7,15 +7,15 @@ use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::watch;
 
 use super::BoxError;
-use super::handle::{ChildHandle, SupervisorRef};
+use super::handle::{ChildHandle, Home, SupervisorRef};
 use super::incarnation::{Ignore, Place, panic_reason, reason_of};
 use super::report::{LibraryObserver, Reporter};
 use crate::actor::supervisor::{Arguments, Begun, Host, Msg, NewChild, Port, SupervisorActor};
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{Flags, Input, StartCause};
 
-/// Flags and children of a supervisor at this path.
-pub(super) type Make = dyn Fn(&Arc<str>, &Reporter) -> Result<(Flags, Vec<NewChild>), BoxError> + Send + Sync;
+/// Flags and children of a supervisor.
+pub(super) type Make = dyn Fn(&Arc<Home>) -> Result<(Flags, Vec<NewChild>), BoxError> + Send + Sync;
 
 /// A supervisor that can be started again and again.
 #[derive(Clone)]
@@ -35,15 +35,16 @@ pub(super) struct SupervisorHost {
 }
 
 impl SupervisorHost {
-    pub(super) fn new(nested: Nested, place: &Place, reporter: Reporter) -> Self {
-        let path = format!("{}/{}", place.supervisor, place.id).into();
-        Self { nested, path, reporter, running: None }
+    pub(super) fn new(nested: Nested, place: &Place) -> Self {
+        let path = format!("{}/{}", place.home.path, place.id).into();
+        Self { nested, path, reporter: place.home.reporter.clone(), running: None }
     }
 }
 
 impl Host for SupervisorHost {
     fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| (self.nested.make)(&self.path, &self.reporter)));
+        let (observer, home) = LibraryObserver::new(self.path.clone(), self.reporter.clone(), None);
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| (self.nested.make)(&home)));
         let (flags, children) = match made {
             Ok(Ok(made)) => made,
             Ok(Err(error)) if error.is::<Ignore>() => {
@@ -59,14 +60,8 @@ impl Host for SupervisorHost {
                 return Begun::Later;
             }
         };
-        let (observer, end) = LibraryObserver::new(self.path.clone(), self.reporter.clone(), None);
         let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer) };
-        self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef {
-            actor,
-            end,
-            path: self.path.clone(),
-            reporter: self.reporter.clone(),
-        });
+        self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef { actor, home });
         if let Some(current) = &self.nested.current {
             current.send_replace(self.running.clone());
         }

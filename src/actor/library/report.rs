@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
+use super::handle::Home;
 use crate::actor::supervisor::Observer;
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::Report;
@@ -105,9 +106,10 @@ pub(super) struct LibraryObserver {
 }
 
 impl LibraryObserver {
-    pub(super) fn new(path: Arc<str>, reporter: Reporter, up: Option<oneshot::Sender<()>>) -> (Self, watch::Receiver<Option<ExitReason>>) {
-        let (end, receiver) = watch::channel(None);
-        (Self { path, reporter, up, end }, receiver)
+    pub(super) fn new(path: Arc<str>, reporter: Reporter, up: Option<oneshot::Sender<()>>) -> (Self, Arc<Home>) {
+        let (sender, end) = watch::channel(None);
+        let home = Arc::new(Home { path: path.clone(), reporter: reporter.clone(), end });
+        (Self { path, reporter, up, end: sender }, home)
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::child::ChildSpec;
-use super::handle::SupervisorRef;
+use super::handle::{Home, SupervisorRef};
 use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use crate::actor::supervisor::{Arguments, NewChild, SupervisorActor};
 use crate::base::exit::ExitReason;
@@ -150,31 +150,23 @@ impl SupervisorSpec {
     pub async fn start(self) -> Result<SupervisorRef, StartError> {
         self.check()?;
         let (up, is_up) = oneshot::channel();
-        let path = self.name.clone();
-        let reporter = Reporter::new(self.watcher.clone());
-        let (flags, children) = self.into_parts(&path, &reporter);
-        let (observer, end) = LibraryObserver::new(path.clone(), reporter.clone(), Some(up));
+        let (observer, home) = LibraryObserver::new(self.name.clone(), Reporter::new(self.watcher.clone()), Some(up));
+        let (flags, children) = self.into_parts(&home);
         let arguments = Arguments { flags, children, parent: None, observer: Box::new(observer) };
-        start_root(arguments, is_up, end, path, reporter).await
+        start_root(arguments, is_up, home).await
     }
 
-    /// Its flags and children, for a supervisor at `path`.
-    pub(super) fn into_parts(self, path: &Arc<str>, reporter: &Reporter) -> (Flags, Vec<NewChild>) {
-        (self.flags, self.children.into_iter().map(|child| child.into_child(path, reporter)).collect())
+    /// What its actor is made of.
+    pub(super) fn into_parts(self, home: &Arc<Home>) -> (Flags, Vec<NewChild>) {
+        (self.flags, self.children.into_iter().map(|child| child.into_child(home)).collect())
     }
 }
 
 /// Starts a root and waits until it is up.
-pub(super) async fn start_root(
-    arguments: Arguments,
-    is_up: oneshot::Receiver<()>,
-    end: watch::Receiver<Option<ExitReason>>,
-    path: Arc<str>,
-    reporter: Reporter,
-) -> Result<SupervisorRef, StartError> {
+pub(super) async fn start_root(arguments: Arguments, is_up: oneshot::Receiver<()>, home: Arc<Home>) -> Result<SupervisorRef, StartError> {
     let spawned = Actor::spawn(None, SupervisorActor, arguments).await;
     let (actor, _) = spawned.map_err(|error| StartError::Child(ExitReason::error(error)))?;
-    let root = SupervisorRef { actor, end, path, reporter };
+    let root = SupervisorRef { actor, home };
     match is_up.await {
         Ok(()) => Ok(root),
         Err(_) => Err(StartError::Child(root.wait().await)),
@@ -187,7 +179,15 @@ pub enum StartError {
     /// The specification is faulty.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A child did not start.
-    #[error("{0}")]
+    /// A child did not start; which one, and why.
+    #[error("{}", remark(.0))]
     Child(ExitReason),
+}
+
+/// Of OTP's `{shutdown, {failed_to_start_child, …}}` the second part.
+fn remark(reason: &ExitReason) -> &dyn std::fmt::Display {
+    match reason {
+        ExitReason::ShutdownWith(remark) => remark,
+        other => other,
+    }
 }

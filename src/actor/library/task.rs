@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::BoxError;
+use super::handle::SupervisorRef;
 use super::incarnation::{Incarnation, panic_reason};
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::Begun;
@@ -17,11 +18,21 @@ use crate::base::exit::ExitReason;
 pub struct TaskContext {
     orders: Orders,
     incarnation: u64,
+    supervisor: SupervisorRef,
 }
 
 impl TaskContext {
     fn of(life: &Incarnation) -> Self {
-        Self { orders: life.orders.clone(), incarnation: life.number }
+        Self { orders: life.orders.clone(), incarnation: life.number, supervisor: life.supervisor() }
+    }
+
+    /// The child's own supervisor, for a child that starts or stops its siblings.
+    ///
+    /// A supervisor that is starting or stopping a child serves nothing else. So a child that waits for its own supervisor's answer
+    /// before it is up, or while it is asked to end, waits until its time is over.
+    #[must_use]
+    pub const fn supervisor(&self) -> &SupervisorRef {
+        &self.supervisor
     }
 
     /// Completes when the supervisor asks the future to end. A future that does not listen is dropped when its

@@ -55,7 +55,7 @@ impl Supervisor {
             out.push(Effect::Report(Report::StartError { child: id.clone(), reason: reason.clone() }));
         }
         if self.phase == Phase::Starting && self.flags.first_start == FirstStart::RollBack {
-            self.terminate(ExitReason::error(format_args!("failed to start child {id}: {reason}")));
+            self.terminate(ExitReason::ShutdownWith(format!("failed to start child {id}: {reason}").into()));
         } else if !self.sequential() {
             self.start_again(now, run, reason, out);
         } else if cause == StartCause::Request {

@@ -296,7 +296,7 @@ fn a_failed_first_start_rolls_back_under_otps_rules() {
     world.started(0);
     world.failed(1);
     world.settle();
-    world.says("+a +b -a end:failed to start child b: failed");
+    world.says("+a +b -a end:shutdown: failed to start child b: failed");
 }
 
 #[test]
