@@ -1,5 +1,9 @@
 //! The library from outside: actors, futures and processes under one kind of supervisor.
 
+mod kinds;
+mod mishaps;
+mod requests;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
