@@ -287,6 +287,74 @@ fn failed_starts_count_and_are_retried() {
 }
 
 #[test]
+fn defaults_are_otps() {
+    let flags = Flags::otp(Strategy::OneForOne);
+    assert_eq!((flags.intensity, flags.period, flags.auto_shutdown), (1, Duration::from_secs(5), AutoShutdown::Never));
+}
+
+#[test]
+fn an_exit_of_an_earlier_incarnation_changes_nothing() {
+    for discipline in [ORDERED, Discipline::Sequential] {
+        let mut world = World::abc(Strategy::OneForAll, discipline).up();
+        let old = world.run(1);
+        world.crashed(1);
+        world.settle();
+        world.trace.clear();
+        world.step(Input::Exited(old, ExitReason::error("late")));
+        world.step(Input::StartFailed(old, ExitReason::error("late")));
+        world.step(Input::Retry(old));
+        world.says("");
+    }
+}
+
+/// A sequential supervisor whose child `b` was killed and has just failed to come back.
+fn restarting() -> World {
+    let mut world = World::abc(Strategy::OneForOne, Discipline::Sequential).up();
+    world.crashed(1);
+    world.failed(1);
+    world.trace.clear();
+    world
+}
+
+#[test]
+fn what_is_asked_between_a_failed_restart_and_its_retry() {
+    let error = |request| {
+        let mut world = restarting();
+        let mut out = Vec::new();
+        world.machine.step(world.now, Input::Request(RequestId(0), request), &mut out);
+        out.into_iter().find_map(|effect| if let Effect::Reply(_, Reply::Error(error)) = effect { Some(error) } else { None })
+    };
+    assert_eq!(error(Request::Start("b".into())), Some(RequestError::Restarting));
+    assert_eq!(error(Request::Delete("b".into())), Some(RequestError::Restarting));
+    assert_eq!(error(Request::Add(spec("b", RestartType::Permanent))), Some(RequestError::AlreadyPresent));
+    // Stopped, it stays down: the retry lapses.
+    let mut world = restarting();
+    world.ask(Request::Stop { child: "b".into(), hold: false });
+    world.settle();
+    world.says("ok:stopped");
+    // Untouched, it comes back.
+    let mut world = restarting();
+    world.settle();
+    world.says("+b");
+}
+
+#[test]
+fn an_instance_that_finds_nothing_to_run_is_dropped() {
+    let flags = Flags { dynamic: true, intensity: 5, ..Flags::otp(Strategy::OneForOne) };
+    let mut world = World::new(flags, &[]).up();
+    world.ask(Request::Add(spec("job", RestartType::Permanent)));
+    world.settle();
+    world.crashed(0);
+    let run = world.run(0);
+    world.live.remove(&0);
+    world.step(Input::Ignored(run));
+    world.says("+a ok:started +a forget:a");
+    assert!(world.machine.children().is_empty());
+    let auto = Flags { auto_shutdown: AutoShutdown::AnySignificant, ..world.machine.flags().clone() };
+    assert_eq!(check(&auto, []), Err(SpecError::DynamicAutoShutdown));
+}
+
+#[test]
 fn a_failed_first_start_rolls_back_under_otps_rules() {
     let mut otp = flags(Strategy::OneForOne, Discipline::Sequential);
     otp.first_start = FirstStart::RollBack;

@@ -61,6 +61,31 @@ fn difference(text: &str, otp: &str) -> Option<String> {
 }
 
 #[test]
+fn the_conformance_table_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src/policy"), root.join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let table = std::fs::read_to_string(folder("RULES.md")).unwrap();
+    let rows: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).skip(1).collect();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for row in rows {
+        let test = row.rsplit('|').next().unwrap().trim();
+        let name = test.trim_matches('`');
+        assert!(test == "–" || (name != test && sources.contains(&format!("fn {name}("))), "there is no test called {test}: {row}");
+    }
+}
+
+#[test]
 fn recorded_scenarios_leave_otps_traces() {
     quiet_panics();
     let mut compared = 0;
