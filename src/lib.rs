@@ -1,25 +1,91 @@
-//! An Erlang/OTP supervision tree for Rust actors, futures and OS processes, and the `ms-supervisor` daemon built on it.
+//! An Erlang/OTP supervision tree for Rust actors, futures, threads and OS processes, and the `ms-supervisor` daemon built on it.
 //!
-//! A *supervisor* starts its children in order, restarts those that end when they should not, and stops all in reverse order. What a
+//! # What it is for
+//!
+//! Whatever runs for long fails some day in a way nobody thought of. A *supervisor* does not try to understand how: it starts its
+//! children in order, starts those again that end when they should not, with a clean state, and stops all in reverse order. What a
 //! child's end means is declared, not programmed: the [`Strategy`] says whom it concerns, the [`RestartType`] whether the child
-//! comes back, the restart *intensity* when the supervisor gives up and leaves the decision to its own supervisor. The rules are
-//! those of OTP's [`supervisor`](https://www.erlang.org/doc/apps/stdlib/supervisor.html).
+//! comes back, the restart *intensity* when the supervisor gives up and leaves the decision to its own supervisor. Supervisors are
+//! children too, and so make a tree.
 //!
-//! Defaults are OTP's: children are permanent and have 5 seconds to end when asked; more than one restart within 5 seconds is one
-//! too many. An actor in blocking code cannot be killed before it returns: put blocking work on a thread or in a process.
+//! The rules are those of OTP's [`supervisor`](https://www.erlang.org/doc/apps/stdlib/supervisor.html), shown by running both: see
+//! [`SupervisorSpec`] for them, and `tests/otp/RULES.md` for the test of each and for what differs.
+//!
+//! # Defaults
+//!
+//! OTP's: children are permanent, and have 5 seconds to end when asked, supervisors as long as it takes; more than one restart within 5
+//! seconds is one too many.
+//!
+//! # Warnings
+//!
+//! * Code that blocks a thread of the runtime cannot be killed before it returns: put it into [`ChildSpec::thread`] or
+//!   [`ChildSpec::process`].
+//! * Under `panic = "abort"` a panic ends the whole program, and no supervisor can help.
+//! * A restart heals what a clean state heals. A child that cannot come up because the world is not ready should be up and retry.
+//! * There is no global state: no registry, no ambient runtime. Everything runs on the tokio runtime [`SupervisorSpec::start`] is called in.
+//!
+//! # Which part
+//!
+//! | I want to … | → |
+//! |---|---|
+//! | declare a tree and start it | [`SupervisorSpec`] |
+//! | supervise an actor, a future, a closure on a thread, a program | [`ChildSpec`] |
+//! | talk to an actor whichever incarnation runs | [`Name`] |
+//! | start children on request, many of a kind | [`DynamicSupervisor`] |
+//! | spread keys over several actors | [`Partitions`] |
+//! | pass something on to the next incarnation, on purpose | [`Handover`] |
+//! | ask, stop, change a running tree | [`SupervisorRef`] |
+//! | hear what happens in it | [`SupervisorRef::subscribe`], [`SupervisorSpec::observe`]; `tracing` spans and events besides |
+//! | decide like a supervisor without tokio or ractor | [`policy::supervisor`] |
+//!
+//! # Example
+//!
+//! An actor, a future and a program under one supervisor. `examples/mixed_children.rs` has them fail and recover.
 //!
 //! ```
-//! use ms_supervisor::{ChildSpec, Strategy, SupervisorSpec, TaskContext};
+//! use std::time::Duration;
+//! use ms_supervisor::{
+//!     Actor, ActorProcessingErr, ActorRef, ChildSpec, Name, ProcessSpec, Strategy, SupervisorSpec, TaskContext,
+//! };
+//!
+//! struct Log;
+//!
+//! impl Actor for Log {
+//!     type Msg = String;
+//!     type State = ();
+//!     type Arguments = ();
+//!
+//!     async fn pre_start(&self, _: ActorRef<String>, (): ()) -> Result<(), ActorProcessingErr> {
+//!         Ok(())
+//!     }
+//!
+//!     async fn handle(&self, _: ActorRef<String>, line: String, (): &mut ()) -> Result<(), ActorProcessingErr> {
+//!         println!("{line}");
+//!         Ok(())
+//!     }
+//! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let clock = ChildSpec::task("clock", |task: TaskContext| async move {
-//!     // Work until the supervisor asks to end; an error or a panic would be a reason to start again.
-//!     task.shutdown_requested().await;
-//!     Ok(())
+//! let log = Name::new("log");
+//! let to_log = log.clone();
+//! let beat = ChildSpec::task("beat", move |task: TaskContext| {
+//!     let log = to_log.clone();
+//!     async move {
+//!         // An error or a panic here would be a reason to start again; `?` is enough.
+//!         log.cast(format!("life {}", task.incarnation()))?;
+//!         task.shutdown_requested().await;
+//!         Ok(())
+//!     }
 //! });
-//! let root = SupervisorSpec::new(Strategy::OneForOne).child(clock).start().await?;
-//! assert!(root.which_children().await?[0].is_running());
+//! let root = SupervisorSpec::new(Strategy::RestForOne)
+//!     .intensity(3, Duration::from_secs(10))
+//!     .child(ChildSpec::named_actor(&log, || (Log, ())))
+//!     .child(beat)
+//!     .child(ChildSpec::process("sleeper", ProcessSpec::new("sleep").argument("1000")))
+//!     .start()
+//!     .await?;
+//! assert_eq!(root.count_children().await?.active, 3);
 //! root.stop().await;
 //! # Ok(())
 //! # }

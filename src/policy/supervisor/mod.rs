@@ -11,6 +11,26 @@
 //! ([`FirstStart::Retry`]), and a root may keep what still runs when it reaches its limit ([`AtLimit::Keep`]).
 //!
 //! Back-off is no concern of this machine: a child that was told to start may take its time.
+//!
+//! It needs no runtime: whoever has children of some other kind feeds it what happens to them and does what it says.
+//!
+//! ```
+//! use ms_supervisor::base::time::Mono;
+//! use ms_supervisor::policy::Machine;
+//! use ms_supervisor::policy::supervisor::{ChildSpec, Effect, Flags, Input, StartCause, Supervisor};
+//! use ms_supervisor::{ExitReason, Strategy};
+//!
+//! let mut supervisor = Supervisor::new(Flags::otp(Strategy::OneForOne), [ChildSpec::worker("web")]);
+//! let mut effects = Vec::new();
+//! supervisor.step(Mono(0), Input::Start, &mut effects);
+//! let Some(Effect::Start(web, StartCause::First)) = effects.pop() else { panic!() };
+//! supervisor.step(Mono(1_000_000), Input::Started(web), &mut effects);
+//! assert!(effects.contains(&Effect::Up));
+//!
+//! effects.clear();
+//! supervisor.step(Mono(2_000_000), Input::Exited(web, ExitReason::error("crash")), &mut effects);
+//! assert!(matches!(effects.last(), Some(Effect::Start(again, StartCause::Exit)) if again.incarnation == 2));
+//! ```
 
 mod child;
 mod core;
