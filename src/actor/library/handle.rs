@@ -1,6 +1,7 @@
 //! Handles on a running tree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
@@ -226,6 +227,19 @@ impl SupervisorRef {
     pub async fn stop_with(&self, reason: ExitReason) -> ExitReason {
         self.tell(Input::Shutdown(reason));
         self.wait().await
+    }
+
+    /// Stops the tree as [`SupervisorRef::stop`] does, for `deadline` at most; then kills what is left of it, and waits for that.
+    ///
+    /// What cannot be killed, a thread or code that blocks, is waited for all the same.
+    pub async fn stop_within(&self, deadline: Duration) -> ExitReason {
+        match tokio::time::timeout(deadline, self.stop()).await {
+            Ok(reason) => reason,
+            Err(_) => {
+                self.kill();
+                self.wait().await
+            }
+        }
     }
 
     /// Kills it: its workers die with it, the supervisors below stop what is theirs in order.

@@ -113,3 +113,60 @@ async fn a_tree_ends_for_the_reason_it_was_given() {
     let root = up(tolerant(Strategy::OneForOne).child(quiet("a"))).await;
     assert_eq!(root.stop_with(ExitReason::ShutdownWith("upgrade".into())).await, ExitReason::ShutdownWith("upgrade".into()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_may_have_a_deadline() {
+    let patient = |id| ChildSpec::task(id, |_| std::future::pending()).shutdown(ShutdownTimeout::Infinity);
+    let root = up(tolerant(Strategy::OneForOne).child(patient("a")).child(patient("b"))).await;
+    let begin = tokio::time::Instant::now();
+    assert_eq!(root.stop_within(Duration::from_secs(3)).await, ExitReason::Killed);
+    assert_eq!(begin.elapsed().as_secs(), 3);
+    let root = up(tolerant(Strategy::OneForOne).child(quiet("a"))).await;
+    assert_eq!(root.stop_within(Duration::from_secs(3)).await, ExitReason::Shutdown);
+}
+
+/// Collects what is written.
+#[derive(Clone, Default)]
+struct Pages(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Pages {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_child_logs_names_its_incarnation() {
+    let pages = Pages::default();
+    let writer = pages.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time().finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let journal = Journal::default();
+    let told = journal.clone();
+    let child = ChildSpec::task("child", move |task: TaskContext| {
+        let told = told.clone();
+        async move {
+            tracing::info!("here I am");
+            told.lock().unwrap().push(String::new());
+            if task.incarnation() == 1 {
+                return Err("crash".into());
+            }
+            task.shutdown_requested().await;
+            Ok(())
+        }
+    });
+    let root = up(tolerant(Strategy::OneForOne).name("app").child(child)).await;
+    until(&journal, 2).await;
+    root.stop().await;
+    let text = String::from_utf8(pages.0.lock().unwrap().clone()).unwrap();
+    for incarnation in 1..=2 {
+        let line = format!("child{{supervisor=app id=child incarnation={incarnation}}}");
+        assert!(text.lines().any(|text| text.contains(&line) && text.ends_with("here I am")), "{text}");
+    }
+    assert!(text.contains("child terminated"), "{text}");
+}
