@@ -339,6 +339,7 @@ impl Tree {
             period: supervisor.period,
             discipline: Discipline::Concurrent(supervisor.start),
             first_start: FirstStart::Retry,
+            auto_shutdown: supervisor.auto_shutdown,
             at_limit: if keep { AtLimit::Keep } else { AtLimit::Terminate },
             ..Flags::otp(supervisor.strategy)
         };
@@ -355,14 +356,16 @@ impl Tree {
                 let held = self.context.view.unit(id.as_str()).is_some_and(|status| status.held);
                 // The unit's own machine sees to signal, timeout and kill.
                 let shutdown = ShutdownTimeout::Infinity;
-                let spec = ChildSpec { restart: unit.restart.kind, shutdown, held, ..ChildSpec::worker(id.as_str()) };
+                let significant = unit.significant;
+                let spec = ChildSpec { restart: unit.restart.kind, shutdown, significant, held, ..ChildSpec::worker(id.as_str()) };
                 (spec, Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {
                 let supervisor = &plan.supervisors[id];
                 let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or_default();
                 let shutdown = supervisor.shutdown.map_or(ShutdownTimeout::Infinity, ShutdownTimeout::After);
-                let spec = ChildSpec { restart: supervisor.restart, shutdown, held, ..ChildSpec::supervisor(id.as_str()) };
+                let significant = supervisor.significant;
+                let spec = ChildSpec { restart: supervisor.restart, shutdown, significant, held, ..ChildSpec::supervisor(id.as_str()) };
                 (spec, Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
             }
         })

@@ -93,6 +93,21 @@ choices! {
 }
 
 choices! {
+    /// Whether the end of significant children ends their supervisor (OTP's automatic shutdown).
+    ///
+    /// Only a child that ended by itself and is not started again counts: not one that was stopped on request, for a sibling's sake, or
+    /// because the restart intensity was reached.
+    AutoShutdown = Never {
+        /// It does not.
+        Never = "never",
+        /// The end of any significant child does.
+        AnySignificant = "any_significant",
+        /// The end of the last significant child does.
+        AllSignificant = "all_significant",
+    }
+}
+
+choices! {
     /// How much of a delay is left to chance (Marc Brooker, "Exponential Backoff And Jitter", 2015).
     Jitter = Full {
         /// Between zero and the delay.

@@ -139,6 +139,7 @@ fn is_live(field: &str) -> bool {
             | "shutdown.signal"
             | "shutdown.timeout"
             | "success_exit"
+            | "significant"
             | "readiness.timeout"
             | "logs.max_size"
             | "logs.keep"
@@ -164,6 +165,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             wants: "wants",
             after: "after",
             success_exit: "success_exit",
+            significant: "significant",
             restart: _,
             shutdown: _,
             readiness: _,
@@ -197,6 +199,8 @@ fn supervisor_change(
             intensity: "intensity",
             period: "period",
             restart: "restart",
+            auto_shutdown: "auto_shutdown",
+            significant: "significant",
             shutdown: "shutdown",
             start: "start",
             children: "children",

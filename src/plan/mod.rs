@@ -8,6 +8,7 @@ mod knot;
 mod model;
 mod order;
 mod resolve;
+mod significant;
 mod tree;
 mod unit;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::base::choice::{Jitter, LogMode, OnRootFailure, RestartType, StartOrder, Strategy};
+pub use crate::base::choice::{AutoShutdown, Jitter, LogMode, OnRootFailure, RestartType, StartOrder, Strategy};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 
@@ -52,6 +52,10 @@ pub struct SupervisorPlan {
     pub period: Duration,
     /// What its parent does when it ends.
     pub restart: RestartType,
+    /// Whether it ends when significant children have ended.
+    pub auto_shutdown: AutoShutdown,
+    /// Whether its end may end its parent.
+    pub significant: bool,
     /// How long its parent waits for it to stop; `None`: as long as it takes.
     pub shutdown: Option<Duration>,
     /// Whether its children start one after the other.
@@ -112,6 +116,8 @@ pub struct UnitPlan {
     pub after: Vec<UnitId>,
     /// When and how soon it is started again.
     pub restart: RestartPlan,
+    /// Whether its end may end its supervisor.
+    pub significant: bool,
     /// How it is stopped.
     pub shutdown: ShutdownPlan,
     /// Exits that count as success, besides exit code 0.

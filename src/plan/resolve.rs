@@ -14,6 +14,7 @@ use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, co
 
 use super::model::{Child, DaemonPlan, Plan, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
+use super::significant::check_significant;
 use super::tree::{Item, ROOT, Tree};
 use super::unit::unit_plan;
 
@@ -39,6 +40,7 @@ pub fn resolve(declared: &Declared, directory: &Path) -> (Option<Plan>, Diagnost
     let mut tree = Tree::build(declared, &mut out);
     let dependencies = order(&mut tree, &mut out);
     check_count(declared, &mut out);
+    check_significant(&tree, &mut out);
     out.sort();
     let plan = (out.is_empty() && !declared.incomplete).then(|| Plan {
         directory: directory.to_path_buf(),
@@ -89,6 +91,8 @@ fn supervisors(tree: &Tree<'_>) -> BTreeMap<SupervisorId, Arc<SupervisorPlan>> {
                 intensity: or(&spec.intensity, DEFAULT_INTENSITY, |intensity| intensity.to_u32()),
                 period: or(&spec.period, DEFAULT_PERIOD, |period| period.0),
                 restart: or(&spec.restart, Default::default(), |restart| restart.0),
+                auto_shutdown: or(&spec.auto_shutdown, Default::default(), |choice| choice.0),
+                significant: or(&spec.significant, false, |flag| flag.0),
                 shutdown: or(&spec.shutdown, None, |shutdown| shutdown.0),
                 start: start_order(spec),
                 children: children(tree, name),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::base::choice::{RestartType, StartOrder, Strategy};
+use crate::base::choice::{AutoShutdown, RestartType, StartOrder, Strategy};
 
 use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
-use super::value::{Int, Name, OneOf, OneOrMany, PositiveTime, Reference, Text, TimeLimit, schema};
+use super::value::{Flag, Int, Name, OneOf, OneOrMany, PositiveTime, Reference, Text, TimeLimit, schema};
 
 mapping! {
     /// A supervisor: it starts its children, watches them, and gives up when they fail too often.
@@ -26,6 +26,11 @@ mapping! {
         period: PositiveTime = "60s",
         /// What its parent does when it has given up.
         restart: OneOf<RestartType> = "permanent",
+        /// Whether it ends when significant children have ended by themselves and are not started again. Its parent then sees a
+        /// clean end: make it `transient`, or it is started again.
+        auto_shutdown: OneOf<AutoShutdown> = "never",
+        /// Whether its end may end its parent: see `auto_shutdown` there. Something `permanent` cannot be significant.
+        significant: Flag = false,
         /// How long its parent waits for it to stop.
         shutdown: TimeOrInfinity = "infinity",
         /// Whether its children start one after the other; `parallel` if not given with `one_for_one`, else `ordered`.

@@ -10,7 +10,7 @@ use super::node::Node;
 use super::readiness::{LogsSpec, ReadinessSpec};
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
-use super::value::{Environment, Int, Name, OneOrMany, Reference, Text, Umask, schema};
+use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
 
 mapping! {
     /// A program to run, once or as several instances.
@@ -47,6 +47,8 @@ mapping! {
         after: OneOrMany<Reference> = [],
         /// When and how soon it is started again.
         restart: RestartSpec = "permanent",
+        /// Whether its end may end its supervisor: see `auto_shutdown` there. Something `permanent` cannot be significant.
+        significant: Flag = false,
         /// How it is stopped.
         shutdown: ShutdownSpec = {"signal": "SIGTERM", "timeout": "10s"},
         /// Exit codes and signals that count as success, besides exit code 0.

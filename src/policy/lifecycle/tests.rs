@@ -32,6 +32,7 @@ fn plan() -> UnitPlan {
                 reset_after: Duration::from_secs(60),
             },
         },
+        significant: false,
         shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
         success_exit: vec![SuccessExit::Code(143)],
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },

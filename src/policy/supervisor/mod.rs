@@ -50,6 +50,7 @@ pub use core::Supervisor;
 pub use request::{ChildCounts, Reply, Request, RequestError, RequestId, Which};
 pub use spec::{SpecError, check};
 
+pub use crate::base::choice::AutoShutdown;
 use crate::base::exit::ExitReason;
 use crate::plan::{StartOrder, Strategy};
 
@@ -92,21 +93,6 @@ impl Flags {
             at_limit: AtLimit::Terminate,
         }
     }
-}
-
-/// Whether the end of significant children ends their supervisor.
-///
-/// Only a child that ended by itself and is not started again counts: not one that was stopped on request, for a sibling's sake, or
-/// because the restart intensity was reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AutoShutdown {
-    /// It does not.
-    #[default]
-    Never,
-    /// The end of any significant child does.
-    AnySignificant,
-    /// The end of the last significant child does.
-    AllSignificant,
 }
 
 /// How a supervisor treats the time between an effect and its completion.

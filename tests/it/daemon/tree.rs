@@ -108,3 +108,23 @@ fn a_dependent_comes_up_when_what_it_requires_does() {
     daemon.ok(&["reload"]);
     until("web is up", || daemon.pids().contains_key("web").then_some(()));
 }
+
+#[test]
+fn a_job_that_is_done_ends_what_serves_it() {
+    let daemon = Daemon::up(&[
+        ("supervisors/root.yaml", "supervisor: root\nchildren: [job, other]\n"),
+        ("supervisors/job.yaml", "supervisor: job\nrestart: transient\nauto_shutdown: any_significant\nchildren: [proxy, work]\n"),
+        (
+            "units/all.yaml",
+            "unit: proxy\nexec: sleep 1000\n---\nunit: work\nexec: sh -c 'while [ ! -e done ]; do sleep 0.01; done'\nrestart: transient\n\
+             significant: true\n---\nunit: other\nexec: sleep 1000\n",
+        ),
+    ]);
+    assert!(daemon.pids().contains_key("proxy"));
+    daemon.write("done", "");
+    until("the proxy is down", || (!daemon.pids().contains_key("proxy")).then_some(()));
+    assert!(daemon.pids().contains_key("other"));
+    let restarted = daemon.events().iter().any(|event| event["type"] == "UnitExited" && event["data"]["unit"] == "other");
+    assert!(!restarted);
+    assert_eq!(daemon.status("work")["restarts"], 0);
+}
