@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ractor::Actor;
 
+use super::BoxError;
 use super::actor::start_actor;
 use super::dynamic::DynamicSupervisor;
 use super::handle::Home;
@@ -16,7 +17,6 @@ use super::process::{ProcessSpec, start_process};
 use super::spec::SupervisorSpec;
 use super::task::{TaskContext, start_prepared, start_task};
 use super::thread::{ThreadContext, start_thread};
-use super::{BoxError, ChildInfo};
 use crate::actor::supervisor::{Begun, Host, NewChild};
 use crate::plan::{RestartType, ShutdownTimeout};
 use crate::policy::supervisor::{ChildSpec as Spec, SpecError};
@@ -297,12 +297,6 @@ impl ChildSpec {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.spec.id
-    }
-
-    /// What it says of itself, as [`SupervisorRef::get_childspec`](super::SupervisorRef::get_childspec) tells of a child that has no process.
-    #[must_use]
-    pub fn info(&self) -> ChildInfo {
-        ChildInfo::of_spec(&self.spec)
     }
 
     /// What its supervisor needs of it.

@@ -1,7 +1,7 @@
 //! What a supervisor tells of its children.
 
 use crate::plan::{RestartType, ShutdownTimeout};
-use crate::policy::supervisor::{ChildSpec as Spec, ChildView, Standing};
+use crate::policy::supervisor::{ChildView, Standing};
 
 use super::handle::ChildRef;
 
@@ -36,26 +36,22 @@ pub enum ChildState {
 }
 
 impl ChildInfo {
-    pub(super) fn of_spec(spec: &Spec) -> Self {
-        Self {
-            id: spec.id.to_string(),
-            state: ChildState::Stopped,
-            supervisor: spec.supervisor,
-            restart: spec.restart,
-            shutdown: spec.shutdown,
-            significant: spec.significant,
-            child: None,
-        }
-    }
-
     pub(super) fn new(view: &ChildView, child: Option<ChildRef>) -> Self {
         let state = match view.standing {
             Standing::Down => ChildState::Stopped,
             Standing::Restarting => ChildState::Restarting,
             Standing::Starting | Standing::Up | Standing::Stopping => ChildState::Running,
         };
-        let child = child.filter(|_| state == ChildState::Running);
-        Self { state, child, ..Self::of_spec(&view.spec) }
+        let spec = &view.spec;
+        Self {
+            id: spec.id.to_string(),
+            state,
+            supervisor: spec.supervisor,
+            restart: spec.restart,
+            shutdown: spec.shutdown,
+            significant: spec.significant,
+            child: child.filter(|_| state == ChildState::Running),
+        }
     }
 
     /// Whether it runs.
