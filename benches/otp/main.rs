@@ -29,8 +29,8 @@
 //! | `start`  | specifications made → every child is up |
 //! | `memory` | growth of the resident set by that, per child |
 //! | `stop`   | order to stop → no child is left |
-//! | `call`   | question → answer, found by name, with a timeout of 5 seconds |
-//! | `ref`    | the same, by reference, without a timeout |
+//! | `call`   | question → answer, with a timeout of 5 seconds; by `Name`, by registered name, in `ractor` by reference |
+//! | `ref`    | the same by reference and without a timeout |
 //!
 //! Restarts are one_for_one, with an intensity that just allows them and a period of an hour. ractor keeps no intensity, no order and no
 //! shutdown times, and kills its children rather than ask them: the difference to it is what supervision costs.
