@@ -42,8 +42,12 @@ impl<M: Machine> Driver<M> {
     /// Sees to it that `actor` gets `wake` at the machine's deadline. To be called after each step.
     pub(crate) fn arm<T: Message>(&mut self, actor: &ActorRef<T>, wake: fn() -> T) {
         let wanted = self.machine.deadline();
-        if self.timer.as_ref().map(|(at, _)| *at) == wanted {
-            return;
+        // A timer that rings before the deadline is left alone: the machine ignores it, and it is set anew then. Most deadlines are
+        // followed by a later one and never come.
+        match (&self.timer, wanted) {
+            (None, None) => return,
+            (Some((at, _)), Some(wanted)) if *at <= wanted => return,
+            (None | Some(_), _) => {}
         }
         if let Some((_, timer)) = self.timer.take() {
             timer.abort();

@@ -182,9 +182,13 @@ impl Actor for SupervisorActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let (specs, hosts): (Vec<_>, Vec<_>) = arguments.children.into_iter().map(|(spec, host)| (spec.clone(), (spec.id, host))).unzip();
+        let (specs, hosts): (Vec<_>, Vec<(Arc<str>, _)>) =
+            arguments.children.into_iter().map(|(spec, host)| (spec.clone(), (spec.id, host))).unzip();
         let machine = Supervisor::new(arguments.flags, specs);
-        let hosts = hosts.into_iter().filter_map(|(id, host)| Some((machine.key(&id)?, host))).collect();
+        // The machine has taken them in this order; a second one with the same id it has not.
+        let mut taken = machine.keys().peekable();
+        let hosts = hosts.into_iter().filter_map(|(id, host)| Some((taken.next_if(|(_, next)| **next == id)?.0, host))).collect();
+        drop(taken);
         myself.cast(Msg::Input(Input::Start))?;
         Ok(State {
             driver: Driver::new(machine),

@@ -1,11 +1,13 @@
 //! Children that are ractor actors, each owned by one task that watches it.
 
+use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message, SpawnErr, SupervisionEvent};
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::BoxError;
@@ -16,6 +18,8 @@ use crate::actor::supervisor::Begun;
 use crate::base::exit::ExitReason;
 
 /// Starts an actor: it is up when its `pre_start` has returned.
+///
+/// Most need nothing to wait for, and are up before this returns: no other task has to be woken for them.
 pub(super) fn start_actor<A>(
     life: Incarnation,
     name: Option<Name<A::Msg>>,
@@ -25,61 +29,100 @@ where
     A: Actor,
 {
     let span = life.span();
-    tokio::spawn(run(life, name, make).instrument(span));
+    let end = Arc::new(Mutex::new(End::Open));
+    let noted = end.clone();
+    let spawn = async move {
+        let (actor, arguments) = make();
+        Actor::spawn(None, Watched { actor, end: noted }, arguments).await
+    };
+    let mut spawn = Box::pin(AssertUnwindSafe(spawn).catch_unwind());
+    if let Some(spawned) = span.in_scope(|| spawn.as_mut().now_or_never()) {
+        let Some((life, running)) = begun(life, name, end, spawned) else { return Begun::Later };
+        tokio::spawn(running.attend(life).instrument(span));
+        return Begun::Up;
+    }
+    let wait = async move {
+        let spawned = tokio::select! {
+            spawned = spawn => spawned,
+            () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
+        };
+        if let Some((life, running)) = begun(life, name, end, spawned) {
+            life.port.started();
+            running.attend(life).await;
+        }
+    };
+    tokio::spawn(wait.instrument(span));
     Begun::Later
 }
 
-async fn run<A>(life: Incarnation, name: Option<Name<A::Msg>>, make: impl FnOnce() -> (A, A::Arguments))
-where
-    A: Actor,
-{
-    let end = Arc::new(Mutex::new(End::Open));
-    let spawn = async {
-        let (actor, arguments) = make();
-        Actor::spawn(None, Watched { actor, end: end.clone() }, arguments).await
-    };
-    let started = tokio::select! {
-        started = AssertUnwindSafe(spawn).catch_unwind() => started,
-        () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
-    };
-    let (actor, mut task) = match started {
-        Ok(Ok(started)) => started,
-        Ok(Err(error)) => return refused(life, error, &end),
-        Err(panic) => return life.failed(panic_reason(&*panic)),
-    };
-    if let Some(name) = &name {
-        name.set(Some(actor.clone()));
-    }
-    life.port.started();
-    tokio::select! {
-        _ = &mut task => {}
-        () = life.orders.wait(Order::Stop) => {
-            if !life.orders.given(Order::Kill) {
-                actor.stop(None);
+type Spawned<M> = Result<Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>, Box<dyn Any + Send>>;
+
+/// The actor, if it is up; if not, its supervisor is told.
+fn begun<M: Message>(
+    life: Incarnation,
+    name: Option<Name<M>>,
+    end: Arc<Mutex<End>>,
+    spawned: Spawned<M>,
+) -> Option<(Incarnation, Running<M>)> {
+    match spawned {
+        Ok(Ok((actor, task))) => {
+            if let Some(name) = &name {
+                name.set(Some(actor.clone()));
             }
-            tokio::select! {
-                _ = &mut task => {}
-                () = life.orders.wait(Order::Kill) => {
-                    actor.kill();
-                    // For a kill is not heard in `post_stop`. Both take hold at the next await; until then it is there.
-                    task.abort();
-                    drop(task.await);
+            Some((life, Running { actor, task, name, end }))
+        }
+        Ok(Err(error)) => {
+            refused(life, error, &end);
+            None
+        }
+        Err(panic) => {
+            life.failed(panic_reason(&*panic));
+            None
+        }
+    }
+}
+
+/// An actor that is up.
+struct Running<M: Message> {
+    actor: ActorRef<M>,
+    task: JoinHandle<()>,
+    name: Option<Name<M>>,
+    end: Arc<Mutex<End>>,
+}
+
+impl<M: Message> Running<M> {
+    /// Passes orders on until it has ended.
+    async fn attend(mut self, life: Incarnation) {
+        tokio::select! {
+            _ = &mut self.task => {}
+            () = life.orders.wait(Order::Stop) => {
+                if !life.orders.given(Order::Kill) {
+                    self.actor.stop(None);
+                }
+                tokio::select! {
+                    _ = &mut self.task => {}
+                    () = life.orders.wait(Order::Kill) => {
+                        self.actor.kill();
+                        // For a kill is not heard in `post_stop`. Both take hold at the next await; until then it is there.
+                        self.task.abort();
+                        drop(self.task.await);
+                    }
                 }
             }
         }
+        if let Some(name) = &self.name {
+            name.set(None);
+        }
+        // The task has ended, and with it the state is gone: resources are free before a successor starts.
+        let end = std::mem::replace(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner), End::Open);
+        let reason = match end {
+            End::Failed(reason) => reason,
+            End::Orderly if life.orders.given(Order::Stop) => ExitReason::Shutdown,
+            End::Orderly => ExitReason::Normal,
+            End::Open => ExitReason::Killed,
+        };
+        life.ended(reason);
     }
-    if let Some(name) = &name {
-        name.set(None);
-    }
-    // The task has ended, and with it the state is gone: resources are free before a successor starts.
-    let end = std::mem::replace(&mut *end.lock().unwrap_or_else(PoisonError::into_inner), End::Open);
-    let reason = match end {
-        End::Failed(reason) => reason,
-        End::Orderly if life.orders.given(Order::Stop) => ExitReason::Shutdown,
-        End::Orderly => ExitReason::Normal,
-        End::Open => ExitReason::Killed,
-    };
-    life.ended(reason);
 }
 
 fn refused(life: Incarnation, error: SpawnErr, end: &Mutex<End>) {

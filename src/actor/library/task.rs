@@ -60,7 +60,8 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let context = TaskContext::of(&life);
-    let work = match std::panic::catch_unwind(AssertUnwindSafe(|| run(context))) {
+    // In a box: held by value, it would take its room once in each of the futures it passes through.
+    let work = match std::panic::catch_unwind(AssertUnwindSafe(|| Box::pin(run(context)))) {
         Ok(work) => work,
         Err(panic) => {
             life.failed(panic_reason(&*panic));
@@ -92,7 +93,7 @@ where
         match prepared {
             Ok(Ok(work)) => {
                 life.port.started();
-                let reason = life.outlive(work).await;
+                let reason = life.outlive(Box::pin(work)).await;
                 life.ended(reason);
             }
             Ok(Err(error)) => life.refused(error),

@@ -67,11 +67,15 @@ impl Supervisor {
             queue: VecDeque::new(),
             killed: false,
         };
+        let mut taken = Vec::new();
         for spec in children {
             if !new.ids.contains_key(&spec.id) {
-                new.add(spec);
+                let child = new.admit(spec);
+                taken.push((child.key, child));
             }
         }
+        // A map made at once is packed nearly twice as tight as one that grows at its end.
+        new.children = taken.into_iter().collect();
         new
     }
 
@@ -81,10 +85,9 @@ impl Supervisor {
         self.in_order().into_iter().map(|key| self.children[&key].view()).collect()
     }
 
-    /// The key of the child called `id`.
-    #[must_use]
-    pub fn key(&self, id: &str) -> Option<ChildKey> {
-        self.ids.get(id).copied()
+    /// Every child's key and id, in the order in which they were added.
+    pub fn keys(&self) -> impl Iterator<Item = (ChildKey, &Arc<str>)> {
+        self.children.values().map(|child| (child.key, &child.spec.id))
     }
 
     /// What all children have in common.
@@ -101,6 +104,14 @@ impl Supervisor {
 
     /// Appends a child.
     pub(super) fn add(&mut self, spec: ChildSpec) -> ChildKey {
+        let child = self.admit(spec);
+        let key = child.key;
+        self.children.insert(key, child);
+        key
+    }
+
+    /// Gives a new child its key and its place.
+    fn admit(&mut self, spec: ChildSpec) -> Child {
         let key = ChildKey(self.next_key);
         let order = self.next_order;
         self.next_key += 1;
@@ -110,8 +121,7 @@ impl Supervisor {
         }
         let child = Child::new(key, order, spec);
         self.schedule.insert(&child);
-        self.children.insert(key, child);
-        key
+        child
     }
 
     /// Changes a child and puts it where it then belongs. The only way to change one.

@@ -109,6 +109,54 @@ async fn an_actor_that_panics_is_started_again() {
     assert_eq!(said(&journal), ["+actor", "+actor", "-actor"]);
 }
 
+/// An actor whose start waits: for others, or for ever.
+struct Slow(Journal);
+
+impl Actor for Slow {
+    type Msg = ();
+    type State = ();
+    type Arguments = bool;
+
+    async fn pre_start(&self, _: ActorRef<()>, ever: bool) -> Result<(), ActorProcessingErr> {
+        self.0.lock().unwrap().push("+slow".into());
+        if ever {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.lock().unwrap().push("slow".into());
+        Ok(())
+    }
+}
+
+fn slow(journal: &Journal, ever: bool) -> ChildSpec {
+    let journal = journal.clone();
+    ChildSpec::actor("slow", move || (Slow(journal.clone()), ever))
+}
+
+#[tokio::test]
+async fn an_actor_whose_start_waits_is_waited_for() {
+    let journal = Journal::default();
+    let root = up(tolerant(Strategy::OneForOne).child(slow(&journal, false)).child(task("a", &journal, 0))).await;
+    until(&journal, 3).await;
+    assert_eq!(root.stop().await, ExitReason::Shutdown);
+    assert_eq!(said(&journal), ["+slow", "slow", "+a", "-a"]);
+}
+
+#[tokio::test]
+async fn an_actor_whose_start_waits_for_ever_can_be_killed() {
+    let journal = Journal::default();
+    let root = up(tolerant(Strategy::OneForOne)).await;
+    let start = tokio::spawn({
+        let (root, child) = (root.clone(), slow(&journal, true));
+        async move { root.start_child(child).await }
+    });
+    until(&journal, 1).await;
+    root.kill();
+    assert_eq!(root.wait().await, ExitReason::Killed);
+    assert!(start.await.unwrap().is_err());
+    assert_eq!(said(&journal), ["+slow"]);
+}
+
 #[tokio::test]
 async fn a_process_that_fails_is_started_again() {
     let directory = tempfile::tempdir().unwrap();
