@@ -11,6 +11,16 @@
 //! The rules are those of OTP's [`supervisor`](https://www.erlang.org/doc/apps/stdlib/supervisor.html), shown by running both: see
 //! [`SupervisorSpec`] for them, and `tests/otp/RULES.md` for the test of each and for what differs.
 //!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | none | the machine that decides, [`policy::supervisor`]: no tokio, no ractor |
+//! | `library` | supervision of actors, futures, threads and processes |
+//! | `daemon` (default) | the program and everything it needs |
+//!
+//! As a library: `ms-supervisor = { version = "0.1", default-features = false, features = ["library"] }`.
+//!
 //! # Defaults
 //!
 //! OTP's: children are permanent, and have 5 seconds to end when asked, supervisors as long as it takes; more than one restart within 5
@@ -93,26 +103,40 @@
 //!
 //! The modules below are the daemon's; ARCHITECTURE.md is their map. The library's face is what is re-exported here.
 
+#[cfg(feature = "library")]
 pub mod actor;
+#[cfg(feature = "daemon")]
 pub mod api;
 pub mod base;
+#[cfg(feature = "daemon")]
 pub mod cli;
+#[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "daemon")]
 pub mod event;
+#[cfg(feature = "daemon")]
 pub mod launcher;
+#[cfg(feature = "library")]
 pub mod os;
+#[cfg(feature = "daemon")]
 pub mod plan;
 pub mod policy;
+#[cfg(feature = "daemon")]
 pub mod sink;
+#[cfg(feature = "daemon")]
 pub mod spec;
+#[cfg(feature = "daemon")]
 pub mod store;
 
+#[cfg(feature = "library")]
 pub use actor::{
     BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
     Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext,
     ThreadContext,
 };
+pub use base::choice::{RestartType, Strategy};
 pub use base::exit::ExitReason;
-pub use plan::{RestartType, ShutdownTimeout, Strategy};
+pub use base::shutdown::ShutdownTimeout;
 pub use policy::supervisor::{AutoShutdown, ChildCounts, Report, RequestError, SpecError};
+#[cfg(feature = "library")]
 pub use ractor::{Actor, ActorProcessingErr, ActorRef};

@@ -1,14 +1,20 @@
 //! Actors that carry the machines: they feed them inputs and carry out effects; they decide nothing.
 
+#[cfg(feature = "daemon")]
 pub mod context;
 mod driver;
+#[cfg(feature = "daemon")]
 pub mod gate;
 mod library;
+#[cfg(feature = "daemon")]
 pub mod logs;
 mod orders;
+#[cfg(feature = "daemon")]
 pub mod recorder;
 mod supervisor;
+#[cfg(feature = "daemon")]
 pub mod tree;
+#[cfg(feature = "daemon")]
 mod unit;
 
 pub use library::{

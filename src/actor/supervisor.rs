@@ -10,7 +10,7 @@ use super::driver::Driver;
 use super::library::ChildHandle;
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{
-    ChildKey, ChildSpec, Effect, Flags, Input, Reply, Report, Request, RequestId, Run, StartCause, Supervisor, Which,
+    ChildKey, ChildSpec, Effect, Flags, Input, Reply, Report, Request, RequestId, Run, StartCause, Supervisor,
 };
 
 /// After how many effects in a row the supervisor lets others run.
@@ -98,6 +98,7 @@ pub(crate) enum Msg {
     /// A request to add this child.
     Add(ChildSpec, Box<dyn Host>, oneshot::Sender<Answer>),
     /// New flags and children. Hosts are taken for children that are new.
+    #[cfg(feature = "daemon")]
     Reload { flags: Flags, children: Vec<NewChild>, restart: Vec<Arc<str>>, reply: oneshot::Sender<Answer> },
     /// The same without starting or stopping anything; the hosts are all new, and serve from the next start on.
     Change { flags: Flags, children: Vec<NewChild>, reply: oneshot::Sender<Answer> },
@@ -105,38 +106,11 @@ pub(crate) enum Msg {
     Wake,
 }
 
-impl Msg {
-    /// The request that asks this of the child called `id`.
-    pub(crate) fn ask(id: &str, ask: Ask, reply: oneshot::Sender<Answer>) -> Self {
-        let child = Which::from(id);
-        let request = match ask {
-            Ask::Start => Request::Start(child),
-            Ask::Stop { hold } => Request::Stop { child, hold },
-            Ask::Restart => Request::Restart(child),
-        };
-        Self::Request(request, reply)
-    }
-}
-
 /// The answer to a request, with the handles of the children it names, in the same order.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) handles: Vec<Option<ChildHandle>>,
-}
-
-/// What is asked of a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Start it.
-    Start,
-    /// Stop it.
-    Stop {
-        /// Whether it stays stopped whatever its siblings do.
-        hold: bool,
-    },
-    /// Stop it if it runs, and start it.
-    Restart,
 }
 
 /// A child with what starts it.
@@ -225,6 +199,7 @@ impl State {
             Msg::Wake => self.driver.wake(),
             Msg::Request(request, reply) => self.ask(request, None, reply),
             Msg::Add(spec, host, reply) => self.ask(Request::Add(spec), Some(NewHosts::One(host)), reply),
+            #[cfg(feature = "daemon")]
             Msg::Reload { flags, children, restart, reply } => {
                 let (children, hosts) = apart(children);
                 self.ask(Request::Reload { flags, children, restart }, Some(NewHosts::Many { hosts, replace: false }), reply)

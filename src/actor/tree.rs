@@ -10,7 +10,6 @@ use tokio::sync::{oneshot, watch};
 
 use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
-pub use super::supervisor::Ask;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 pub use super::unit::Held;
 use super::unit::{self, UnitActor, UnitHost};
@@ -20,7 +19,7 @@ use crate::event::SupervisorStatus;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
 use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, SupervisorPlan};
-use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, RequestError};
+use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, Request, RequestError, Which};
 
 /// How the tree as a whole stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +46,31 @@ pub struct Tree {
 
 /// What the launcher holds from earlier brains, by name.
 pub type HeldUnits = BTreeMap<UnitId, Held>;
+
+/// What is asked of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop {
+        /// Whether it stays stopped whatever its siblings do.
+        hold: bool,
+    },
+    /// Stop it if it runs, and start it.
+    Restart,
+}
+
+impl Ask {
+    fn request(self, target: &str) -> Request {
+        let child = Which::from(target);
+        match self {
+            Self::Start => Request::Start(child),
+            Self::Stop { hold } => Request::Stop { child, hold },
+            Self::Restart => Request::Restart(child),
+        }
+    }
+}
 
 /// Why a request to the tree cannot be fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,7 +198,7 @@ impl Tree {
         let supervisor = supervisor.ok_or_else(|| TreeError::SupervisorDown(target.into(), parent.clone()))?;
         let (sender, reply) = oneshot::channel();
         let down = || TreeError::SupervisorDown(target.into(), parent.clone());
-        supervisor.cast(Msg::ask(target, ask, sender)).map_err(|_| down())?;
+        supervisor.cast(Msg::Request(ask.request(target), sender)).map_err(|_| down())?;
         let verb = match ask {
             Ask::Start => "start",
             Ask::Stop { .. } => "stop",

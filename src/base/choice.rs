@@ -56,6 +56,7 @@ macro_rules! choices {
     };
 }
 
+#[cfg(feature = "daemon")]
 pub(crate) use choices;
 
 choices! {

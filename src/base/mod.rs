@@ -7,4 +7,5 @@ pub mod exit;
 pub mod id;
 pub mod quantity;
 pub mod rng;
+pub mod shutdown;
 pub mod time;

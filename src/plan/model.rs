@@ -10,6 +10,7 @@ use serde::Serialize;
 pub use crate::base::choice::{AutoShutdown, Jitter, LogMode, OnRootFailure, RestartType, StartOrder, Strategy};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
+pub use crate::base::shutdown::ShutdownTimeout;
 
 /// Everything one daemon runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -191,18 +192,6 @@ pub struct ShutdownPlan {
     pub signal: Signal,
     /// How long it may take before everything of the unit is killed.
     pub timeout: ShutdownTimeout,
-}
-
-/// How long a stop may take before everything of the unit is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ShutdownTimeout {
-    /// It is not asked, but killed.
-    BrutalKill,
-    /// So long.
-    After(Duration),
-    /// As long as it takes.
-    Infinity,
 }
 
 /// An exit that counts as success.

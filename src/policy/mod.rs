@@ -3,8 +3,10 @@
 //! No async, files, processes, threads, clocks, chance of their own or unordered maps: time and random numbers come in
 //! as arguments, effects go out as values. Actors carry the machines; the simulator runs the same ones in virtual time.
 
+#[cfg(feature = "daemon")]
 pub mod backoff;
 pub mod intensity;
+#[cfg(feature = "daemon")]
 pub mod lifecycle;
 pub mod supervisor;
 

@@ -18,7 +18,8 @@ use super::spec::SupervisorSpec;
 use super::task::{TaskContext, start_prepared, start_task};
 use super::thread::{ThreadContext, start_thread};
 use crate::actor::supervisor::{Begun, Host, NewChild};
-use crate::plan::{RestartType, ShutdownTimeout};
+use crate::base::choice::RestartType;
+use crate::base::shutdown::ShutdownTimeout;
 use crate::policy::supervisor::{ChildSpec as Spec, SpecError};
 
 /// How a child is started, and what its end means.

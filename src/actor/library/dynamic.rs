@@ -11,7 +11,7 @@ use super::nested::Nested;
 use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use super::spec::{StartError, start_root};
 use crate::actor::supervisor::Arguments;
-use crate::plan::Strategy;
+use crate::base::choice::Strategy;
 use crate::policy::supervisor::{Flags, RequestError, SpecError, check};
 
 /// A supervisor that starts without children; each is started on request, from a template and an argument.

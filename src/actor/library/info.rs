@@ -1,6 +1,7 @@
 //! What a supervisor tells of its children.
 
-use crate::plan::{RestartType, ShutdownTimeout};
+use crate::base::choice::RestartType;
+use crate::base::shutdown::ShutdownTimeout;
 use crate::policy::supervisor::{ChildView, Standing};
 
 use super::handle::ChildRef;

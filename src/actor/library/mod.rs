@@ -29,6 +29,7 @@ pub use handover::Handover;
 pub use incarnation::Ignore;
 pub use info::{ChildInfo, ChildState};
 pub use name::{CallError, Name, NotRunning};
+#[cfg(feature = "daemon")]
 pub(crate) use nested::spawn_nested;
 pub use partition::Partitions;
 pub use process::ProcessSpec;

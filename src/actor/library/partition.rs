@@ -10,7 +10,7 @@ use ractor::{Actor, Message};
 use super::child::ChildSpec;
 use super::name::Name;
 use super::spec::SupervisorSpec;
-use crate::plan::Strategy;
+use crate::base::choice::Strategy;
 
 /// Several actors of the same kind under a supervisor of their own, and who is responsible for which key (Elixir's
 /// `PartitionSupervisor`): for one actor that would be too slow for all.

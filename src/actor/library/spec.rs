@@ -10,8 +10,8 @@ use super::child::ChildSpec;
 use super::handle::{Home, SupervisorRef};
 use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use crate::actor::supervisor::{Arguments, NewChild, SupervisorActor};
+use crate::base::choice::Strategy;
 use crate::base::exit::ExitReason;
-use crate::plan::Strategy;
 use crate::policy::supervisor::{AutoShutdown, Flags, SpecError, check};
 
 /// A supervisor to be started.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::request::RequestId;
 use super::{Run, StartCause};
+use crate::base::choice::RestartType;
 use crate::base::exit::ExitReason;
+use crate::base::shutdown::ShutdownTimeout;
 use crate::base::time::Mono;
-use crate::plan::{RestartType, ShutdownTimeout};
 
 /// A child's handle within its supervisor; never used again for another child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,9 +8,10 @@ use super::child::{Child, ChildKey, ChildSpec, ChildView, Goal, Standing};
 use super::request::{Reply, RequestError, RequestId};
 use super::schedule::{Remembered, Schedule};
 use super::{Discipline, Effect, Flags, Input, Report, Run};
+use crate::base::choice::{StartOrder, Strategy};
 use crate::base::exit::ExitReason;
+use crate::base::shutdown::ShutdownTimeout;
 use crate::base::time::Mono;
-use crate::plan::{ShutdownTimeout, StartOrder, Strategy};
 use crate::policy::Machine;
 use crate::policy::intensity::Intensity;
 

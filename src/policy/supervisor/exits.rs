@@ -4,9 +4,9 @@ use super::child::{Child, ChildKey, Goal, Standing};
 use super::core::{Phase, Supervisor, reply_all};
 use super::request::{Reply, RequestError};
 use super::{AtLimit, AutoShutdown, Effect, FirstStart, Report, Run, StartCause};
+use crate::base::choice::{RestartType, Strategy};
 use crate::base::exit::ExitReason;
 use crate::base::time::Mono;
-use crate::plan::{RestartType, Strategy};
 
 impl Supervisor {
     pub(super) fn started(&mut self, run: Run, out: &mut Vec<Effect>) {

@@ -51,8 +51,8 @@ pub use request::{ChildCounts, Reply, Request, RequestError, RequestId, Which};
 pub use spec::{SpecError, check};
 
 pub use crate::base::choice::AutoShutdown;
+use crate::base::choice::{StartOrder, Strategy};
 use crate::base::exit::ExitReason;
-use crate::plan::{StartOrder, Strategy};
 
 /// What all children of a supervisor have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]

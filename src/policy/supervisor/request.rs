@@ -6,8 +6,8 @@ use super::child::{ChildKey, ChildSpec, ChildView, Goal, Standing};
 use super::core::Supervisor;
 use super::spec::{SpecError, check_child};
 use super::{Effect, Flags, Run, StartCause};
+use crate::base::choice::RestartType;
 use crate::base::exit::ExitReason;
-use crate::plan::RestartType;
 
 /// Pairs an answer with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{AutoShutdown, ChildSpec, Flags};
-use crate::plan::RestartType;
+use crate::base::choice::RestartType;
 
 /// Why a specification is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::*;
+use crate::base::choice::RestartType;
 use crate::base::rng::Rng;
+use crate::base::shutdown::ShutdownTimeout;
 use crate::base::time::Mono;
-use crate::plan::{RestartType, ShutdownTimeout};
 use crate::policy::Machine as _;
 
 /// A world in which starts and stops complete when the test says so.

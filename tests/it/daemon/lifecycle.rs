@@ -102,13 +102,13 @@ fn the_environment_is_what_was_declared() {
         ("env", "FROM_FILE=file\nBOTH=file\n"),
         (
             "units/a.yaml",
-            "unit: a\ninstances: 1\nexec: sh -c 'env; umask; pwd; exec sleep 1000'\nenvironment: {BOTH: declared, N: \"%i\"}\n\
+            "unit: a\ninstances: 1\nexec: sh -c 'env; umask; pwd; echo over; exec sleep 1000'\nenvironment: {BOTH: declared, N: \"%i\"}\n\
              environment_file: [env, -missing]\numask: \"077\"\nworking_directory: units\n",
         ),
     ]);
-    let log = until("the whole log", || Some(daemon.ok(&["logs", "a@1"])).filter(|log| log.contains("/units\n")));
+    let log = until("the whole log", || Some(daemon.ok(&["logs", "a@1"])).filter(|log| log.contains("\nover\n")));
     for line in ["FROM_FILE=file", "BOTH=declared", "N=1", "MS_UNIT=a@1", "MS_INSTANCE=1", "MS_INVOCATION_ID=a@1:1", "0077"] {
         assert!(log.lines().any(|found| found == line), "{line} in\n{log}");
     }
-    assert!(!log.contains("MS_LAUNCHER_FD"), "{log}");
+    assert!(log.contains("/units\nover\n") && !log.contains("MS_LAUNCHER_FD"), "{log}");
 }
