@@ -37,6 +37,7 @@ pub mod launcher;
 pub mod os;
 pub mod plan;
 pub mod policy;
+mod sim;
 pub mod sink;
 pub mod spec;
 pub mod store;

@@ -15,6 +15,7 @@
 mod child;
 mod core;
 mod exits;
+mod planned;
 mod reload;
 mod request;
 mod schedule;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use child::{ChildKey, ChildSpec, ChildView, Standing};
 pub use core::Supervisor;
+pub use planned::{child_of, flags_of};
 pub use request::{ChildCounts, Reply, Request, RequestError, RequestId, Which};
 pub use spec::{SpecError, check};
 

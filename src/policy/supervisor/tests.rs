@@ -360,6 +360,26 @@ fn a_child_that_dies_while_it_is_being_stopped_is_not_counted() {
 }
 
 #[test]
+fn a_child_that_is_dead_already_is_not_killed() {
+    let mut world = World::abc(Strategy::OneForOne, Discipline::Sequential).up();
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.crashed(0);
+    world.step(Input::Kill);
+    world.settle();
+    world.says("-c !b !c end:killed");
+}
+
+#[test]
+fn a_temporary_child_that_never_ran_waits_on_for_its_first_start() {
+    let kinds = [("a", RestartType::Permanent), ("b", RestartType::Temporary)];
+    let mut world = World::new(flags(Strategy::RestForOne, ORDERED), &kinds);
+    world.step(Input::Start);
+    world.failed(0);
+    world.settle();
+    world.says("+a +a +b up");
+}
+
+#[test]
 fn a_late_stop_ends_in_a_kill() {
     let mut one = spec("a", RestartType::Permanent);
     one.shutdown = ShutdownTimeout::After(Duration::from_secs(1));
