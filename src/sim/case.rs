@@ -56,6 +56,7 @@ impl Node {
     }
 
     /// How many nodes there are, with this one.
+    #[cfg(test)]
     pub(crate) fn size(&self) -> usize {
         match &self.kind {
             Kind::Leaf(_) => 1,

@@ -60,7 +60,18 @@ impl Books {
     pub(crate) fn new(flags: Flags, children: &[ChildSpec]) -> Self {
         let entry = |(key, spec): (u32, &ChildSpec)| (ChildKey(key), Entry::new(spec.clone()));
         let children = (0..).zip(children).map(entry).collect();
-        Self { flags, children, counted: Vec::new(), unsure: Vec::new(), asked: BTreeMap::new(), ending: false, perhaps_ending: false, killed: false, up: false, over: false }
+        Self {
+            flags,
+            children,
+            counted: Vec::new(),
+            unsure: Vec::new(),
+            asked: BTreeMap::new(),
+            ending: false,
+            perhaps_ending: false,
+            killed: false,
+            up: false,
+            over: false,
+        }
     }
 
     /// The id of a child.
@@ -187,7 +198,11 @@ impl Books {
             Effect::Start(run, cause) => self.starts(*run, *cause),
             Effect::Stop(run, _) => self.stops(*run),
             Effect::Kill(run) => {
-                if self.live(*run)?.stage == Some(Stage::Stopping) { Ok(()) } else { self.stops(*run) }
+                if self.live(*run)?.stage == Some(Stage::Stopping) {
+                    Ok(())
+                } else {
+                    self.stops(*run)
+                }
             }
             Effect::Added(id, key) => {
                 let Some(Request::Add(spec)) = self.asked.get(id) else { return Err("a child is added that nobody asked for".into()) };
@@ -251,7 +266,8 @@ impl Books {
         let name = self.name(run.child);
         let others = self.busy_besides(run.child);
         let (in_order, one_by_one) = (self.ending && self.ordered(), self.sequential() && !self.flags.dynamic);
-        let later = self.children.range(run.child..).skip(1).find(|(_, entry)| entry.stage.is_some()).map(|(_, entry)| entry.spec.id.clone());
+        let later =
+            self.children.range(run.child..).skip(1).find(|(_, entry)| entry.stage.is_some()).map(|(_, entry)| entry.spec.id.clone());
         let killed = self.killed;
         let entry = self.live(run).map_err(|error| format!("{error}, and is to be stopped"))?;
         if entry.stage == Some(Stage::Stopping) {

@@ -7,12 +7,15 @@
 pub(crate) mod case;
 pub(crate) mod check;
 pub(crate) mod fault;
+pub(crate) mod forecast;
 mod random;
+pub(crate) mod script;
 pub(crate) mod shrink;
+mod timeline;
 pub(crate) mod world;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use case::Case;
-pub(crate) use world::{Outcome, run};
+pub(crate) use world::run;

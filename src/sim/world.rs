@@ -381,7 +381,8 @@ impl<'a> World<'a> {
 
     /// A node ends by itself; a supervisor only by being killed.
     fn end(&mut self, fault: &Fault, reason: ExitReason) {
-        let up = |(_, leaf): &(&(SupervisorId, Run), &Running)| leaf.node == fault.node && matches!(leaf.stage, Stage::Up | Stage::Starting);
+        let up =
+            |(_, leaf): &(&(SupervisorId, Run), &Running)| leaf.node == fault.node && matches!(leaf.stage, Stage::Up | Stage::Starting);
         if let Some((&(id, run), _)) = self.leaves.iter().find(up) {
             self.after(0, Happening::Ends(id, run, reason));
         } else if reason == ExitReason::Killed {
