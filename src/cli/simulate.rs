@@ -16,11 +16,12 @@ pub(super) const HELP: &str = "Faults:
   UNIT never gets ready  [N times]                              its readiness times out
   UNIT hangs when stopped                                       it ends only when it is killed
 
-  at T: once, so long after the beginning; every T: again and again; after T: each time it has been active for so long (the default
-  is `after 1s`). A unit with instances means all of them. Starting and stopping take 10ms when nothing goes wrong.
+  at T: once, so long after the beginning; every T: again and again; after T: each time it
+  has been active for so long (the default is `after 1s`). A unit with instances means all of
+  them. Starting, getting ready and stopping take 10ms each when nothing goes wrong.
 
 Example:
-  ms-supervisor simulate --fault \"planner exits 1 every 3s\" --fault \"bus hangs when stopped\" --for 2m";
+  ms-supervisor simulate --fault \"planner exits 1 every 3s\" --for 2m";
 
 pub(super) fn simulate(session: &mut Session, args: &SimulateArgs) -> Ending {
     match args.seed {

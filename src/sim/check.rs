@@ -169,7 +169,13 @@ impl Books {
         // A quiet supervisor acts at once, so that what it must do is known here.
         let quiet = !self.busy() && self.asked.is_empty() && !self.ending;
         if self.live(run)?.stage == Some(Stage::Starting) {
-            return self.start_failed(now, run);
+            let counted = self.counted.len();
+            self.start_failed(now, run)?;
+            if self.children.values().any(|entry| entry.stage == Some(Stage::Stopping)) {
+                // It may be its turn to stop soon: then it was found dead, which does not count (OTP's rule 25).
+                self.unsure.extend(self.counted.drain(counted..));
+            }
+            return Ok(());
         }
         let entry = self.live(run)?;
         let by_itself = entry.stage == Some(Stage::Up);
@@ -225,6 +231,11 @@ impl Books {
             Effect::Retry(run) => {
                 let entry = self.children.get_mut(&run.child).filter(|entry| entry.latest == run.incarnation && entry.stage.is_none());
                 entry.ok_or("a child is to be tried again whose start has not failed")?.retrying = true;
+                // Its retry starts these, too.
+                let strategy = self.flags.strategy;
+                let along = |key: &ChildKey| strategy == Strategy::OneForAll || strategy == Strategy::RestForOne && *key > run.child;
+                let along = self.children.iter_mut().filter(|(key, _)| **key != run.child && along(key));
+                along.for_each(|(_, entry)| entry.retrying = false);
                 Ok(())
             }
         }
@@ -236,13 +247,15 @@ impl Books {
             return Err(format!("{name} is started although its supervisor is ending"));
         }
         let entry = self.children.get(&run.child).ok_or("a child is started that is not known")?;
+        let wants = |request: &Request| matches!(request, Request::Start(Which::Id(id)) | Request::Restart(Which::Id(id)) if *id == name);
+        let wanted = cause == StartCause::Request || self.asked.values().any(wants);
         if let Some(stage) = entry.stage {
             return Err(format!("{name} is started although incarnation {} of it lives ({stage:?})", entry.latest));
         }
         if run.incarnation <= entry.latest {
             return Err(format!("{name}: incarnation {} is started after {}", run.incarnation, entry.latest));
         }
-        if entry.spec.held && cause != StartCause::Request {
+        if entry.spec.held && !wanted {
             return Err(format!("{name} is started although it is held"));
         }
         if self.sequential() && self.busy() {
@@ -257,7 +270,7 @@ impl Books {
         if let Some(entry) = self.children.get_mut(&run.child) {
             (entry.latest, entry.stage, entry.excused) = (run.incarnation, Some(Stage::Starting), false);
             entry.retrying = false;
-            entry.spec.held &= cause != StartCause::Request;
+            entry.spec.held &= !wanted;
         }
         Ok(())
     }
@@ -295,13 +308,16 @@ impl Books {
             self.children.values_mut().filter(|entry| entry.stage.is_none() && !entry.retrying).for_each(|entry| entry.excused = true);
         }
         let (Request::Stop { child, .. } | Request::Start(child) | Request::Restart(child)) = &request else { return Ok(()) };
+        let again = |other: &Request| matches!(other, Request::Start(which) | Request::Restart(which) if which == child);
+        let again = self.asked.values().any(again);
         let entry = match child {
             Which::Id(id) => self.children.values_mut().find(|entry| entry.spec.id == *id),
             Which::Run(run) => self.children.get_mut(&run.child),
         };
         let Some(entry) = entry else { return Ok(()) };
         if let (Request::Stop { hold, .. }, Reply::Stopped) = (&request, reply) {
-            entry.spec.held |= *hold;
+            // Somebody may have asked for it again meanwhile.
+            entry.spec.held |= *hold && !again;
             (entry.excused, entry.retrying) = (true, false);
         } else if matches!(reply, Reply::Error(_)) && matches!(request, Request::Start(_) | Request::Restart(_)) {
             entry.excused |= entry.stage.is_none();

@@ -18,6 +18,8 @@ use crate::policy::supervisor::{AtLimit, ChildKey, Effect, Input, Report, Run, S
 
 /// How long a process takes to start, to get ready and to end when asked.
 const TAKES: Duration = Duration::from_millis(10);
+/// A unit that was down for less, at the beginning, and never restarted is not worth a line.
+const CALM: Duration = Duration::from_secs(1);
 /// After so many steps a simulation ends, whatever it was told.
 const STEPS: u32 = 500_000;
 
@@ -52,7 +54,7 @@ struct Unit {
     turn: bool,
     waiting: bool,
     restarts: u32,
-    /// Since when it is not active, after it once was.
+    /// Since when it is not active.
     down_since: Option<Mono>,
     down: Duration,
 }
@@ -85,7 +87,8 @@ struct World<'a> {
     units: BTreeMap<UnitId, Unit>,
     turns: usize,
     timeline: Timeline,
-    gave_up: Vec<String>,
+    /// Who gave up when for the first time, in words, and when it did so again.
+    gave_up: BTreeMap<SupervisorId, (String, Vec<Mono>)>,
 }
 
 impl<'a> World<'a> {
@@ -103,7 +106,7 @@ impl<'a> World<'a> {
                 turn: false,
                 waiting: false,
                 restarts: 0,
-                down_since: None,
+                down_since: Some(Mono(0)),
                 down: Duration::ZERO,
             };
             (id.clone(), unit)
@@ -118,7 +121,7 @@ impl<'a> World<'a> {
             units: plan.units.iter().map(unit).collect(),
             turns: plan.daemon.start_limit,
             timeline: Timeline::default(),
-            gave_up: Vec::new(),
+            gave_up: BTreeMap::new(),
         };
         for id in plan.units.keys() {
             for (at, end) in script.of(id).ends.iter().enumerate() {
@@ -434,7 +437,9 @@ impl<'a> World<'a> {
                 let what = if keeps { format!("gives up {child} and keeps what runs (degraded)") } else { "gives up".into() };
                 let time = tenths(self.now - Mono(0));
                 let limit = format!("more than {intensity} restarts within {period}");
-                self.gave_up.push(format!("{name} {what} after {time}: {limit}, the last one of {child}"));
+                let first = format!("{name} {what} after {time}: {limit}, the last one of {child}");
+                let entry = self.gave_up.entry(name.clone()).or_insert_with(|| (first, Vec::new()));
+                entry.1.push(self.now);
                 format!("{what}: {limit}")
             }
             Report::ChildStuck { child } => format!("{child} was killed and does not end"),
@@ -454,7 +459,7 @@ impl<'a> World<'a> {
         let mut calm = 0;
         for (id, unit) in &self.units {
             let down = unit.down + unit.down_since.map_or(Duration::ZERO, |since| self.now - since);
-            if unit.restarts == 0 && down.is_zero() && unit.standing == Standing::Ready {
+            if unit.restarts == 0 && down < CALM && unit.standing == Standing::Ready {
                 calm += 1;
                 continue;
             }
@@ -462,11 +467,14 @@ impl<'a> World<'a> {
             out.push_str(&format!("{:<width$}  {:>8}  {:>9}  {state}\n", id.as_str(), unit.restarts, tenths(down)));
         }
         if calm > 0 {
-            out.push_str(&format!("{calm} {} active all the time\n", if calm == 1 { "unit is" } else { "units are" }));
+            out.push_str(&format!("{calm} {} never disturbed\n", if calm == 1 { "unit is" } else { "units are" }));
         }
         out.push('\n');
-        for line in &self.gave_up {
-            out.push_str(&format!("{line}\n"));
+        for (first, times) in self.gave_up.values() {
+            out.push_str(&format!("{first}\n"));
+            if let [_, .., last] = times[..] {
+                out.push_str(&format!("  and {} times more, the last time after {}\n", times.len() - 1, tenths(last - Mono(0))));
+            }
         }
         if self.gave_up.is_empty() {
             out.push_str(&format!("nothing gives up within {}\n", format_duration(duration)));

@@ -116,7 +116,15 @@ impl Maker {
 
     fn faults(&mut self, root: &Node) -> Vec<Fault> {
         let mut ids = Vec::new();
-        root.each(&mut |node| ids.push(node.id().clone()));
+        let mut templates = Vec::new();
+        root.each(&mut |node| {
+            ids.push(node.id().clone());
+            if let Kind::Supervisor(group) = &node.kind
+                && group.flags.dynamic
+            {
+                templates.extend(group.children.iter().map(|child| child.id().clone()));
+            }
+        });
         // Bursts are likelier to meet than faults spread out evenly.
         let spread = self.of(&[50, 1000, 10_000]);
         let count = self.pick(25);
@@ -125,14 +133,30 @@ impl Maker {
         for _ in 0..count {
             at += if self.one_in(3) { 0 } else { self.pick(spread) };
             let node = self.of(&ids);
+            if templates.contains(&node) && self.one_in(2) {
+                // Without instances nothing happens there.
+                for _ in 0..=self.pick(4) {
+                    faults.push(Fault { at, node: node.clone(), what: What::Add });
+                }
+            }
             let what = match self.pick(3) {
                 0 => self.of(&What::ALL),
                 1 => What::Crash,
                 _ => self.of(&[What::Crash, What::Finish, What::FailStarts(1), What::Add]),
             };
             let what = if let What::FailStarts(_) = what { What::FailStarts(1 + u32::try_from(self.pick(4)).unwrap_or(0)) } else { what };
+            if let What::FailStarts(_) = what
+                && self.one_in(2)
+            {
+                // Its starts fail at once, and somebody asks for something meanwhile.
+                let request = self.of(&[What::Start, What::Stop { hold: false }, What::Restart, What::Delete]);
+                let asked = at + self.pick(20);
+                faults.push(Fault { at, node: node.clone(), what: What::Crash });
+                faults.push(Fault { at: asked, node: node.clone(), what: request });
+            }
             faults.push(Fault { at, node, what });
         }
+        faults.sort_by_key(|fault| fault.at);
         faults
     }
 }

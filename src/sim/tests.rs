@@ -1,3 +1,5 @@
+//! Random trees under random faults; and the same rules over machines that are wrong.
+
 use super::shrink::shrink;
 use super::*;
 use crate::base::exit::ExitReason;
@@ -8,7 +10,7 @@ fn random_trees_keep_the_rules() {
     // Another base for each run in CI; without one always the same.
     #[expect(clippy::disallowed_methods, reason = "a test stands outside")]
     let base = std::env::var("MS_SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-    let count = 10_000;
+    let count = 20_000;
     let (mut steps, mut nodes) = (0_u64, 0);
     for seed in base..base + count {
         let case = Case::random(seed);
@@ -70,6 +72,7 @@ fn start_backwards(_: &Input, out: &mut Vec<Effect>) {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "the type of a tamper")]
 fn stop_first_first(input: &Input, out: &mut Vec<Effect>) {
     if let (Input::Shutdown(_), Some(Effect::Stop(run, _))) = (input, out.last_mut()) {
         run.child.0 = 0;
@@ -139,5 +142,47 @@ fn a_case_replays_byte_for_byte() {
         let (first, second) = (run(&case, true), run(&case, true));
         assert!(!first.trace.is_empty());
         assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn random_cases_cover_what_can_happen() {
+    let all: String = (0..1500).map(|seed| format!("{}{}", Case::random(seed), run(&Case::random(seed), true).trace)).collect();
+    for word in [
+        "one_for_one",
+        "one_for_all",
+        "rest_for_one",
+        "sequential",
+        "ordered",
+        "parallel",
+        "dynamic",
+        "at most",
+        "keeps what runs",
+        "rolls back",
+        "any_significant",
+        "all_significant",
+        "temporary",
+        "transient",
+        "brutal_kill",
+        ", held",
+        "give up",
+        "kill ",
+        "again later",
+        "forget ",
+        "finds nothing",
+        "ended: killed",
+        "ended: failed to start child",
+        "for a sibling",
+        "on request",
+        "stays down",
+        "otherwise than asked",
+        "no more are allowed",
+        "it is being restarted",
+        "it is forgotten",
+        "somebody stopped it",
+        "is going down",
+        "already running",
+    ] {
+        assert!(all.contains(word), "it never happens: {word}");
     }
 }

@@ -14,6 +14,8 @@ mod library;
 #[cfg(test)]
 mod licences;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tour;
