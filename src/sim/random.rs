@@ -131,7 +131,12 @@ impl Maker {
         let mut at = 0;
         let mut faults = Vec::new();
         for _ in 0..count {
-            at += if self.one_in(3) { 0 } else { self.pick(spread) };
+            at += match self.pick(8) {
+                0..=2 => 0,
+                // Periods are whole seconds: this meets their bounds.
+                3 => 1000 * (1 + self.pick(3)),
+                _ => self.pick(spread),
+            };
             let node = self.of(&ids);
             if templates.contains(&node) && self.one_in(2) {
                 // Without instances nothing happens there.
