@@ -56,7 +56,8 @@ fn declared(session: &mut Session, args: &SimulateArgs) -> Ending {
         if !script.add(&plan, &fault) {
             let known = plan.units.keys().map(crate::base::id::UnitId::as_str);
             let failure = Failure::new(Exit::Bad, format!("there is no unit called `{}`", fault.unit));
-            return Err(match did_you_mean(&fault.unit, known.clone()) {
+            let templates = known.clone().filter_map(|id| id.split_once('@')).map(|(template, _)| template);
+            return Err(match did_you_mean(&fault.unit, known.clone().chain(templates)) {
                 Some(help) => failure.help(help),
                 None => failure.help(format!("the units are {}", known.collect::<Vec<_>>().join(", "))),
             });

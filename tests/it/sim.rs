@@ -44,6 +44,7 @@ fn a_forecast_without_faults_is_calm() {
 fn faults_are_checked() {
     for (fault, error, help) in [
         ("planer exits 1", "there is no unit called `planer`", "did you mean `planner`?"),
+        ("workr exits 1", "there is no unit called `workr`", "did you mean `worker`?"),
         ("planner explodes", "`planner explodes` is no fault: write `UNIT exits CODE`", "simulate --help"),
         ("planner exits 1 every 3", "`3` has no unit", "simulate --help"),
     ] {
