@@ -122,6 +122,8 @@ pub mod os;
 pub mod plan;
 pub mod policy;
 #[cfg(feature = "daemon")]
+mod sim;
+#[cfg(feature = "daemon")]
 pub mod sink;
 #[cfg(feature = "daemon")]
 pub mod spec;

@@ -18,8 +18,8 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::event::SupervisorStatus;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
-use crate::plan::{Child, Diff, OnRootFailure, Plan, ShutdownTimeout, SupervisorPlan};
-use crate::policy::supervisor::{AtLimit, ChildSpec, Discipline, FirstStart, Flags, Input, Reply, Request, RequestError, Which};
+use crate::plan::{Child, Diff, Plan, SupervisorPlan};
+use crate::policy::supervisor::{Input, Reply, Request, RequestError, Which, child_of, flags_of};
 
 /// How the tree as a whole stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -357,16 +357,7 @@ impl Tree {
     fn arguments(self: &Arc<Self>, plan: &Plan, id: &SupervisorId, parent: Option<Port>) -> Arguments {
         let supervisor = &plan.supervisors[id];
         let is_root = *id == plan.root;
-        let keep = is_root && plan.daemon.on_root_failure == OnRootFailure::Keep;
-        let flags = Flags {
-            intensity: supervisor.intensity,
-            period: supervisor.period,
-            discipline: Discipline::Concurrent(supervisor.start),
-            first_start: FirstStart::Retry,
-            auto_shutdown: supervisor.auto_shutdown,
-            at_limit: if keep { AtLimit::Keep } else { AtLimit::Terminate },
-            ..Flags::otp(supervisor.strategy)
-        };
+        let flags = flags_of(plan, id);
         let children = supervisor.children.iter().filter_map(|child| self.child(plan, child)).collect();
         let observer = Box::new(PlanObserver { tree: self.clone(), id: id.clone(), is_root });
         Arguments { flags, children, parent, observer }
@@ -375,22 +366,13 @@ impl Tree {
     fn child(self: &Arc<Self>, plan: &Plan, child: &Child) -> Option<NewChild> {
         Some(match child {
             Child::Unit(id) => {
-                let unit = &plan.units[id];
                 let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
                 let held = self.context.view.unit(id.as_str()).is_some_and(|status| status.held);
-                // The unit's own machine sees to signal, timeout and kill.
-                let shutdown = ShutdownTimeout::Infinity;
-                let significant = unit.significant;
-                let spec = ChildSpec { restart: unit.restart.kind, shutdown, significant, held, ..ChildSpec::worker(id.as_str()) };
-                (spec, Box::new(UnitHost(actor)))
+                (child_of(plan, child, held), Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {
-                let supervisor = &plan.supervisors[id];
                 let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or_default();
-                let shutdown = supervisor.shutdown.map_or(ShutdownTimeout::Infinity, ShutdownTimeout::After);
-                let significant = supervisor.significant;
-                let spec = ChildSpec { restart: supervisor.restart, shutdown, significant, held, ..ChildSpec::supervisor(id.as_str()) };
-                (spec, Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
+                (child_of(plan, child, held), Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
             }
         })
     }

@@ -73,6 +73,9 @@ pub enum Request {
         #[arg(long)]
         json: bool,
     },
+    /// Show what would happen if units failed, in virtual time; or replay a random case of the tests
+    #[command(after_help = super::simulate::HELP)]
+    Simulate(SimulateArgs),
     /// Read the declarations anew and apply what changed
     Reload {
         /// Write JSON
@@ -135,6 +138,20 @@ pub struct Targets {
     /// Units, units with instances (all of them), or supervisors
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<String>,
+}
+
+/// Arguments of `simulate`.
+#[derive(Clone, Debug, Args)]
+pub struct SimulateArgs {
+    /// What goes wrong, for example "web exits 1 every 3s" (see below); may be given several times
+    #[arg(long = "fault", value_name = "FAULT", conflicts_with = "seed")]
+    pub faults: Vec<String>,
+    /// For how long
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = crate::base::time::parse_duration)]
+    pub duration: std::time::Duration,
+    /// Replay the random tree and faults of this number, and check the rules of supervision
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 /// Arguments of `logs`.

@@ -93,12 +93,12 @@ fn show(session: &mut Session, changes: &Changes, as_json: bool) -> Ending {
     Ok(Exit::Done)
 }
 
-fn load(session: &Session) -> Result<(Option<Plan>, Diagnostics), Failure> {
+pub(super) fn load(session: &Session) -> Result<(Option<Plan>, Diagnostics), Failure> {
     let directory = session.config()?;
     Ok(resolve(&spec::load(&directory), &directory))
 }
 
-fn faulty(diagnostics: &Diagnostics) -> Failure {
+pub(super) fn faulty(diagnostics: &Diagnostics) -> Failure {
     Failure::report_of(Exit::Bad, diagnostics.render(wants_color(std::io::stderr().is_terminal())))
 }
 

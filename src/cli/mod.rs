@@ -10,13 +10,14 @@ mod exit;
 mod logs;
 mod output;
 mod render;
+mod simulate;
 mod status;
 mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub use args::{Cli, Command, EventsArgs, Listen, LogsArgs, Request, RunArgs, SchemaKind, Targets};
+pub use args::{Cli, Command, EventsArgs, Listen, LogsArgs, Request, RunArgs, SchemaKind, SimulateArgs, Targets};
 pub use logs::Since;
 
 use self::exit::{Ending, Exit, Failure};
@@ -51,6 +52,7 @@ fn run(session: &mut Session, request: Request) -> Ending {
     match request {
         Request::Check { dir, json } => declarations::check(session, dir.as_deref(), json),
         Request::Plan { json } => declarations::plan(session, json),
+        Request::Simulate(args) => simulate::simulate(session, &args),
         Request::Reload { json } => declarations::reload(session, json),
         Request::Status { units, json } => status::status(session, &units, json),
         Request::Tree { json } => status::tree(session, json),

@@ -16,6 +16,8 @@ mod licences;
 #[cfg(test)]
 mod otp;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tour;

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("spec", &["base"]),
     ("plan", &["base", "spec"]),
     ("policy", &["base", "plan", "event"]),
+    ("sim", &["base", "plan", "policy"]),
     ("os", &["base", "plan", "event"]),
     ("store", &["base", "plan", "event"]),
     // The error kernel: nothing of what users write, nothing that decides.
@@ -18,13 +19,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("actor", &["base", "event", "spec", "plan", "policy", "os", "store", "launcher"]),
     ("sink", &["base", "event", "plan", "os", "store", "actor"]),
     ("api", &["base", "event", "spec", "plan", "policy", "os", "store", "launcher", "actor"]),
-    ("cli", &["base", "event", "spec", "plan", "os", "api"]),
+    ("cli", &["base", "event", "spec", "plan", "sim", "os", "api"]),
     ("daemon", &["base", "event", "spec", "plan", "policy", "os", "store", "launcher", "actor", "sink", "api", "cli"]),
     ("main", &["base", "os", "launcher", "cli", "daemon"]),
 ];
 
 /// Modules that decide: no clock, files, sockets, processes, threads or async, and nothing whose order is chance.
-const PURE: &[&str] = &["base", "event", "plan", "policy"];
+const PURE: &[&str] = &["base", "event", "plan", "policy", "sim"];
 
 /// What a pure module must not even name.
 const IMPURE: &[&str] = &[

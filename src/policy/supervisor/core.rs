@@ -208,7 +208,10 @@ impl Supervisor {
         }
         self.killed = true;
         for (_, key) in self.schedule.live.clone() {
-            if !self.children[&key].spec.supervisor {
+            if self.change(key, |child| child.ended.take()).flatten().is_some() {
+                // It is dead, and its exit waits in the queue: nobody would answer for it.
+                self.down(key, out);
+            } else if !self.children[&key].spec.supervisor {
                 self.kill(key, None, out);
             } else if self.children[&key].standing != Standing::Stopping {
                 self.ask_to_end(key, None, ExitReason::Killed, out);

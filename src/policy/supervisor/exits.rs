@@ -185,8 +185,10 @@ impl Supervisor {
         });
         for other in concerned.into_iter().filter(|other| *other != key) {
             self.change(other, |child| {
+                let never_started = child.incarnation == 0 && child.goal == Goal::Run;
                 if child.spec.restart == RestartType::Temporary {
-                    child.goal = Goal::Remove;
+                    // One that still waits for its first start is not restarted, but started.
+                    child.goal = if never_started { Goal::Run } else { Goal::Remove };
                 } else {
                     child.goal = Goal::Run;
                     child.cycle = child.has_process();

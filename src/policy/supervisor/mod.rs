@@ -35,6 +35,8 @@
 mod child;
 mod core;
 mod exits;
+#[cfg(feature = "daemon")]
+mod planned;
 mod reload;
 mod request;
 mod schedule;
@@ -47,6 +49,8 @@ use std::time::Duration;
 
 pub use child::{ChildKey, ChildSpec, ChildView, Standing};
 pub use core::Supervisor;
+#[cfg(feature = "daemon")]
+pub use planned::{child_of, flags_of};
 pub use request::{ChildCounts, Reply, Request, RequestError, RequestId, Which};
 pub use spec::{SpecError, check};
 

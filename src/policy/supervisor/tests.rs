@@ -1,4 +1,4 @@
-//! The machine in small worlds: scenarios by hand, and random ones by seed with the invariants checked after every step.
+//! The machine in small worlds, scenarios by hand. Random ones are in `sim`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::choice::RestartType;
-use crate::base::rng::Rng;
 use crate::base::shutdown::ShutdownTimeout;
 use crate::base::time::Mono;
 use crate::policy::Machine as _;
@@ -20,8 +19,6 @@ struct World {
     stopping: BTreeSet<u32>,
     trace: String,
     over: Option<ExitReason>,
-    /// When it decided to start a child again that had ended.
-    restarts: Vec<Mono>,
     /// What the machine has sent to itself.
     retries: VecDeque<Run>,
 }
@@ -38,7 +35,7 @@ impl World {
     fn new(flags: Flags, children: &[(&str, RestartType)]) -> Self {
         let machine = Supervisor::new(flags, children.iter().map(|(id, restart)| spec(id, *restart)));
         let (live, stopping) = (BTreeMap::new(), BTreeSet::new());
-        Self { machine, now: Mono(0), live, stopping, trace: String::new(), over: None, restarts: Vec::new(), retries: VecDeque::new() }
+        Self { machine, now: Mono(0), live, stopping, trace: String::new(), over: None, retries: VecDeque::new() }
     }
 
     /// Three permanent children a, b, c.
@@ -82,11 +79,6 @@ impl World {
             }
             Effect::Forget(child) => write!(self.trace, "forget:{} ", name(child)).unwrap(),
             Effect::Report(Report::ReachedMaxRestartIntensity { .. }) => self.trace.push_str("limit "),
-            Effect::Report(Report::ChildTerminated { restart, .. }) => {
-                if restart {
-                    self.restarts.push(self.now);
-                }
-            }
             Effect::Retry(run) => self.retries.push_back(run),
             Effect::Report(_) | Effect::Added(..) => {}
         }
@@ -429,6 +421,26 @@ fn a_child_that_dies_while_it_is_being_stopped_is_not_counted() {
 }
 
 #[test]
+fn a_child_that_is_dead_already_is_not_killed() {
+    let mut world = World::abc(Strategy::OneForOne, Discipline::Sequential).up();
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.crashed(0);
+    world.step(Input::Kill);
+    world.settle();
+    world.says("-c !b !c end:killed");
+}
+
+#[test]
+fn a_temporary_child_that_never_ran_waits_on_for_its_first_start() {
+    let kinds = [("a", RestartType::Permanent), ("b", RestartType::Temporary)];
+    let mut world = World::new(flags(Strategy::RestForOne, ORDERED), &kinds);
+    world.step(Input::Start);
+    world.failed(0);
+    world.settle();
+    world.says("+a +a +b up");
+}
+
+#[test]
 fn a_late_stop_ends_in_a_kill() {
     let mut one = spec("a", RestartType::Permanent);
     one.shutdown = ShutdownTimeout::After(Duration::from_secs(1));
@@ -454,69 +466,4 @@ fn a_reload_touches_only_what_changed() {
     world.step(Input::Shutdown(ExitReason::Shutdown));
     world.settle();
     world.says("-d -b -c end:shutdown");
-}
-
-/// A random world: children of every kind, starts that fail, crashes, requests, at random moments.
-fn random_world(seed: u64) -> Result<(), String> {
-    let mut rng = Rng::derive(seed, &["supervisor"]);
-    let mut pick = move |n: u64| rng.next_u64() % n;
-    let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][usize::try_from(pick(3)).unwrap()];
-    let discipline = [ORDERED, PARALLEL, Discipline::Sequential][usize::try_from(pick(3)).unwrap()];
-    let mut flags = flags(strategy, discipline);
-    flags.intensity = u32::try_from(pick(5)).unwrap();
-    flags.at_limit = if pick(4) == 0 { AtLimit::Keep } else { AtLimit::Terminate };
-    let kinds = [RestartType::Permanent, RestartType::Transient, RestartType::Temporary];
-    let names = ["a", "b", "c", "d", "e"];
-    let children: Vec<_> =
-        names[..=usize::try_from(pick(5)).unwrap()].iter().map(|name| (*name, kinds[usize::try_from(pick(4)).unwrap() % 3])).collect();
-    let (intensity, keeps) = (flags.intensity as usize, flags.at_limit == AtLimit::Keep);
-    let mut world = World::new(flags, &children);
-    world.step(Input::Start);
-    for _ in 0..80 {
-        if world.over.is_some() {
-            break;
-        }
-        world.now = world.now + Duration::from_millis(pick(900));
-        let child = u32::try_from(pick(children.len() as u64)).unwrap();
-        let state = world.live.get(&child).map(|(_, up)| (*up, world.stopping.contains(&child)));
-        match (pick(12), state) {
-            (0, _) => world.ask(Request::Stop { child: names[child as usize].into(), hold: pick(2) == 0 }),
-            (1, _) => world.ask(Request::Start(names[child as usize].into())),
-            (2, _) => world.ask(Request::Restart(names[child as usize].into())),
-            (_, Some((_, true))) => world.ended(child, ExitReason::Shutdown),
-            (3, Some((false, _))) => world.failed(child),
-            (_, Some((false, _))) => world.started(child),
-            (4..=6, Some((true, _))) => {
-                world.ended(child, [ExitReason::Normal, ExitReason::error("crash")][usize::try_from(pick(2)).unwrap()].clone())
-            }
-            _ => {}
-        }
-        let window = world.restarts.iter().filter(|then| world.now.since(**then) <= Duration::from_secs(5)).count();
-        // A root that keeps its children starts counting anew after each one it gives up.
-        if !keeps && !world.trace.contains("limit") && window > intensity {
-            return Err(format!("{window} restarts within the period, {intensity} are allowed: {}", world.trace));
-        }
-    }
-    world.settle();
-    if world.over.is_none() {
-        for child in world.machine.children() {
-            let wanted = child.spec.restart == RestartType::Permanent && !child.spec.held && child.gave_up.is_none();
-            let stopped = world.trace.contains("ok:stopped");
-            if wanted && !stopped && child.standing != Standing::Up {
-                return Err(format!("{} should be up and is not: {}", child.spec.id, world.trace));
-            }
-        }
-        world.step(Input::Shutdown(ExitReason::Shutdown));
-        world.settle();
-    }
-    if world.over.is_none() { Err(format!("it did not end: {}", world.trace)) } else { Ok(()) }
-}
-
-#[test]
-fn random_worlds_keep_the_invariants() {
-    for seed in 0..20_000 {
-        if let Err(why) = random_world(seed) {
-            panic!("seed {seed}: {why}");
-        }
-    }
 }
