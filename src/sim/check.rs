@@ -181,7 +181,8 @@ impl Books {
         let by_itself = entry.stage == Some(Stage::Up);
         entry.stage = None;
         let again = comes_back(entry.spec.restart, reason.is_clean());
-        entry.excused |= by_itself && !again;
+        // A temporary child that was stopped for a sibling's sake does not come back either.
+        entry.excused |= (by_itself && !again) || entry.spec.restart == RestartType::Temporary;
         let significant = entry.spec.significant;
         self.perhaps_ending |= by_itself && !again && significant;
         if quiet && by_itself && !again && significant {

@@ -227,9 +227,13 @@ impl Supervisor {
             child.kill_at = None;
             child.killed = false;
             child.ended = None;
-            std::mem::take(&mut child.on_down)
+            // Whoever waits for it to be up waits on, if that is still what it is to be.
+            let in_vain = if child.goal == Goal::Rest { std::mem::take(&mut child.on_up) } else { Vec::new() };
+            (std::mem::take(&mut child.on_down), in_vain)
         });
-        reply_all(waiting, &Reply::Stopped, out);
+        let (on_down, in_vain) = waiting.unwrap_or_default();
+        reply_all(Some(on_down), &Reply::Stopped, out);
+        reply_all(Some(in_vain), &Reply::Error(RequestError::Stopped), out);
         self.forget_if_removed(key, out);
     }
 

@@ -176,6 +176,8 @@ impl Supervisor {
             }
         };
         let alone = self.flags.strategy == Strategy::OneForOne;
+        // As where one ends by itself: OTP forgets it, what a file declares stays to be seen, and started again on request.
+        let forgotten = self.sequential();
         self.change(key, |child| {
             child.standing = Standing::Down;
             child.ended = None;
@@ -187,8 +189,12 @@ impl Supervisor {
             self.change(other, |child| {
                 let never_started = child.incarnation == 0 && child.goal == Goal::Run;
                 if child.spec.restart == RestartType::Temporary {
-                    // One that still waits for its first start is not restarted, but started.
-                    child.goal = if never_started { Goal::Run } else { Goal::Remove };
+                    child.goal = match (never_started, forgotten) {
+                        // One that still waits for its first start is not restarted, but started.
+                        (true, _) => Goal::Run,
+                        (false, true) => Goal::Remove,
+                        (false, false) => Goal::Rest,
+                    };
                 } else {
                     child.goal = Goal::Run;
                     child.cycle = child.has_process();

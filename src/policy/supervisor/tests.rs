@@ -401,6 +401,25 @@ fn what_an_operator_stopped_stays_stopped() {
 }
 
 #[test]
+fn a_temporary_sibling_is_not_started_again() {
+    let kinds = [("a", RestartType::Permanent), ("b", RestartType::Temporary)];
+    for (discipline, forgotten) in [(ORDERED, "-b +a"), (Discipline::Sequential, "-b forget:b +a")] {
+        let mut world = World::new(flags(Strategy::OneForAll, discipline), &kinds).up();
+        world.crashed(0);
+        world.settle();
+        world.says(forgotten);
+    }
+    // What a file declares can be started again.
+    let mut world = World::new(flags(Strategy::OneForAll, ORDERED), &kinds).up();
+    world.crashed(0);
+    world.settle();
+    world.trace.clear();
+    world.ask(Request::Start("b".into()));
+    world.settle();
+    world.says("+b ok:started");
+}
+
+#[test]
 fn an_operators_restart_is_not_counted() {
     let mut world = World::abc(Strategy::OneForOne, ORDERED).up();
     for _ in 0..10 {
