@@ -109,6 +109,29 @@ async fn a_child_may_ask_its_own_supervisor() {
 }
 
 #[tokio::test]
+async fn whoever_gives_up_waiting_changes_nothing() {
+    let root = up(tolerant(Strategy::OneForOne)).await;
+    let (release, wait) = tokio::sync::oneshot::channel::<()>();
+    let wait = Mutex::new(Some(wait));
+    let slow = ChildSpec::prepared("slow", move |task: TaskContext| {
+        let wait = wait.lock().unwrap().take();
+        async move {
+            if let Some(wait) = wait {
+                drop(wait.await);
+            }
+            Ok(async move {
+                task.shutdown_requested().await;
+                Ok(())
+            })
+        }
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(20), root.start_child(slow)).await.is_err());
+    drop(release);
+    assert_eq!(listing(&root).await, rows(&[("slow", true)]));
+    root.stop().await;
+}
+
+#[tokio::test]
 async fn a_tree_ends_for_the_reason_it_was_given() {
     let root = up(tolerant(Strategy::OneForOne).child(quiet("a"))).await;
     assert_eq!(root.stop_with(ExitReason::ShutdownWith("upgrade".into())).await, ExitReason::ShutdownWith("upgrade".into()));
