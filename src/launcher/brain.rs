@@ -113,6 +113,7 @@ impl Brain {
             nice: executor.nice(),
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
+            book: None,
             leads: Leads::Group,
         };
         let (pid, _pidfd) = executor.start(&command)?;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
+use super::book::Book;
 use super::brain::Brain;
 use super::codec::Fault;
 use super::complain;
 use super::exec::Executor;
+use super::foreign::Foreign;
 use super::hold::Slot;
 use super::options::Options;
 use super::systemd::Systemd;
@@ -68,6 +70,11 @@ pub(super) struct Launcher {
     pub(super) slots: BTreeMap<UnitId, Slot>,
     /// Every child by its process id, which is its own until it is reaped.
     pub(super) children: BTreeMap<u32, Role>,
+    /// Processes of units that are not our children.
+    pub(super) foreign: Foreign,
+    pub(super) book: Book,
+    /// There was a launcher before us that has left its units.
+    pub(super) inherited: bool,
     /// The sessions of units. A session's number is not given to another while a process is in it.
     pub(super) sessions: BTreeMap<u32, UnitId>,
     pub(super) own_session: u32,
@@ -102,11 +109,15 @@ impl Launcher {
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
             .create(directory)
             .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
-        Ok(Self {
+        let (book, found) = Book::open(directory)?;
+        let mut launcher = Self {
             executor: Executor::new().map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain).map_err(cannot("prepare the brain"))?,
             slots: BTreeMap::new(),
             children: BTreeMap::new(),
+            foreign: Foreign::new().map_err(cannot("watch processes"))?,
+            book,
+            inherited: !found.is_empty(),
             sessions: BTreeMap::new(),
             own_session: process::stat(std::process::id()).map_or(0, |own| own.session),
             orphans: Orphans::open().map_err(cannot("read the list of orphans"))?,
@@ -124,7 +135,9 @@ impl Launcher {
             quits: 0,
             hung_up: false,
             _lock: options.lock_fd,
-        })
+        };
+        launcher.take_over(found);
+        Ok(launcher)
     }
 
     /// Serves until the end; returns the exit code.
@@ -141,6 +154,7 @@ impl Launcher {
             if signalled || self.more_to_reap {
                 self.take_signals();
             }
+            self.lose_foreign();
             if spoken {
                 self.listen();
             }
@@ -149,8 +163,8 @@ impl Launcher {
 
     /// Sleeps until something is to be done: whether there are signals, and whether the brain has spoken.
     fn sleep(&self) -> (bool, bool) {
-        let deadlines =
-            [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.closing.as_ref().map(|end| end.give_up_at)];
+        let closing = self.closing.as_ref().map(|end| end.give_up_at);
+        let deadlines = [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.foreign.deadline(), closing];
         let at_once = self.more_to_reap.then_some(Mono(0));
         let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -161,14 +175,16 @@ impl Launcher {
             events.set(PollFlags::OUT, write);
             fds.push(PollFd::from_borrowed_fd(socket, events));
         }
+        let spoken_at = fds.len() - 1;
+        fds.extend(self.foreign.readable().map(|foreign| PollFd::from_borrowed_fd(foreign, PollFlags::IN)));
         if let Err(fault) = poll(&mut fds, timeout.as_ref()).map_err(io::Error::from)
             && fault.kind() != io::ErrorKind::Interrupted
         {
             complain(format_args!("cannot wait for events: {fault}"));
         }
         let came = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-        let mut came = fds.iter().map(|fd| fd.revents().intersects(came));
-        (came.next().unwrap_or(false), came.next().unwrap_or(false))
+        let came = |at: usize| fds.get(at).is_some_and(|fd| fd.revents().intersects(came));
+        (came(0), spoken_at > 0 && came(spoken_at))
     }
 
     fn tick(&mut self, now: Mono) {
@@ -290,7 +306,8 @@ impl Launcher {
     fn close_if_done(&mut self, now: Mono) -> Option<u8> {
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
-        let left: Vec<u32> = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid).collect();
+        let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid);
+        let left: Vec<u32> = children.chain(self.foreign.pids()).collect();
         if give_up && !left.is_empty() {
             complain(format_args!("cannot end these processes: {left:?}"));
         } else if !left.is_empty() {
@@ -305,6 +322,9 @@ impl Launcher {
         self.brain.kill();
         for slot in self.slots.values_mut() {
             slot.close_run();
+        }
+        if left.is_empty() {
+            self.book.close();
         }
         Some(code)
     }

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -146,6 +146,8 @@ pub enum ToBrain {
         pid: u32,
         /// How many brains it has started before this one.
         generation: u32,
+        /// It has taken over what a launcher that died had left behind.
+        inherited: bool,
     },
     /// A unit the launcher knows from earlier brains.
     Held {

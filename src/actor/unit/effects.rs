@@ -176,8 +176,6 @@ impl Unit {
             self.order = Some(order.clone());
         }
         order.run = self.run;
-        // The launcher knows a unit's processes by this, when nothing else tells.
-        order.environment.push(format!("MS_INVOCATION_ID={}:{}", self.plan.id, self.run));
         self.context.launcher.send(ToLauncher::Spawn(order));
         self.remember();
     }
