@@ -215,7 +215,16 @@ fn supervisor_change(
 }
 
 fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
-    changes!(DaemonPlan { listen: "listen", start_limit: "start_limit", on_root_failure: "on_root_failure" }, old, new)
+    changes!(
+        DaemonPlan {
+            listen: "listen",
+            start_limit: "start_limit",
+            on_root_failure: "on_root_failure",
+            on_launcher_death: "on_launcher_death"
+        },
+        old,
+        new
+    )
 }
 
 impl Diff {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::base::choice::{AutoShutdown, Jitter, LogMode, OnRootFailure, RestartType, StartOrder, Strategy};
+pub use crate::base::choice::{AutoShutdown, Jitter, LogMode, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 pub use crate::base::shutdown::ShutdownTimeout;
@@ -36,6 +36,8 @@ pub struct DaemonPlan {
     pub start_limit: usize,
     /// What happens when the root supervisor gives up.
     pub on_root_failure: OnRootFailure,
+    /// What happens to units that run on when the whole daemon was killed and is started again.
+    pub on_launcher_death: OnLauncherDeath,
 }
 
 /// A supervisor with its children in start order.

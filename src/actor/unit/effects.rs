@@ -84,7 +84,12 @@ impl Unit {
                 }
                 self.next_supervisor(myself);
             }
-            Effect::Entered(life) => self.entered(life),
+            Effect::Entered(life) => {
+                self.entered(life);
+                if matches!(life, Life::Backoff | Life::Stopping | Life::Killing) {
+                    self.remember();
+                }
+            }
             Effect::HeldBack(delay) => {
                 self.change(|status| status::held_back(status, delay));
                 self.tell(Event::UnitHeldBack { unit: self.plan.id.clone(), delay });

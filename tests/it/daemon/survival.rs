@@ -114,3 +114,39 @@ fn events_are_numbered_without_a_gap_across_brains() {
     let last = u64::try_from(numbers.len()).unwrap();
     assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_restart_that_is_held_back_waits_as_long_under_the_next_brain() {
+    let daemon = Daemon::up(&[(
+        "units/a.yaml",
+        "unit: a\nexec: sh -c 'echo >> runs; exec sleep 1000'\nrestart: {backoff: {kind: linear, first: 0s, base: 1h, max: 1h, jitter: none}}\n",
+    )]);
+    daemon.kill_and_see("a", &["a"]);
+    kill(daemon.pids()["a"], 9);
+    daemon.event("UnitHeldBack", |_| true);
+    for generation in 1..=2 {
+        kill(daemon.brain_pid(), 9);
+        daemon.event("DaemonStarted", |data| data["generation"] == generation);
+        until("it is held back again", || daemon.answers().filter(|()| daemon.status("a")["state"] == "backoff"));
+    }
+    assert_eq!(daemon.read("runs").lines().count(), 2);
+    daemon.ok(&["restart", "a"]);
+    until("an operator need not wait", || daemon.pids().contains_key("a").then_some(()));
+}
+
+#[test]
+fn restarts_count_against_the_intensity_across_brains() {
+    let daemon = Daemon::up(&[
+        ("units/a.yaml", "unit: a\nexec: sleep 1000\nrestart: {backoff: none}\n"),
+        ("supervisors/s.yaml", "supervisor: s\nintensity: 2\nperiod: 1h\nchildren: [a]\n"),
+    ]);
+    for generation in 1..=2 {
+        daemon.kill_and_see("a", &["a"]);
+        kill(daemon.brain_pid(), 9);
+        daemon.event("DaemonStarted", |data| data["generation"] == generation);
+        until("it answers", || daemon.answers());
+        until("it is active", || (daemon.status("a")["state"] == "active").then_some(()));
+    }
+    kill(daemon.pids()["a"], 9);
+    daemon.event("IntensityReached", |data| data["supervisor"] == "s");
+}
