@@ -20,9 +20,9 @@ use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
 use crate::event::Event;
 use crate::launcher::link::{self, Link};
-use crate::launcher::wire::{ToBrain, ToLauncher};
+use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher};
 use crate::os::pump::Pump;
-use crate::os::{clock, inherited};
+use crate::os::{clock, inherited, last_words};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
 
 /// The brain could not go on; the launcher starts another one.
@@ -34,6 +34,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Runs the brain to its end. The launcher has started this process and passed its socket.
 #[must_use]
 pub fn brain(settings: Settings) -> ExitCode {
+    if let Err(error) = last_words::keep(&settings.directories.incidents()) {
+        eprintln!("ms-supervisor: should the brain fail, its last words will not be kept: {error}");
+    }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(tracing::Level::WARN).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("brain").enable_all().build();
     let result = match runtime {
@@ -70,6 +73,11 @@ async fn run(settings: Settings) -> Result<(), String> {
     }
     let adopted = greeting.running();
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
+    if let Some(last) = greeting.last {
+        let incident = last_words::of(&settings.directories.incidents(), last.pid);
+        let BrainEnd { pid, cause, lived, condemned, .. } = last;
+        context.bus.tell(Event::BrainEnded { pid, cause, after: lived, condemned, incident });
+    }
     let tree = Tree::new(context.clone(), loaded.plan.clone(), greeting.held).await;
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);

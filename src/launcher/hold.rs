@@ -114,7 +114,8 @@ impl Launcher {
     /// Tells a new brain how things stand.
     pub(super) fn introduce(&mut self) {
         let generation = self.brain.starts.saturating_sub(1);
-        let hello = ToBrain::Hello { version: VERSION, pid: std::process::id(), generation, inherited: self.inherited };
+        let hello =
+            ToBrain::Hello { version: VERSION, pid: std::process::id(), generation, inherited: self.inherited, last: self.brain.last };
         self.brain.send(&hello, &[]);
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();

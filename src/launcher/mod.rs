@@ -13,6 +13,7 @@ mod hold;
 pub mod link;
 mod options;
 mod reap;
+mod safe;
 mod serve;
 mod spawn;
 mod survivors;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -87,10 +88,11 @@ pub(super) struct Launcher {
     pub(super) closing: Option<Closing>,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
-    /// Some unit has been started.
+    /// Some unit has been started, by us or by a launcher before us.
     pub(super) has_spawned: bool,
     signals: SignalFd,
-    systemd: Systemd,
+    pub(super) systemd: Systemd,
+    pub(super) run_directory: PathBuf,
     umask: Mode,
     /// The last request to end, and how many there were.
     quit: Option<Signal>,
@@ -126,9 +128,10 @@ impl Launcher {
             killing: Killing::default(),
             closing: None,
             more_to_reap: false,
-            has_spawned: false,
+            has_spawned: !found.is_empty(),
             signals,
             systemd: Systemd::from_environment(),
+            run_directory: directory.clone(),
             // Log files get the mode they are made with, whatever mask the launcher was started under.
             umask: rustix::process::umask(Mode::WGRP | Mode::RWXO),
             quit: None,
@@ -136,6 +139,7 @@ impl Launcher {
             hung_up: false,
             _lock: options.lock_fd,
         };
+        launcher.leave_safe_mode();
         launcher.take_over(found);
         Ok(launcher)
     }
@@ -188,7 +192,12 @@ impl Launcher {
     }
 
     fn tick(&mut self, now: Mono) {
-        if let Some(pid) = self.brain.start_if_due(&self.executor, self.umask.bits(), now) {
+        let starts = self.brain.starts;
+        let started = self.brain.start_if_due(&self.executor, self.umask.bits(), now);
+        if let (true, None, Some(end)) = (starts != self.brain.starts, started, self.brain.last) {
+            self.enter_safe_mode(&end);
+        }
+        if let Some(pid) = started {
             self.children.insert(pid, Role::Brain);
             self.introduce();
             // A request to end outlives the brain that heard it first.
@@ -197,11 +206,11 @@ impl Launcher {
                 self.brain.send(&ToBrain::Signalled { signal }, &[]);
             }
         }
-        if self.brain.starts == 1 && self.brain.has_never_run() {
+        if self.brain.starts == 1 && self.brain.has_never_run() && !self.has_spawned {
             self.close(1);
         }
         self.brain.tick(now);
-        self.systemd.tick(self.brain.last_well(), now);
+        self.systemd.tick(now);
         self.kill_again(now);
     }
 
@@ -239,16 +248,16 @@ impl Launcher {
             return;
         }
         match self.brain.read() {
-            Ok(0) => self.brain.end_with(None, clock::mono()),
+            Ok(0) => self.brain.end(clock::mono()),
             Ok(_) => {
                 if let Err(fault) = self.obey() {
                     complain(format_args!("cannot understand the brain: {fault}"));
-                    self.brain.end_with(Some(Signal(libc::SIGABRT)), clock::mono());
+                    self.brain.abort(clock::mono());
                 }
             }
             Err(fault) if matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             // It is gone, and about to be reaped.
-            Err(_) => self.brain.end_with(None, clock::mono()),
+            Err(_) => self.brain.end(clock::mono()),
         }
     }
 
@@ -262,7 +271,7 @@ impl Launcher {
                 ToLauncher::Note { unit, note } => self.keep_note(unit, note),
                 ToLauncher::Forget { unit } => self.forget(&unit),
                 ToLauncher::Notify { state } => self.systemd.tell(&state),
-                ToLauncher::Alive => self.brain.hear_alive(clock::mono()),
+                ToLauncher::Alive => self.hear_alive(clock::mono()),
                 ToLauncher::Exit { code } => self.close(code),
             }
         }
@@ -272,12 +281,15 @@ impl Launcher {
     /// The brain has ended. What it said last still counts.
     pub(super) fn lose_brain(&mut self, cause: ExitCause, now: Mono) {
         while matches!(self.brain.read(), Ok(1..)) && self.obey().is_ok() {}
-        let (pid, lived) = self.brain.ended(now);
+        let end = self.brain.ended(cause, now);
         match cause {
             _ if self.closing.is_some() => self.brain.retire(),
             // It could not even begin, and has said why; the next one would fare no better.
             ExitCause::Code(code @ 1..) if self.brain.starts == 1 && !self.has_spawned => self.close(u8::try_from(code).unwrap_or(1)),
-            _ => complain(format_args!("the brain (pid {pid}) has ended after {:.1} s: {cause}", lived.as_secs_f64())),
+            _ => complain(format_args!("the brain (pid {}) has ended after {:.1} s: {cause}", end.pid, end.lived.as_secs_f64())),
+        }
+        if self.closing.is_none() {
+            self.enter_safe_mode(&end);
         }
     }
 
@@ -315,7 +327,7 @@ impl Launcher {
         }
         // The brain sees that its socket is closed: all is done.
         self.brain.flush();
-        self.brain.end_with(None, now);
+        self.brain.end(now);
         if self.brain.is_running() && !give_up {
             return None;
         }
@@ -323,6 +335,7 @@ impl Launcher {
         for slot in self.slots.values_mut() {
             slot.close_run();
         }
+        self.leave_safe_mode();
         if left.is_empty() {
             self.book.close();
         }

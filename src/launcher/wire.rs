@@ -26,6 +26,9 @@ pub const NOTE_MAX: usize = 1024;
 /// A brain that has said [`ToLauncher::Alive`] once and then does not for this long hangs: the launcher aborts and replaces it.
 pub const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a brain may take to say it for the first time.
+pub const UP_WITHIN: Duration = Duration::from_secs(120);
+
 /// What the brain asks of the launcher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToLauncher {
@@ -148,6 +151,8 @@ pub enum ToBrain {
         generation: u32,
         /// It has taken over what a launcher that died had left behind.
         inherited: bool,
+        /// How the brain before this one ended.
+        last: Option<BrainEnd>,
     },
     /// A unit the launcher knows from earlier brains.
     Held {
@@ -211,6 +216,21 @@ pub enum ToBrain {
         /// Which one.
         signal: Signal,
     },
+}
+
+/// The end of a brain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrainEnd {
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended.
+    pub cause: ExitCause,
+    /// How long it had lived.
+    pub lived: Duration,
+    /// The launcher has ended it, because it hung or talked nonsense.
+    pub condemned: bool,
+    /// How many in a row have died soon.
+    pub in_a_row: u32,
 }
 
 /// A main process.

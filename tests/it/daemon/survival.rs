@@ -150,3 +150,19 @@ fn restarts_count_against_the_intensity_across_brains() {
     kill(daemon.pids()["a"], 9);
     daemon.event("IntensityReached", |data| data["supervisor"] == "s");
 }
+
+#[test]
+fn an_aborted_brain_says_what_its_threads_were_doing() {
+    let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let (unit, brain) = (daemon.pids()["a"], daemon.brain_pid());
+    kill(brain, 6);
+    let ended = daemon.event("BrainEnded", |data| data["pid"] == brain);
+    let words = std::fs::read_to_string(ended["data"]["incident"].as_str().expect("a file")).unwrap();
+    assert!(words.contains("aborted") && words.contains("tokio::runtime"), "{words}");
+    for thread in words.split("\nthread ").skip(1) {
+        let (head, stack) = thread.split_once('\n').unwrap();
+        assert!(stack.lines().count() > 2 && !stack.contains("does not answer"), "{head}:\n{stack}");
+    }
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.pids()["a"], unit);
+}
