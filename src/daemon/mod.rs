@@ -6,6 +6,7 @@ mod declarations;
 mod faces;
 mod greeting;
 mod launch;
+mod program;
 mod settings;
 
 pub use brain::brain;

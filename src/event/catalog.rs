@@ -36,6 +36,22 @@ pub enum Event {
         /// The file with its last words.
         incident: Option<PathBuf>,
     },
+    /// The daemon has gone over to this program.
+    DaemonUpgraded {
+        /// The version before.
+        from: String,
+        /// The version now.
+        version: String,
+    },
+    /// The daemon has tried another program, and has gone back to this one.
+    UpgradeFailed {
+        /// The version that was tried.
+        to: String,
+        /// The version now.
+        version: String,
+        /// What was wrong with it.
+        why: String,
+    },
     /// The whole tree is up.
     DaemonReady {
         /// How long that took.
@@ -264,6 +280,8 @@ impl Event {
             Self::CommandReceived { target, .. } => Some(target),
             Self::DaemonStarted { .. }
             | Self::BrainEnded { .. }
+            | Self::DaemonUpgraded { .. }
+            | Self::UpgradeFailed { .. }
             | Self::DaemonReady { .. }
             | Self::DaemonStopping { .. }
             | Self::DaemonDegraded { .. }

@@ -18,12 +18,13 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::complain;
+use super::upgrade::Carried;
 use super::wire::Exit;
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A book of another version belongs to another ms-supervisor, whose units may run.
-const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 
 /// How much one unit takes, in bytes. A divisor of the page size.
 const SLOT: usize = 2048;
@@ -52,6 +53,8 @@ pub(super) struct Record {
     pub(super) ready: Option<i32>,
     /// Its notification socket and the owner of that.
     pub(super) notify: Option<(PathBuf, Option<(u32, u32)>)>,
+    /// Descriptors that came along from the launcher before, if this one runs in its process.
+    pub(super) carried: Option<Carried>,
 }
 
 /// When a process was started, in the kernel's clock ticks since the machine was.
@@ -281,6 +284,7 @@ mod tests {
             output: Some(u64::MAX),
             ready: Some(3),
             notify: Some(("x".repeat(107).into(), Some((u32::MAX, u32::MAX)))),
+            carried: Some(Carried { output: Some((i32::MAX, i32::MAX)), notify: Some(i32::MAX), ready: Some(i32::MAX) }),
         }
     }
 

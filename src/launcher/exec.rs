@@ -67,7 +67,9 @@ pub(super) struct Executor {
 
 impl Executor {
     /// Raises the launcher's own limit of open files as far as it goes: it holds some for each unit.
-    pub(super) fn new() -> io::Result<Self> {
+    ///
+    /// `limit`: what it was before, if a launcher before has raised it.
+    pub(super) fn new(limit: Option<(u64, u64)>) -> io::Result<Self> {
         let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the structure is live; the raised copy outlives the call.
         let nice = unsafe {
@@ -78,6 +80,9 @@ impl Executor {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised);
             libc::getpriority(libc::PRIO_PROCESS, 0)
         };
+        if let Some((soft, hard)) = limit {
+            (files.rlim_cur, files.rlim_max) = (soft, hard);
+        }
         let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { stack: Stack::new()?, null, changed_signals: signal::changed(), files, nice, spared: is_spared() })
     }
@@ -85,6 +90,11 @@ impl Executor {
     /// /dev/null, open for reading and writing.
     pub(super) fn null(&self) -> BorrowedFd<'_> {
         self.null.as_fd()
+    }
+
+    /// The limit of open files for units: soft, hard.
+    pub(super) fn files(&self) -> (u64, u64) {
+        (self.files.rlim_cur, self.files.rlim_max)
     }
 
     /// The launcher's own niceness.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::book::{Place, Record, Ticks};
 use super::complain;
 use super::serve::Launcher;
+use super::upgrade::Carried;
 use super::wire::{Exit, Fds, HeldState, NOTE_MAX, Process, ToBrain, VERSION};
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     pub(super) ready_at: Option<i32>,
     /// Where it is written in the book.
     pub(super) place: Option<Place>,
+    /// Its descriptors go along with the next program, under these numbers.
+    pub(super) carried: Option<Carried>,
     /// It goes as soon as nothing of it is left.
     pub(super) is_unwanted: bool,
 }
@@ -96,6 +99,7 @@ impl Slot {
             output: self.output_inode,
             ready: self.ready_at,
             notify: self.notify.as_ref().map(|notify| (notify.path.clone(), notify.owner)),
+            carried: self.carried,
         }
     }
 
@@ -114,8 +118,14 @@ impl Launcher {
     /// Tells a new brain how things stand.
     pub(super) fn introduce(&mut self) {
         let generation = self.brain.starts.saturating_sub(1);
-        let hello =
-            ToBrain::Hello { version: VERSION, pid: std::process::id(), generation, inherited: self.inherited, last: self.brain.last };
+        let hello = ToBrain::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            generation,
+            inherited: self.inherited,
+            last: self.brain.last,
+            upgrade: self.upgraded.clone(),
+        };
         self.brain.send(&hello, &[]);
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();

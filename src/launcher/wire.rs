@@ -71,6 +71,11 @@ pub enum ToLauncher {
     },
     /// The brain's main loop turns. To be said again well within [`ALIVE_WITHIN`].
     Alive,
+    /// Go over to this program, with the same process id. Answered with [`ToBrain::UpgradeRefused`], or by the end of the stream.
+    Upgrade {
+        /// Its path.
+        program: PathBuf,
+    },
     /// Every unit is down and the work is done: kill what is left and exit.
     Exit {
         /// The exit code of the daemon.
@@ -153,6 +158,8 @@ pub enum ToBrain {
         inherited: bool,
         /// How the brain before this one ended.
         last: Option<BrainEnd>,
+        /// The program was gone over to, or back to.
+        upgrade: Option<Upgrade>,
     },
     /// A unit the launcher knows from earlier brains.
     Held {
@@ -211,11 +218,25 @@ pub enum ToBrain {
         /// Which of its runs.
         run: u64,
     },
+    /// The program could not be gone over to; all is as before.
+    UpgradeRefused {
+        /// Why.
+        why: String,
+    },
     /// The launcher got a signal that is for the daemon: SIGTERM, SIGINT, SIGHUP.
     Signalled {
         /// Which one.
         signal: Signal,
     },
+}
+
+/// How an upgrade has gone, from the point of view of the program that runs now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The version that ran before.
+    pub other: String,
+    /// Why that one has failed and this is the one that was to be replaced; `None`: this is the new one.
+    pub failed: Option<String>,
 }
 
 /// The end of a brain.

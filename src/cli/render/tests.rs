@@ -48,6 +48,7 @@ fn status() -> Status {
             state: "degraded".into(),
             reason: Some("gave up `mailer`".into()),
             config: "/etc/ms-supervisor".into(),
+            upgrade: None,
         },
         supervisors: vec![
             supervisor("root", None, &["workers", "mailer"]),

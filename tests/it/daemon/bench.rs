@@ -47,8 +47,15 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(&mut self, arguments: &[&str]) {
+        self.start_program(env!("CARGO_BIN_EXE_ms-supervisor"), arguments);
+    }
+
+    /// Starts the daemon from a program at another path.
+    pub(crate) fn start_program(&mut self, program: &str, arguments: &[&str]) {
         let log = fs::File::create(self.path("daemon.out")).unwrap();
-        let launcher = self.command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = Command::new(program);
+        command.arg("-C").arg(&self.directory).args(arguments).stdin(Stdio::null());
+        let launcher = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.launcher = Some(launcher);
     }
 

@@ -9,5 +9,6 @@ mod readiness;
 mod reload;
 mod survival;
 mod tree;
+mod upgrade;
 
 pub(crate) use bench::{Daemon, is_alive, until};
