@@ -11,7 +11,7 @@ use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::{Settings, greeting};
+use super::{Settings, greeting, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::recorder::{self, History};
@@ -80,6 +80,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let adopted = greeting.running();
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
     tell_of_the_past(&greeting, &settings, &context.bus);
+    past::report(&mut greeting.held, &settings.directories.state, &context).await?;
     let tree = Tree::new(context.clone(), loaded.plan.clone(), std::mem::take(&mut greeting.held)).await;
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);

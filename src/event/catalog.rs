@@ -140,6 +140,8 @@ pub enum Event {
     UnitExited {
         /// The unit.
         unit: UnitId,
+        /// Which of its runs.
+        run: u64,
         /// Its main process.
         pid: u32,
         /// How it ended.

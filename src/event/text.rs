@@ -82,7 +82,7 @@ mod tests {
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
         let usage = Usage { user: Duration::from_millis(300), system: Duration::from_millis(100), max_rss: 12_897_485, ..Usage::default() };
-        Event::UnitExited { unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
+        Event::UnitExited { run: 3, unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
     }
 
     #[test]

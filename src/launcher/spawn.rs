@@ -22,7 +22,7 @@ use crate::os::{clock, process, sd_notify};
 const PIPE_SIZE: usize = 1 << 20;
 
 impl Launcher {
-    /// Starts a main process and answers. A brain that starts the next run knows how the last one ended: that counts as acknowledged.
+    /// Starts a main process and answers.
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let slot = match self.slots.entry(spawn.unit.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -33,7 +33,6 @@ impl Launcher {
             return self.brain.send(&busy, &[]);
         }
         slot.run = spawn.run;
-        slot.exit = None;
         slot.is_unwanted = false;
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
         let started = start(&self.executor, (&mut self.book, place), slot, &spawn);

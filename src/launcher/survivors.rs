@@ -44,7 +44,7 @@ impl Launcher {
 
     fn inherit(&mut self, place: Place, pid: Option<u32>, record: Record) {
         let unit = record.unit.clone();
-        let mut slot = Slot { run: record.run, exit: record.exit, place: Some(place), ..Slot::default() };
+        let mut slot = Slot { run: record.run, exits: record.exits.iter().copied().collect(), place: Some(place), ..Slot::default() };
         if let Some(pid) = pid {
             let process = Process { pid, started: record.started, started_wall: record.started_wall };
             let watched = identify(pid, &record).and_then(|(pidfd, parent)| {
@@ -66,7 +66,7 @@ impl Launcher {
                 }
                 None => {
                     let (at, at_wall) = (clock::mono(), clock::wall());
-                    slot.exit = Some(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
+                    slot.end(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
                 }
             }
         }

@@ -45,7 +45,7 @@ pub enum ToLauncher {
         /// To whom.
         target: Target,
     },
-    /// The brain has taken note of the end of this run; its exit record may go.
+    /// The end of this run is written down for good; its exit record may go.
     Ack {
         /// The unit.
         unit: UnitId,
@@ -169,6 +169,8 @@ pub enum ToBrain {
         run: u64,
         /// Where that run stands.
         state: HeldState,
+        /// Earlier runs whose end nobody has acknowledged, and how they ended.
+        earlier: Vec<(u64, Exit)>,
         /// What the last brain left to remember.
         note: Vec<u8>,
         /// Descriptors that come with this frame.
