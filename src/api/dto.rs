@@ -40,6 +40,8 @@ pub struct DaemonStatus {
     pub reason: Option<String>,
     /// The directory of the declarations.
     pub config: PathBuf,
+    /// The directory of the cgroup that has one for each unit; none if there is no place for them.
+    pub cgroup: Option<PathBuf>,
     /// How the last upgrade in place went, if this launcher has seen one.
     pub upgrade: Option<UpgradeStatus>,
 }

@@ -46,6 +46,8 @@ pub struct Node {
     pub started: Wall,
     /// The launcher's process id.
     pub launcher_pid: u32,
+    /// Where units' cgroups are.
+    pub cgroup: Option<PathBuf>,
     /// How the last upgrade in place went.
     pub upgrade: Option<dto::UpgradeStatus>,
 }

@@ -75,6 +75,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         state: state.into(),
         reason,
         config: node.context.directories.config.clone(),
+        cgroup: node.cgroup.clone(),
         upgrade: node.upgrade.clone(),
     }
 }

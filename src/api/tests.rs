@@ -95,6 +95,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         tree,
         history,
         daemon: Box::new(Stubborn),
+        cgroup: None,
         upgrade: None,
         metrics: Box::new(|| async { Ok("# HELP a A.\n# TYPE a gauge\na 1\n# EOF\n".to_owned()) }.boxed()),
         version: "1.2.3".into(),

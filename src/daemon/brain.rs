@@ -87,7 +87,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let receiver = Arc::new(Mutex::new(receiver));
     let control = Control::new(settings, context, tree, Arc::new(history), loaded, greeting.upgrade.clone());
     let parts = Parts {
-        faces: Faces::new(control.clone(), greeting.launcher),
+        faces: Faces::new(control.clone(), greeting.launcher, greeting.cgroup.clone()),
         control,
         events: Arc::new(Mutex::new(events)),
         receiver: receiver.clone(),
@@ -99,7 +99,10 @@ async fn run(settings: Settings) -> Result<(), String> {
         let control = parts.control.clone();
         tokio::spawn(async move { control.reload_quietly().await });
     }
-    let code = Orders::new(parts.control.clone(), ordered).obey(&root).await?;
+    let Some(code) = Orders::new(parts.control.clone(), ordered).obey(&root).await? else {
+        // Whoever has taken our place looks after what runs.
+        return Ok(());
+    };
     root.stop().await;
     let mut receiver = receiver.lock().await;
     leave(&sender, &mut receiver, code).await

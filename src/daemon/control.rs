@@ -178,8 +178,8 @@ impl Orders {
         Self { control, ordered, asked: 0, started: clock::mono() }
     }
 
-    /// Obeys until the tree has ended; the exit code of the daemon.
-    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<u8, String> {
+    /// Obeys until the tree has ended; the exit code of the daemon, or nothing when another program goes on.
+    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<Option<u8>, String> {
         let mut standing = self.control.tree.standing();
         // The tree may have been quicker than this.
         standing.mark_changed();
@@ -191,7 +191,7 @@ impl Orders {
                     Some(ToBrain::Signalled { signal }) => self.signalled(signal),
                     Some(ToBrain::UpgradeRefused { why }) => self.control.upgrade_refused(why),
                     // Another program has taken the launcher's place, and brings its own brain.
-                    _ if self.control.is_upgrading() => return Ok(0),
+                    _ if self.control.is_upgrading() => return Ok(None),
                     _ => return Err("the launcher is gone".into()),
                 },
                 changed = standing.changed() => {
@@ -203,8 +203,8 @@ impl Orders {
                             up = true;
                             self.ready();
                         }
-                        Standing::Ended(_) if self.asked > 0 => return Ok(0),
-                        Standing::Ended(reason) => return Ok(self.ended(&reason)),
+                        Standing::Ended(_) if self.asked > 0 => return Ok(Some(0)),
+                        Standing::Ended(reason) => return Ok(Some(self.ended(&reason))),
                     }
                 }
             }

@@ -28,7 +28,7 @@ pub(super) struct Faces {
 }
 
 impl Faces {
-    pub(super) fn new(control: Arc<Control>, launcher: u32) -> Arc<Self> {
+    pub(super) fn new(control: Arc<Control>, launcher: u32, cgroup: Option<PathBuf>) -> Arc<Self> {
         let version = env!("CARGO_PKG_VERSION");
         let exporter = Arc::new(Exporter::new(control.context.clone(), control.history.clone(), version.into(), launcher));
         let page = move || {
@@ -44,6 +44,7 @@ impl Faces {
             version: version.into(),
             started: clock::wall(),
             launcher_pid: launcher,
+            cgroup,
             upgrade: control.upgraded.clone().map(|Upgrade { other, failed }| UpgradeStatus { other, failed }),
         };
         let options = console::Options {

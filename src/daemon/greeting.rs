@@ -1,5 +1,7 @@
 //! What the launcher says first: who it is and what it holds.
 
+use std::path::PathBuf;
+
 use crate::actor::tree::{Held, HeldUnits};
 use crate::launcher::link::Receiver;
 use crate::launcher::wire::{self, BrainEnd, HeldState, ToBrain, Upgrade};
@@ -14,6 +16,8 @@ pub(super) struct Greeting {
     pub(super) last: Option<BrainEnd>,
     /// The launcher has gone over to this program, or back to it.
     pub(super) upgrade: Option<Upgrade>,
+    /// Where units' cgroups are.
+    pub(super) cgroup: Option<PathBuf>,
     pub(super) held: HeldUnits,
 }
 
@@ -40,16 +44,16 @@ pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
             ToBrain::Hello { version, .. } if version != wire::VERSION => {
                 return Err(format!("the launcher speaks version {version}, I speak version {}: restart the daemon", wire::VERSION));
             }
-            ToBrain::Hello { pid, generation, inherited, last, upgrade, .. } => {
-                greeting = Some((pid, generation, inherited, last, upgrade));
+            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, .. } => {
+                greeting = Some((pid, generation, inherited, last, upgrade, cgroup));
             }
             ToBrain::Held { unit, run, state, earlier, note, .. } => {
                 let known = Held::new(run, state, earlier, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
                 held.insert(unit, known);
             }
             ToBrain::HeldEnd => {
-                let (launcher, generation, inherited, last, upgrade) = greeting.ok_or("the launcher did not greet")?;
-                return Ok(Greeting { launcher, generation, inherited, last, upgrade, held });
+                let (launcher, generation, inherited, last, upgrade, cgroup) = greeting.ok_or("the launcher did not greet")?;
+                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, held });
             }
             _ => return Err("the launcher spoke out of turn".into()),
         }

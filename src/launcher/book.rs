@@ -53,6 +53,8 @@ pub(super) struct Record {
     pub(super) ready: Option<i32>,
     /// Its notification socket and the owner of that.
     pub(super) notify: Option<(PathBuf, Option<(u32, u32)>)>,
+    /// The directory of its cgroup.
+    pub(super) cgroup: Option<PathBuf>,
     /// Descriptors that came along from the launcher before, if this one runs in its process.
     pub(super) carried: Option<Carried>,
 }
@@ -277,7 +279,7 @@ mod tests {
 
     fn exit() -> Exit {
         let process = Process { pid: u32::MAX, started: Mono(u64::MAX), started_wall: Wall(i64::MIN) };
-        let most = std::time::Duration::MAX;
+        let most = std::time::Duration::from_secs(1 << 40);
         let (n, cause) = (u64::MAX, ExitCause::Signal { signal: Signal(64), core: true });
         let usage = Usage { user: most, system: most, max_rss: n, major_faults: n, voluntary_switches: n, involuntary_switches: n };
         Exit { process, cause, usage, at: Mono(n), at_wall: Wall(i64::MIN) }
@@ -295,6 +297,7 @@ mod tests {
             output: Some(u64::MAX),
             ready: Some(3),
             notify: Some(("x".repeat(107).into(), Some((u32::MAX, u32::MAX)))),
+            cgroup: Some("x".repeat(512).into()),
             carried: Some(Carried { output: Some((i32::MAX, i32::MAX)), notify: Some(i32::MAX), ready: Some(i32::MAX) }),
         }
     }

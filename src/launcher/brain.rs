@@ -156,6 +156,7 @@ impl Brain {
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
             book: None,
+            cgroup: None,
             leads: Leads::Group,
         };
         let (pid, _pidfd) = executor.start(&command)?;

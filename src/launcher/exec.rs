@@ -14,6 +14,7 @@ use std::ptr;
 use libc::{c_char, c_int, c_long, c_void};
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::clone::clone_into;
 use super::wire::{Credentials, SpawnStep};
 use crate::os::signal;
 
@@ -36,6 +37,8 @@ pub(super) struct Command<'a> {
     pub(super) extra: Option<(BorrowedFd<'a>, i32)>,
     /// Where the process writes its id before it does anything else.
     pub(super) book: Option<(BorrowedFd<'a>, u64)>,
+    /// The cgroup it is born in.
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
     pub(super) leads: Leads,
 }
 
@@ -116,17 +119,10 @@ impl Executor {
             nice: (command.nice != self.nice).then_some(command.nice),
             spared: self.spared,
             launcher: std::process::id(),
+            enters_cgroup: Cell::new(false),
             failure: Cell::new(None),
         };
-        let mut pidfd: c_int = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-        // SAFETY: `enter` gets a plan that lives until clone returns, which is after the child has let go of this memory
-        // (CLONE_VFORK); the stack is ours, unused and as large as said; every signal that has a handler is blocked or
-        // fatal, so no handler runs in the child; the kernel stores the pidfd through a live pointer.
-        let pid = unsafe { libc::clone(enter, self.stack.top(), flags, (&raw const plan).cast_mut().cast::<c_void>(), &raw mut pidfd) };
-        let Ok(pid) = u32::try_from(pid) else { return Err((SpawnStep::Clone, last_errno())) };
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let (pid, pidfd) = self.clone(&plan)?;
         match plan.failure.get() {
             None => Ok((pid, pidfd)),
             Some(failure) => {
@@ -136,6 +132,30 @@ impl Executor {
                 Err(failure)
             }
         }
+    }
+}
+
+impl Executor {
+    /// Makes the child; when this returns it has let go of our memory.
+    fn clone(&self, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Failure> {
+        let argument = (&raw const *plan).cast_mut().cast::<c_void>();
+        if let Some(cgroup) = plan.command.cgroup {
+            // SAFETY: as below.
+            match unsafe { clone_into(cgroup, self.stack.lowest(), STACK, enter, argument) } {
+                // It enters by itself.
+                Err(libc::ENOSYS) => plan.enters_cgroup.set(true),
+                made => return made.map_err(|errno| (SpawnStep::Cgroup, errno)),
+            }
+        }
+        let mut pidfd: c_int = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: `enter` gets a plan that lives until clone returns, which is after the child has let go of this memory
+        // (CLONE_VFORK); the stack is ours, unused and as large as said; every signal that has a handler is blocked or
+        // fatal, so no handler runs in the child; the kernel stores the pidfd through a live pointer.
+        let pid = unsafe { libc::clone(enter, self.stack.top(), flags, argument, &raw mut pidfd) };
+        let Ok(pid) = u32::try_from(pid) else { return Err((SpawnStep::Clone, last_errno())) };
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+        Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
     }
 }
 
@@ -150,6 +170,8 @@ struct Plan<'a> {
     nice: Option<i32>,
     spared: bool,
     launcher: u32,
+    /// It was not born in its cgroup.
+    enters_cgroup: Cell<bool>,
     failure: Cell<Option<Failure>>,
 }
 
@@ -168,6 +190,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     die_with_launcher(plan.launcher)?;
     if let Some((book, offset)) = command.book {
         write_id(book, offset);
+    }
+    if let Some(cgroup) = command.cgroup.filter(|_| plan.enters_cgroup.get()) {
+        enter_cgroup(cgroup)?;
     }
     reset_signals(plan.changed_signals);
     let leader = if command.leads == Leads::Session { call(libc::SYS_setsid, [0; 4]) } else { call(libc::SYS_setpgid, [0; 4]) };
@@ -216,6 +241,14 @@ fn write_id(book: BorrowedFd<'_>, offset: u64) {
     let id = call(libc::SYS_getpid, [0; 4]) as u32;
     let bytes = id.to_le_bytes();
     call(libc::SYS_pwrite64, [book.as_raw_fd().into(), bytes.as_ptr() as c_long, size_of_val(&bytes) as c_long, offset as c_long]);
+}
+
+fn enter_cgroup(cgroup: BorrowedFd<'_>) -> Result<(), Failure> {
+    let fd = call(libc::SYS_openat, [cgroup.as_raw_fd().into(), c"cgroup.procs".as_ptr() as c_long, libc::O_WRONLY.into(), 0]);
+    step(SpawnStep::Cgroup, fd)?;
+    let entered = step(SpawnStep::Cgroup, call(libc::SYS_write, [fd, c"0".as_ptr() as c_long, 1, 0]));
+    call(libc::SYS_close, [fd, 0, 0, 0]);
+    entered
 }
 
 fn reset_signals(signals: &[i32]) {
@@ -311,6 +344,12 @@ impl Stack {
             }
             Ok(Self { bottom, guard })
         }
+    }
+
+    /// Its lowest byte above the guard.
+    fn lowest(&self) -> *mut c_void {
+        // SAFETY: inside the mapping.
+        unsafe { self.bottom.add(self.guard) }
     }
 
     /// The first byte above it: stacks grow down.

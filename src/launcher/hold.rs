@@ -11,6 +11,8 @@ use super::upgrade::Carried;
 use super::wire::{Exit, Fds, HeldState, NOTE_MAX, Process, ToBrain, VERSION};
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
+use crate::os::cgroup::Cgroup;
+use crate::os::clock;
 
 /// So many exits of a unit are kept until somebody takes note of them; the oldest go first.
 pub(super) const EXITS_MAX: usize = 8;
@@ -26,6 +28,13 @@ pub(super) struct Slot {
     pub(super) exits: VecDeque<(u64, Exit)>,
     /// How many of our children are the unit's, the main process not counted.
     pub(super) strays: usize,
+    /// Where everything of it is.
+    pub(super) cgroup: Option<Cgroup>,
+    /// It was killed as a whole. What clone3(2) puts into it afterwards dies at once with Linux 6.18, for one: that compares the number of kills with
+    /// that of the parent's cgroup.
+    pub(super) is_cgroup_spent: bool,
+    /// The main process has ended, and the cgroup has others.
+    pub(super) lingers: bool,
     /// Everything of this run is to be killed, what is found later too.
     pub(super) killing: bool,
     /// The unit's sessions are more than that of its main process.
@@ -65,7 +74,7 @@ pub(super) struct Main {
 impl Slot {
     /// Whether nothing of its latest run is alive.
     pub(super) fn is_over(&self) -> bool {
-        self.main.is_none() && self.strays == 0
+        self.main.is_none() && self.strays == 0 && !self.lingers
     }
 
     /// How the latest run ended, if that is not acknowledged.
@@ -86,8 +95,8 @@ impl Slot {
     fn state(&self) -> HeldState {
         match (&self.main, self.exit()) {
             (Some(main), _) => HeldState::Running(main.process),
-            (None, Some(exit)) => HeldState::Exited { exit, leftovers: self.strays > 0 },
-            (None, None) if self.strays > 0 => HeldState::Leftovers,
+            (None, Some(exit)) => HeldState::Exited { exit, leftovers: !self.is_over() },
+            (None, None) if !self.is_over() => HeldState::Leftovers,
             (None, None) => HeldState::Idle,
         }
     }
@@ -119,6 +128,7 @@ impl Slot {
             ready: self.ready_at,
             notify: self.notify.as_ref().map(|notify| (notify.path.clone(), notify.owner)),
             carried: self.carried,
+            cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
         }
     }
 
@@ -144,6 +154,7 @@ impl Launcher {
             inherited: self.inherited,
             last: self.brain.last,
             upgrade: self.upgraded.clone(),
+            cgroup: self.cgroups.path(),
         };
         self.brain.send(&hello, &[]);
         for (unit, slot) in &self.slots {
@@ -192,7 +203,9 @@ impl Launcher {
     /// Forgets the unit if it was to be forgotten and nothing of it is left.
     pub(super) fn forget_if_unwanted(&mut self, unit: &UnitId) {
         if self.slots.get(unit).is_some_and(|slot| slot.is_unwanted && slot.is_over() && slot.exits.is_empty()) {
-            let place = self.slots.remove(unit).and_then(|slot| slot.place);
+            let gone = self.slots.remove(unit);
+            let (place, cgroup) = gone.map_or((None, None), |slot| (slot.place, slot.cgroup));
+            cgroup.into_iter().for_each(|cgroup| self.cgroups.dispose(cgroup, clock::mono()));
             place.into_iter().for_each(|place| self.book.erase(place));
         }
     }

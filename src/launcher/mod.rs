@@ -6,6 +6,8 @@
 
 mod book;
 mod brain;
+mod cgroup;
+mod clone;
 mod codec;
 mod exec;
 mod foreign;

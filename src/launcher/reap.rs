@@ -92,8 +92,9 @@ impl Launcher {
     pub(super) fn report_exit(&mut self, unit: &UnitId) {
         let Some(slot) = self.slots.get(unit) else { return };
         let Some(exit) = slot.exit() else { return };
-        let leftovers = slot.strays > 0;
-        self.brain.send(&ToBrain::Exited { unit: unit.clone(), run: slot.run, exit, leftovers }, &[]);
+        let run = slot.run;
+        let leftovers = self.lingers(unit, exit.at) || self.slots.get(unit).is_some_and(|slot| slot.strays > 0);
+        self.brain.send(&ToBrain::Exited { unit: unit.clone(), run, exit, leftovers }, &[]);
         if !leftovers {
             self.close_run(unit, exit.process.pid);
         }

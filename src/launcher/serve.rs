@@ -10,6 +10,7 @@ use rustix::fs::Mode;
 
 use super::book::{Book, Found, Place};
 use super::brain::Brain;
+use super::cgroup::Cgroups;
 use super::codec::Fault;
 use super::complain;
 use super::exec::Executor;
@@ -23,6 +24,7 @@ use super::wire::{ToBrain, ToLauncher, Upgrade};
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
+use crate::os::cgroup::Cgroup;
 use crate::os::clock;
 use crate::os::process::{self, Orphans};
 use crate::os::signal::SignalFd;
@@ -74,6 +76,7 @@ pub(super) struct Launcher {
     /// Processes of units that are not our children.
     pub(super) foreign: Foreign,
     pub(super) book: Book,
+    pub(super) cgroups: Cgroups,
     /// There was a launcher before us that has left its units.
     pub(super) inherited: bool,
     /// The sessions of units. A session's number is not given to another while a process is in it.
@@ -127,6 +130,7 @@ impl Launcher {
             slots: BTreeMap::new(),
             children: BTreeMap::new(),
             foreign: Foreign::new().map_err(cannot("watch processes"))?,
+            cgroups: Cgroups::new(book.instance()),
             book,
             inherited: !found.is_empty(),
             sessions: BTreeMap::new(),
@@ -198,7 +202,15 @@ impl Launcher {
     fn sleep(&self) -> (bool, bool) {
         let closing = self.closing.as_ref().map(|end| end.give_up_at);
         let trial = self.trial.as_ref().map(|trial| trial.until);
-        let deadlines = [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.foreign.deadline(), trial, closing];
+        let deadlines = [
+            self.brain.deadline(),
+            self.systemd.deadline(),
+            self.killing.again_at,
+            self.foreign.deadline(),
+            self.cgroups.look_at,
+            trial,
+            closing,
+        ];
         let at_once = self.more_to_reap.then_some(Mono(0));
         let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -241,6 +253,7 @@ impl Launcher {
         }
         self.brain.tick(now);
         self.judge_trial(now);
+        self.look_at_cgroups(now);
         self.systemd.tick(now);
         self.kill_again(now);
     }
@@ -355,7 +368,9 @@ impl Launcher {
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
         let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid);
-        let left: Vec<u32> = children.chain(self.foreign.pids()).collect();
+        let in_cgroups =
+            self.slots.values().filter(|slot| slot.lingers).filter_map(|slot| slot.cgroup.as_ref()).flat_map(Cgroup::processes);
+        let left: Vec<u32> = children.chain(self.foreign.pids()).chain(in_cgroups).collect();
         if give_up && !left.is_empty() {
             complain(format_args!("cannot end these processes: {left:?}"));
         } else if !left.is_empty() {
@@ -373,6 +388,7 @@ impl Launcher {
         }
         self.leave_safe_mode();
         if left.is_empty() {
+            self.remove_cgroups();
             self.book.close();
         }
         Some(code)

@@ -16,6 +16,7 @@ use super::hold::{Main, Notify, Slot};
 use super::serve::{Launcher, Role};
 use super::survivors;
 use super::wire::{Output, Process, Spawn, SpawnStep, ToBrain};
+use crate::os::cgroup::Cgroup;
 use crate::os::{clock, process, sd_notify};
 
 /// How much output a pipe holds while no brain reads it, where the kernel allows it, in bytes.
@@ -34,6 +35,12 @@ impl Launcher {
         }
         slot.run = spawn.run;
         slot.is_unwanted = false;
+        if let Some(spent) = slot.cgroup.take_if(|_| std::mem::take(&mut slot.is_cgroup_spent)) {
+            self.cgroups.dispose(spent, clock::mono());
+        }
+        if slot.cgroup.is_none() {
+            slot.cgroup = self.cgroups.make(&spawn.unit, spawn.run);
+        }
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
         let started = start(&self.executor, (&mut self.book, place), slot, &spawn);
         self.enter(&spawn.unit);
@@ -120,6 +127,7 @@ fn start(
         output: Some(output),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
         book: Some((book.file(), place.offset())),
+        cgroup: slot.cgroup.as_ref().map(Cgroup::fd),
         leads: Leads::Session,
     };
     let (pid, pidfd) = executor.start(&command)?;

@@ -14,6 +14,7 @@ use super::upgrade::Carried;
 use super::wire::{Exit, Process};
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
+use crate::os::cgroup::Cgroup;
 use crate::os::{clock, process, sd_notify, signal};
 
 /// The variable by which a process says whose it is: `UNIT:RUN:INSTANCE`.
@@ -35,6 +36,7 @@ impl Launcher {
             self.inherit(place, pid, record);
         }
         if !self.slots.is_empty() {
+            self.cgroups.look_at = Some(clock::mono());
             self.adopt(None);
             self.find_survivors(None);
             // Some are dead and only not reaped yet.
@@ -73,6 +75,11 @@ impl Launcher {
         if let Some(carried) = record.carried {
             resume(&mut slot, &record, carried);
         }
+        slot.output_inode = record.output;
+        slot.cgroup = record.cgroup.clone().and_then(|path| Cgroup::at(path).ok());
+        // It may have been killed before.
+        slot.is_cgroup_spent = true;
+        slot.lingers = slot.main.is_none() && slot.is_populated();
         slot.note = record.note.into();
         self.slots.insert(unit.clone(), slot);
         self.enter(&unit);
@@ -108,6 +115,10 @@ impl Launcher {
             {
                 slot.strays += 1;
                 slot.has_strayed = true;
+                if let (None, Some(inode)) = (&slot.output, slot.output_inode) {
+                    // Its main process is gone, but what that has written waits in the pipe, which this one has, too.
+                    slot.output = reopen_pipe(pid, inode).ok();
+                }
             }
         }
     }

@@ -160,6 +160,8 @@ pub enum ToBrain {
         last: Option<BrainEnd>,
         /// The program was gone over to, or back to.
         upgrade: Option<Upgrade>,
+        /// The directory of the cgroup that units' cgroups are in; `None`: there is no place for them.
+        cgroup: Option<PathBuf>,
     },
     /// A unit the launcher knows from earlier brains.
     Held {
@@ -333,6 +335,8 @@ pub enum SpawnStep {
     Pipe,
     /// Making the process.
     Clone,
+    /// Entering its cgroup.
+    Cgroup,
     /// Starting a session.
     Session,
     /// Connecting stdin, stdout and stderr.

@@ -8,6 +8,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ms_supervisor::base::rng::Rng;
+use ms_supervisor::base::time::Wall;
+use ms_supervisor::os::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) events: Vec<Value>,
     /// Promises seen broken while it ran.
     pub(crate) broken: Vec<String>,
+    /// When the launcher was killed.
+    pub(crate) launcher_deaths: Vec<Wall>,
     /// How long a brain took to answer again, in milliseconds.
     pub(crate) back: Vec<u64>,
 }
@@ -48,7 +52,8 @@ pub(crate) fn run(seed: u64, duration: Duration, directory: &Path) -> Outcome {
         fs::create_dir_all(directory.join(name)).unwrap();
     }
     declare(directory, 0);
-    let outcome = Outcome { faults: BTreeMap::new(), events: Vec::new(), broken: Vec::new(), back: Vec::new() };
+    let outcome =
+        Outcome { faults: BTreeMap::new(), events: Vec::new(), broken: Vec::new(), launcher_deaths: Vec::new(), back: Vec::new() };
     let mut driver = Driver {
         launcher: start(directory),
         journal: Journal::new(&directory.join(".ms-supervisor")),
@@ -187,6 +192,7 @@ impl Driver {
     }
 
     fn kill_launcher(&mut self) -> &'static str {
+        self.outcome.launcher_deaths.push(clock::wall());
         self.launcher.kill().unwrap();
         self.launcher.wait().unwrap();
         sleep(Duration::from_millis(self.rng.next_u64() % 200));
