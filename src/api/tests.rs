@@ -1,7 +1,7 @@
 //! The server and the client, over a real socket.
 #![expect(clippy::disallowed_methods, reason = "tests make files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +27,7 @@ use crate::os::paths::Directories;
 use crate::os::pump::Pump;
 use crate::plan::{Diff, Plan, resolve};
 use crate::spec::{SourceFile, parse};
+use crate::store::wishes::Wishes;
 
 pub(super) fn unit(name: &str, state: &str) -> UnitStatus {
     UnitStatus {
@@ -80,7 +81,8 @@ async fn node(directory: &Path) -> Arc<Node> {
     std::mem::forget(events);
     let context = Arc::new(Context {
         view: View::default(),
-        bus,
+        bus: Arc::new(bus),
+        wishes: Wishes::without(directory, |_| {}),
         launcher,
         pump: Pump::start(|_| {}).unwrap(),
         gates: Gates::new(4),
@@ -89,7 +91,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         seed: 1,
         stopping: AtomicBool::new(false),
     });
-    let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new()).await.unwrap();
+    let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new(), &BTreeSet::new()).await.unwrap();
     Arc::new(Node {
         context,
         tree,

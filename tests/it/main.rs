@@ -21,3 +21,4 @@ mod sim;
 mod tidy;
 #[cfg(test)]
 mod tour;
+mod wishes;

@@ -57,7 +57,12 @@ pub(crate) enum Msg {
     /// An operator sends it a signal.
     Signal(Signal, Target),
     /// An operator keeps it stopped, or not any more.
-    Hold(bool),
+    Hold {
+        /// Whether it is to stay stopped.
+        held: bool,
+        /// Whether the store knows it.
+        kept: bool,
+    },
     /// A new plan: for now, or for its next start.
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
@@ -77,7 +82,7 @@ pub(crate) struct Arguments {
 }
 
 /// What the launcher holds of a unit from an earlier brain.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Held {
     /// The number of its latest run.
     pub run: u64,
@@ -289,8 +294,8 @@ impl Unit {
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
-            Msg::Hold(held) => {
-                self.note.held = held;
+            Msg::Hold { held, kept } => {
+                (self.note.held, self.note.unkept) = (held, !kept);
                 self.remember();
                 self.change(|status| status.held = held);
             }
