@@ -38,6 +38,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/stop", post(actions::stop))
         .route("/restart", post(actions::restart))
         .route("/signal", post(actions::signal))
+        .route("/rotate", post(actions::rotate))
         .route("/logs", get(logs::all))
         .route("/logs/{targets}", get(logs::some))
         .route("/events", get(events::events));

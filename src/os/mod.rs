@@ -3,6 +3,8 @@
 //! Mechanism only; nothing here decides. Calls block unless they are `async`.
 #![cfg_attr(feature = "daemon", expect(clippy::disallowed_methods, reason = "this is where the machine is touched"))]
 
+#[cfg(feature = "daemon")]
+pub mod archiver;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod environment;

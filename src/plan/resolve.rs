@@ -24,6 +24,7 @@ pub const UNITS_MAX: usize = 100_000;
 const DEFAULT_INTENSITY: u32 = 5;
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_START_LIMIT: u32 = 64;
+const DEFAULT_LOGS_TOTAL: u64 = 4 << 30;
 
 /// Makes a plan of declarations that were read from `directory`, an absolute path.
 ///
@@ -129,6 +130,7 @@ fn daemon(spec: &DaemonSpec) -> DaemonPlan {
         listen: or(&spec.listen, Listen::default().0, |listen| listen.0),
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
+        logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
     }
 }
 
@@ -229,7 +231,7 @@ mod tests {
         let unit = &plan.units["a"];
         assert_eq!(unit.restart.backoff.growth, Growth::Linear { base: Duration::from_millis(200), step: Duration::from_secs(2) });
         assert_eq!(unit.shutdown.timeout, ShutdownTimeout::BrutalKill);
-        assert_eq!(plan.daemon, DaemonPlan { listen: None, start_limit: 3, on_root_failure: OnRootFailure::Exit });
+        assert_eq!(plan.daemon, DaemonPlan { listen: None, start_limit: 3, on_root_failure: OnRootFailure::Exit, logs_max_total: 4 << 30 });
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Unit {
     pub(super) fn take_descriptors(&mut self, myself: &ActorRef<Msg>, fds: FdSet) {
         self.ready_pipe = fds.ready;
         if let Some(output) = fds.output {
-            self.context.pump(&self.plan, output);
+            self.context.pump(&self.plan, self.run, output);
         }
         let Some(Ok(socket)) = fds.notify.filter(|_| self.uses_notify()).map(NotifySocket::new) else { return };
         let (actor, run) = (myself.clone(), self.run);

@@ -55,6 +55,8 @@ pub(crate) enum Msg {
     Notices(u64, Vec<Notice>),
     /// An operator sends it a signal.
     Signal(Signal, Target),
+    /// Its log is full, or has room again.
+    PauseForLog(bool),
     /// An operator keeps it stopped, or not any more.
     Hold(bool),
     /// A new plan: for now, or for its next start.
@@ -256,6 +258,7 @@ impl Unit {
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
+            Msg::PauseForLog(is_full) => self.pause(is_full),
             Msg::Hold(held) => {
                 self.note.held = held;
                 self.remember();
@@ -328,6 +331,12 @@ impl Unit {
     fn signal(&self, signal: Signal, target: Target) {
         self.tell(Event::UnitSignalled { unit: self.id().clone(), signal });
         self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target });
+    }
+
+    /// Stops every process of it, or lets them go on.
+    fn pause(&self, is_paused: bool) {
+        let signal = Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
+        self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target: Target::Tree });
     }
 
     fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {

@@ -3,6 +3,7 @@
 mod bench;
 mod faults;
 mod lifecycle;
+mod logs;
 mod metrics;
 mod readiness;
 mod reload;
