@@ -252,7 +252,11 @@ impl Runner {
             "start_child" => match operation["tag"].as_str() {
                 Some(tag) => Ok(started(self.maker.instance(path, tag).await?)),
                 None => {
-                    let Ok(node) = Node::parse(&operation["spec"]) else { return Ok(json!({"result": "error:bad_spec"})) };
+                    let Ok(node) = Node::parse(&operation["spec"]) else {
+                        // OTP's supervisor judges a spec itself: one that is gone judges none.
+                        supervisor.count_children().await?;
+                        return Ok(json!({"result": "error:bad_spec"}));
+                    };
                     let child = self.maker.child(&format!("{path}/{}", node.id), &node.id, &Arc::new(node.clone()));
                     Ok(started(supervisor.start_child(child).await?))
                 }

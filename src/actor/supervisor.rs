@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::driver::Driver;
 use super::library::ChildHandle;
 use crate::base::exit::ExitReason;
+use crate::base::time::Mono;
 use crate::policy::supervisor::{
     ChildKey, ChildSpec, Effect, Flags, Input, Reply, Report, Request, RequestId, Run, StartCause, Supervisor,
 };
@@ -87,6 +88,8 @@ pub(crate) trait Observer: Send + 'static {
     fn up(&mut self);
     /// It ends.
     fn terminated(&mut self, reason: &ExitReason);
+    /// These restarts count against its intensity now, the latest first.
+    fn counted(&mut self, _restarts: &mut dyn Iterator<Item = Mono>) {}
 }
 
 /// What a supervisor actor hears.
@@ -122,6 +125,8 @@ pub(crate) struct Arguments {
     pub(crate) children: Vec<NewChild>,
     pub(crate) parent: Option<Port>,
     pub(crate) observer: Box<dyn Observer>,
+    /// Restarts that count against it already: it goes on where another brain stood.
+    pub(crate) counted: Vec<Mono>,
 }
 
 /// The actor.
@@ -137,6 +142,8 @@ pub(crate) struct State {
     next_request: u64,
     /// Hosts of children that requests bring, until the machine has named them.
     new_hosts: BTreeMap<RequestId, NewHosts>,
+    /// The latest restart the observer was told of.
+    counted: Option<Mono>,
 }
 
 enum NewHosts {
@@ -158,7 +165,7 @@ impl Actor for SupervisorActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let (specs, hosts): (Vec<_>, Vec<(Arc<str>, _)>) =
             arguments.children.into_iter().map(|(spec, host)| (spec.clone(), (spec.id, host))).unzip();
-        let machine = Supervisor::new(arguments.flags, specs);
+        let machine = Supervisor::new(arguments.flags, specs).resumed(arguments.counted);
         // The machine has taken them in this order; a second one with the same id it has not.
         let mut taken = machine.keys().peekable();
         let hosts = hosts.into_iter().filter_map(|(id, host)| Some((taken.next_if(|(_, next)| **next == id)?.0, host))).collect();
@@ -172,6 +179,7 @@ impl Actor for SupervisorActor {
             replies: BTreeMap::new(),
             next_request: 0,
             new_hosts: BTreeMap::new(),
+            counted: None,
         })
     }
 
@@ -186,6 +194,11 @@ impl Actor for SupervisorActor {
             if carried_out % PAUSE == 0 {
                 tokio::task::yield_now().await;
             }
+        }
+        let latest = state.driver.machine.counted().next();
+        if latest != state.counted {
+            state.counted = latest;
+            state.observer.counted(&mut state.driver.machine.counted());
         }
         state.driver.arm(&myself, || Msg::Wake);
         Ok(())

@@ -11,10 +11,11 @@ use tokio::sync::{oneshot, watch};
 use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
-pub use super::unit::Held;
 use super::unit::{self, UnitActor, UnitHost};
+pub use super::unit::{ForeignNote, Held};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
+use crate::base::time::Mono;
 use crate::event::SupervisorStatus;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
@@ -39,8 +40,10 @@ pub struct Tree {
     plan: RwLock<Arc<Plan>>,
     units: RwLock<BTreeMap<UnitId, ActorRef<unit::Msg>>>,
     supervisors: RwLock<BTreeMap<SupervisorId, ActorRef<Msg>>>,
-    /// Supervisors an operator keeps stopped.
-    held: RwLock<BTreeMap<SupervisorId, bool>>,
+    /// What the launcher remembers of each supervisor.
+    notes: RwLock<BTreeMap<SupervisorId, unit::Note>>,
+    /// Restarts an earlier brain has counted, until the supervisor they count against is started.
+    counted: RwLock<BTreeMap<SupervisorId, Vec<Mono>>>,
     standing: watch::Sender<Standing>,
 }
 
@@ -103,14 +106,16 @@ impl Tree {
             plan: RwLock::new(plan.clone()),
             units: RwLock::default(),
             supervisors: RwLock::default(),
-            held: RwLock::default(),
+            notes: RwLock::default(),
+            counted: RwLock::default(),
             standing: watch::Sender::new(Standing::Starting),
         });
         tree.context.gates.plan(&plan);
         for (id, supervisor) in &plan.supervisors {
             tree.show_supervisor(&plan, supervisor);
-            if held.remove(id.as_str()).is_some_and(|held| held.note.held) {
-                tree.hold_supervisor(id, true);
+            if let Some(held) = held.remove(id.as_str()) {
+                tree.counted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held.note.counted.clone());
+                tree.notes.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held.note);
             }
         }
         for unit in plan.units.keys() {
@@ -137,7 +142,7 @@ impl Tree {
     pub async fn start(self: &Arc<Self>) -> Result<(), SpawnErr> {
         let plan = self.plan();
         self.context.view.change_supervisor(&plan.root, |status| "starting".clone_into(&mut status.state));
-        let arguments = self.arguments(&plan, &plan.root, None);
+        let arguments = Arguments { counted: self.recall(&plan.root), ..self.arguments(&plan, &plan.root, None) };
         let (root, _) = Actor::spawn(None, SupervisorActor, arguments).await?;
         self.register(&plan.root, root);
         Ok(())
@@ -286,6 +291,8 @@ impl Tree {
     fn drop_what_is_gone(&self, old: &Plan, plan: &Plan) {
         for id in old.supervisors.keys().filter(|id| !plan.supervisors.contains_key(*id)) {
             self.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.notes.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.context.launcher.send(ToLauncher::Forget { unit: id.as_str().into() });
             self.context.view.remove_supervisor(id);
         }
     }
@@ -302,10 +309,10 @@ impl Tree {
 
     /// Whether an operator keeps `supervisor` or one above it stopped.
     fn held_above(&self, plan: &Plan, supervisor: &SupervisorId) -> bool {
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
         let mut above = Some(supervisor.clone());
         while let Some(id) = above {
-            if held.get(&id).copied().unwrap_or_default() {
+            if notes.get(&id).is_some_and(|note| note.held) {
                 return true;
             }
             above = parent_of(plan, id.as_str()).ok();
@@ -316,16 +323,29 @@ impl Tree {
     /// Remembers, here and with the launcher, that an operator keeps something stopped.
     fn hold(&self, plan: &Plan, target: &str, held: bool) {
         if plan.supervisors.contains_key(target) {
-            self.hold_supervisor(&target.into(), held);
-            let note = unit::Note { held, ..unit::Note::default() };
-            self.context.launcher.send(ToLauncher::Note { unit: target.into(), note: note.encode() });
+            self.note(&target.into(), |note| note.held = held);
         } else if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(target) {
             drop(actor.cast(unit::Msg::Hold(held)));
         }
     }
 
-    fn hold_supervisor(&self, id: &SupervisorId, held: bool) {
-        self.held.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held);
+    /// Changes what the launcher remembers of a supervisor.
+    fn note(&self, id: &SupervisorId, change: impl FnOnce(&mut unit::Note)) {
+        let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
+        let note = notes.entry(id.clone()).or_default();
+        change(note);
+        // Under the lock, so that the launcher hears of changes in their order; sending never waits.
+        self.context.launcher.send(ToLauncher::Note { unit: id.as_str().into(), note: note.encode() });
+    }
+
+    /// The restarts that count against a supervisor that is about to start: an earlier brain's, if this is the incarnation that ran under it.
+    fn recall(&self, id: &SupervisorId) -> Vec<Mono> {
+        let counted = self.counted.write().unwrap_or_else(PoisonError::into_inner).remove(id).unwrap_or_default();
+        let known = self.notes.read().unwrap_or_else(PoisonError::into_inner).get(id).map_or(0, |note| note.counted.len());
+        if known != counted.len() {
+            self.note(id, |note| note.counted.clear());
+        }
+        counted
     }
 
     fn show_supervisor(&self, plan: &Plan, supervisor: &SupervisorPlan) {
@@ -367,7 +387,7 @@ impl Tree {
         let flags = flags_of(plan, id);
         let children = supervisor.children.iter().filter_map(|child| self.child(plan, child)).collect();
         let observer = Box::new(PlanObserver { tree: self.clone(), id: id.clone(), is_root });
-        Arguments { flags, children, parent, observer }
+        Arguments { flags, children, parent, observer, counted: Vec::new() }
     }
 
     fn child(self: &Arc<Self>, plan: &Plan, child: &Child) -> Option<NewChild> {
@@ -378,7 +398,7 @@ impl Tree {
                 (child_of(plan, child, held), Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {
-                let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or_default();
+                let held = self.notes.read().unwrap_or_else(PoisonError::into_inner).get(id).is_some_and(|note| note.held);
                 (child_of(plan, child, held), Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
             }
         })

@@ -157,6 +157,16 @@ choices! {
 }
 
 choices! {
+    /// What happens to units that run on when the whole daemon was killed and is started again.
+    OnLauncherDeath = Adopt {
+        /// They are supervised again, as they run.
+        Adopt = "adopt",
+        /// They are stopped, and started anew.
+        Stop = "stop",
+    }
+}
+
+choices! {
     /// What happens when the root supervisor gives up.
     OnRootFailure = Keep {
         /// Keep what still runs and report the node as degraded.

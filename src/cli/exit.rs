@@ -1,5 +1,6 @@
 //! Exit codes, and failures on their way to becoming one.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use super::output::Output;
 use crate::api::client::ClientError;
 use crate::api::dto::ApiError;
+use crate::os::paths::SAFE_MODE;
 
 /// What the exit codes mean, for `--help`.
 pub(super) const HELP: &str = "Exit codes:
@@ -87,8 +89,12 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         match error {
-            ClientError::NoDaemon(_) => Self::new(Exit::NoDaemon, message)
-                .help("start one with `ms-supervisor run`, or name the directory of another one with `-C DIR`"),
+            ClientError::NoDaemon(socket) => match safe_mode(&socket) {
+                Some(why) => Self::new(Exit::NoDaemon, format!("{message}\n{why}"))
+                    .help("what the daemon prints (`journalctl -u ms-supervisor`) and its directory `incidents` say why; units can be signalled by process id"),
+                None => Self::new(Exit::NoDaemon, message)
+                    .help("start one with `ms-supervisor run`, or name the directory of another one with `-C DIR`"),
+            },
             ClientError::NotPermitted(_) => {
                 Self::new(Exit::NotPermitted, message).help("root, the daemon's user and the group of the socket may talk to it")
             }
@@ -96,6 +102,13 @@ impl From<ClientError> for Failure {
             ClientError::Broken(_) => Self::new(Exit::Failed, message),
         }
     }
+}
+
+/// What the launcher says of a brain that cannot be asked because it keeps dying.
+#[expect(clippy::disallowed_methods, reason = "beside the socket; commands may block")]
+fn safe_mode(socket: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(socket.with_file_name(SAFE_MODE)).ok()?;
+    Some(text.trim_end().to_owned())
 }
 
 impl Failure {

@@ -21,10 +21,10 @@ use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
 use crate::event::Event;
 use crate::launcher::link::{self, Link};
-use crate::launcher::wire::{ToBrain, ToLauncher};
+use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher};
 use crate::os::pump::Pump;
-use crate::os::{clock, inherited};
-use crate::plan::{RestartType, ShutdownTimeout, Strategy};
+use crate::os::{clock, inherited, last_words};
+use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
 
 /// The brain could not go on; the launcher starts another one.
 const FAILED: u8 = 70;
@@ -35,6 +35,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Runs the brain to its end. The launcher has started this process and passed its socket.
 #[must_use]
 pub fn brain(settings: Settings) -> ExitCode {
+    if let Err(error) = last_words::keep(&settings.directories.incidents()) {
+        eprintln!("ms-supervisor: should the brain fail, its last words will not be kept: {error}");
+    }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(tracing::Level::WARN).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("brain").enable_all().build();
     let result = match runtime {
@@ -53,8 +56,8 @@ pub fn brain(settings: Settings) -> ExitCode {
 async fn run(settings: Settings) -> Result<(), String> {
     let socket = inherited::launcher_socket()?;
     let (sender, mut receiver) = Link::from_fd(socket).map_err(|error| format!("cannot talk to the launcher: {error}"))?;
-    let greeting = greeting::hear(&mut receiver).await?;
-    let Some(loaded) = load(&settings, greeting.generation).await? else {
+    let mut greeting = greeting::hear(&mut receiver).await?;
+    let Some(loaded) = load(&settings, greeting.generation > 0 || greeting.inherited).await? else {
         return leave(&sender, &mut receiver, 2).await;
     };
     if loaded.pipes_instead {
@@ -67,8 +70,16 @@ async fn run(settings: Settings) -> Result<(), String> {
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
     let (logs, inbox) = mpsc::channel(INBOX);
     let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs)?);
+    if greeting.inherited && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
+        greeting.held.values_mut().for_each(|held| held.unwelcome = true);
+    }
     let adopted = greeting.running();
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
+    if let Some(last) = greeting.last {
+        let incident = last_words::of(&settings.directories.incidents(), last.pid);
+        let BrainEnd { pid, cause, lived, condemned, .. } = last;
+        context.bus.tell(Event::BrainEnded { pid, cause, after: lived, condemned, incident });
+    }
     let tree = Tree::new(context.clone(), loaded.plan.clone(), greeting.held).await;
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);
@@ -83,20 +94,23 @@ async fn run(settings: Settings) -> Result<(), String> {
         orders,
     };
     let root = parts.supervise().start().await.map_err(|error| error.to_string())?;
+    if greeting.inherited && greeting.generation == 0 {
+        // What runs is what was applied last; the files may say something else by now.
+        let control = parts.control.clone();
+        tokio::spawn(async move { control.reload_quietly().await });
+    }
     let code = Orders::new(parts.control.clone(), ordered).obey(&root).await?;
     root.stop().await;
     let mut receiver = receiver.lock().await;
     leave(&sender, &mut receiver, code).await
 }
 
-/// The first brain takes the declarations as they are in their files. A later one carries on with what was applied last: a file
-/// somebody is editing must not take effect because a brain died.
-async fn load(settings: &Settings, generation: u32) -> Result<Option<Loaded>, String> {
+/// The first brain takes the declarations as they are in their files. One that `carries_on` runs what was applied last: a file
+/// somebody is editing must not take effect because a brain died, nor must a faulty one leave units without a supervisor.
+async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, String> {
     let directories = settings.directories.clone();
     let load = move || {
-        if generation > 0
-            && let Some(applied) = declarations::load_applied(&directories)
-        {
+        if carries_on && let Some(applied) = declarations::load_applied(&directories) {
             return Ok(applied);
         }
         let loaded = declarations::load(&directories)?;

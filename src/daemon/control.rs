@@ -57,6 +57,23 @@ impl Control {
         Ok(diff)
     }
 
+    /// Reloads for nobody who waits: the answer is in the events and in the log.
+    pub(super) fn reload_later(self: &Arc<Self>) {
+        let control = self.clone();
+        tokio::spawn(async move {
+            control.context.launcher.send(ToLauncher::Notify { state: "RELOADING=1".into() });
+            control.reload_quietly().await;
+            control.context.launcher.send(ToLauncher::Notify { state: "READY=1".into() });
+        });
+    }
+
+    /// Reloads, and logs what is wrong.
+    pub(super) async fn reload_quietly(&self) {
+        if let Err(diagnostics) = self.reload().await {
+            tracing::error!("the declarations are faulty, the old plan runs on:\n{}", diagnostics.render(false));
+        }
+    }
+
     /// What a reload would change.
     pub(super) async fn changes(&self) -> Result<Diff, Box<Diagnostics>> {
         let loaded = self.loaded.lock().await;
@@ -172,17 +189,7 @@ impl Orders {
 
     fn signalled(&mut self, signal: Signal) {
         match signal {
-            Signal::HUP => {
-                let control = self.control.clone();
-                // The answer is in the events and in the log.
-                tokio::spawn(async move {
-                    control.context.launcher.send(ToLauncher::Notify { state: "RELOADING=1".into() });
-                    if let Err(diagnostics) = control.reload().await {
-                        tracing::error!("the declarations are faulty, the old plan runs on:\n{}", diagnostics.render(false));
-                    }
-                    control.context.launcher.send(ToLauncher::Notify { state: "READY=1".into() });
-                });
-            }
+            Signal::HUP => self.control.reload_later(),
             _ => {
                 self.asked += 1;
                 let tree = &self.control.tree;

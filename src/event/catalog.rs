@@ -1,5 +1,6 @@
 //! The closed catalogue of events. Nothing else leaves the process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,20 @@ pub enum Event {
         generation: u32,
         /// How many units it found running.
         adopted: usize,
+    },
+    /// The brain before this one has ended.
+    BrainEnded {
+        /// Its process id.
+        pid: u32,
+        /// How it ended.
+        cause: ExitCause,
+        /// How long it had lived.
+        #[serde(with = "seconds")]
+        after: Duration,
+        /// The launcher has ended it, because it hung or talked nonsense.
+        condemned: bool,
+        /// The file with its last words.
+        incident: Option<PathBuf>,
     },
     /// The whole tree is up.
     DaemonReady {
@@ -285,6 +300,7 @@ impl Event {
             | Self::SupervisorEnded { supervisor, .. } => Some(supervisor.as_str()),
             Self::CommandReceived { target, .. } => Some(target),
             Self::DaemonStarted { .. }
+            | Self::BrainEnded { .. }
             | Self::DaemonReady { .. }
             | Self::DaemonStopping { .. }
             | Self::DaemonDegraded { .. }

@@ -9,9 +9,14 @@ use crate::base::time::approx_duration;
 #[must_use]
 pub fn event_text(event: &Event) -> String {
     match event {
-        Event::DaemonStarted { version, generation: 0, .. } => format!("ms-supervisor {version} started"),
+        Event::DaemonStarted { version, generation: 0, adopted: 0 } => format!("ms-supervisor {version} started"),
         Event::DaemonStarted { version, adopted: 1, .. } => format!("ms-supervisor {version} started again, 1 unit found running"),
         Event::DaemonStarted { version, adopted, .. } => format!("ms-supervisor {version} started again, {adopted} units found running"),
+        Event::BrainEnded { pid, cause, after, condemned, incident } => {
+            let how = if *condemned { "had to be ended" } else { "has ended" };
+            let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
+            format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
+        }
         Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
         Event::DaemonStopping { by } => format!("going down, because of {by}"),
         Event::DaemonDegraded { child, reason } => format!("degraded: gave up {child} ({reason}); what still runs is kept"),
@@ -93,6 +98,14 @@ mod tests {
         let events = [
             Event::DaemonStarted { version: "0.1.0".into(), generation: 0, adopted: 0 },
             Event::DaemonStarted { version: "0.1.0".into(), generation: 2, adopted: 12 },
+            Event::BrainEnded { pid: 7, cause: killed, after: Duration::from_secs(90), condemned: false, incident: None },
+            Event::BrainEnded {
+                pid: 8,
+                cause: ExitCause::Signal { signal: Signal(6), core: true },
+                after: Duration::from_secs(3),
+                condemned: true,
+                incident: Some("incidents/brain-8-1.txt".into()),
+            },
             Event::DaemonReady { after: Duration::from_millis(1234) },
             Event::DaemonDegraded { child: "workers".into(), reason: ExitReason::Shutdown },
             Event::PlanApplied { started: 1, stopped: 0, restarted: 2, changed: 0, unchanged: 7 },

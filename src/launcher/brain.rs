@@ -12,8 +12,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use super::codec::{self, Decoder};
 use super::complain;
 use super::exec::{Command, Executor, Failure, Leads};
-use super::wire::{ALIVE_WITHIN, SpawnStep, ToBrain};
-use crate::base::exit::Signal;
+use super::wire::{ALIVE_WITHIN, BrainEnd, SpawnStep, ToBrain, UP_WITHIN};
+use crate::base::exit::{ExitCause, Signal};
 use crate::base::time::Mono;
 use crate::os::signal;
 
@@ -25,6 +25,12 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 /// The first and the longest wait before a brain that keeps dying is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// After so many deaths in a row the launcher is in safe mode: units are kept, and the brain is tried seldom.
+const SAFE_AFTER: u32 = 5;
+
+/// The first and the longest wait in safe mode.
+const SAFE_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// How long a brain that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,7 +50,11 @@ pub(super) struct Brain {
     pub(super) starts: u32,
     has_run: bool,
     started: Mono,
+    /// How the last one ended.
+    pub(super) last: Option<BrainEnd>,
     backoff: Duration,
+    /// It was ended because it hung, or talked nonsense.
+    is_condemned: bool,
     restart_at: Option<Mono>,
     /// When it last said that it is alive, if ever.
     alive: Option<Mono>,
@@ -75,7 +85,9 @@ impl Brain {
             starts: 0,
             has_run: false,
             started: Mono(0),
+            last: None,
             backoff: Duration::ZERO,
+            is_condemned: false,
             restart_at: Some(Mono(0)),
             alive: None,
             kill_at: None,
@@ -87,14 +99,14 @@ impl Brain {
         if self.restart_at.is_none_or(|at| at > now) {
             return None;
         }
-        (self.restart_at, self.kill_at, self.alive) = (None, None, None);
+        (self.restart_at, self.kill_at, self.alive, self.is_condemned) = (None, None, None, false);
         self.starts += 1;
         self.started = now;
         match self.start(executor, umask) {
             Ok(pid) => (self.pid, self.has_run) = (Some(pid), true),
             Err((step, errno)) => {
                 complain(format_args!("cannot start the brain: {step:?}: {}", io::Error::from_raw_os_error(errno)));
-                self.schedule_restart(now);
+                self.ended(ExitCause::Code(127), now);
             }
         }
         self.pid
@@ -113,6 +125,7 @@ impl Brain {
             nice: executor.nice(),
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
+            book: None,
             leads: Leads::Group,
         };
         let (pid, _pidfd) = executor.start(&command)?;
@@ -120,18 +133,31 @@ impl Brain {
         Ok(pid)
     }
 
-    /// Takes note of its death; returns what its process id was, and how long it has lived.
-    pub(super) fn ended(&mut self, now: Mono) -> (u32, Duration) {
+    /// Takes note of its death, and decides when the next one is started.
+    pub(super) fn ended(&mut self, cause: ExitCause, now: Mono) -> BrainEnd {
         self.disconnect();
         self.kill_at = None;
-        self.schedule_restart(now);
-        (self.pid.take().unwrap_or_default(), now.since(self.started))
+        let lived = now.since(self.started);
+        let condemned = std::mem::take(&mut self.is_condemned);
+        // One that had come up and was then killed from outside is not to blame.
+        let killed = self.alive.is_some() && !condemned && matches!(cause, ExitCause::Signal { signal: Signal::KILL, .. });
+        let in_a_row = if killed || lived >= SETTLED { 0 } else { self.deaths() + 1 };
+        let (first, longest) = if in_a_row >= SAFE_AFTER { SAFE_BACKOFF } else { BACKOFF };
+        self.backoff = if in_a_row == 0 { Duration::ZERO } else { (self.backoff * 2).clamp(first, longest) };
+        self.restart_at = Some(now + self.backoff);
+        let end = BrainEnd { pid: self.pid.take().unwrap_or_default(), cause, lived, condemned, in_a_row };
+        self.last = Some(end);
+        end
     }
 
-    fn schedule_restart(&mut self, now: Mono) {
-        let settled = now.since(self.started) >= SETTLED;
-        self.backoff = if settled { Duration::ZERO } else { (self.backoff * 2).clamp(BACKOFF.0, BACKOFF.1) };
-        self.restart_at = Some(now + self.backoff);
+    /// How many have died in a row before they had settled.
+    fn deaths(&self) -> u32 {
+        self.last.map_or(0, |last| last.in_a_row)
+    }
+
+    /// When brains keep dying: how long until the next one is tried.
+    pub(super) fn safe_mode(&self) -> Option<Duration> {
+        (self.deaths() >= SAFE_AFTER).then_some(self.backoff)
     }
 
     /// No other brain is wanted after this one.
@@ -165,23 +191,29 @@ impl Brain {
         self.outbox = Outbox::default();
     }
 
-    /// Asks it to end in the way of `signal`; kills it if it does not.
-    pub(super) fn end_with(&mut self, signal: Option<Signal>, now: Mono) {
+    /// Asks it to end; kills it if it does not.
+    pub(super) fn end(&mut self, now: Mono) {
         self.disconnect();
-        if self.kill_at.is_none() {
-            self.kill_at = Some(now + GRACE);
-            self.signal(signal);
-        }
+        self.kill_at.get_or_insert(now + GRACE);
+    }
+
+    /// Has it write down what it is about and die: it hangs or talks nonsense. Kills it if it does not.
+    pub(super) fn abort(&mut self, now: Mono) {
+        self.is_condemned = true;
+        self.end(now);
+        self.signal(Signal(libc::SIGABRT));
+        // One that somebody has stopped could not hear it.
+        self.signal(Signal(libc::SIGCONT));
     }
 
     /// Kills it.
     pub(super) fn kill(&mut self) {
         self.disconnect();
-        self.signal(Some(Signal::KILL));
+        self.signal(Signal::KILL);
     }
 
-    fn signal(&self, signal: Option<Signal>) {
-        if let (Some(pid), Some(signal)) = (self.pid, signal) {
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
             // It is our child and not reaped. A failure means that it is about to be.
             let _ending = signal::kill_child(pid, signal);
         }
@@ -192,13 +224,14 @@ impl Brain {
         self.alive = Some(now);
     }
 
-    /// When it last was known to do well: it has said so, or it was started or has died and its time to speak is still to come.
-    pub(super) fn last_well(&self) -> Mono {
-        self.alive.unwrap_or(self.started)
+    /// Whether this one has said so.
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive.is_some()
     }
 
     fn hangs_at(&self) -> Option<Mono> {
-        self.alive.filter(|_| self.is_connected()).map(|alive| alive + ALIVE_WITHIN)
+        let patience = self.alive.map_or(self.started + UP_WITHIN, |alive| alive + ALIVE_WITHIN);
+        self.is_connected().then_some(patience)
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -208,12 +241,13 @@ impl Brain {
     /// Ends a brain that hangs, and one that does not end.
     pub(super) fn tick(&mut self, now: Mono) {
         if self.hangs_at().is_some_and(|at| at <= now) {
-            complain(format_args!("the brain hangs: it has said nothing for {} s", ALIVE_WITHIN.as_secs()));
-            self.end_with(Some(Signal(libc::SIGABRT)), now);
+            let silent = now.since(self.alive.unwrap_or(self.started));
+            complain(format_args!("the brain hangs: it has said nothing for {} s", silent.as_secs()));
+            self.abort(now);
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = Some(now + GRACE);
-            self.signal(Some(Signal::KILL));
+            self.signal(Signal::KILL);
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Command<'a> {
     pub(super) output: Option<BorrowedFd<'a>>,
     /// One more descriptor, and where the process finds it.
     pub(super) extra: Option<(BorrowedFd<'a>, i32)>,
+    /// Where the process writes its id before it does anything else.
+    pub(super) book: Option<(BorrowedFd<'a>, u64)>,
     pub(super) leads: Leads,
 }
 
@@ -103,6 +105,7 @@ impl Executor {
             files: self.files,
             nice: (command.nice != self.nice).then_some(command.nice),
             spared: self.spared,
+            launcher: std::process::id(),
             failure: Cell::new(None),
         };
         let mut pidfd: c_int = -1;
@@ -136,6 +139,7 @@ struct Plan<'a> {
     files: libc::rlimit,
     nice: Option<i32>,
     spared: bool,
+    launcher: u32,
     failure: Cell<Option<Failure>>,
 }
 
@@ -151,6 +155,10 @@ extern "C" fn enter(plan: *mut c_void) -> c_int {
 
 fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     let command = plan.command;
+    die_with_launcher(plan.launcher)?;
+    if let Some((book, offset)) = command.book {
+        write_id(book, offset);
+    }
     reset_signals(plan.changed_signals);
     let leader = if command.leads == Leads::Session { call(libc::SYS_setsid, [0; 4]) } else { call(libc::SYS_setpgid, [0; 4]) };
     step(SpawnStep::Session, leader)?;
@@ -179,8 +187,25 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     let no_signals = 0_u64;
     let mask = [c_long::from(libc::SIG_SETMASK), (&raw const no_signals) as c_long, 0, size_of::<u64>() as c_long];
     call(libc::SYS_rt_sigprocmask, mask);
+    if command.book.is_some() {
+        call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG.into(), 0, 0, 0]);
+    }
     call(libc::SYS_execve, [command.program.as_ptr() as c_long, plan.argv as c_long, plan.envp as c_long, 0]);
     Err((SpawnStep::Exec, last_errno()))
+}
+
+/// Until it executes its program, the process dies with the launcher: only the launcher knows of it. The brain does so all its life.
+fn die_with_launcher(launcher: u32) -> Result<(), Failure> {
+    call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG.into(), libc::SIGKILL.into(), 0, 0]);
+    // It may be dead already.
+    if call(libc::SYS_getppid, [0; 4]) == c_long::from(launcher) { Ok(()) } else { Err((SpawnStep::Clone, libc::ESRCH)) }
+}
+
+/// The next launcher is to know of this process whatever becomes of this one. Units run even if nothing can be written.
+fn write_id(book: BorrowedFd<'_>, offset: u64) {
+    let id = call(libc::SYS_getpid, [0; 4]) as u32;
+    let bytes = id.to_le_bytes();
+    call(libc::SYS_pwrite64, [book.as_raw_fd().into(), bytes.as_ptr() as c_long, size_of_val(&bytes) as c_long, offset as c_long]);
 }
 
 fn reset_signals(signals: &[i32]) {

@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use super::book::{Place, Record, Ticks};
 use super::complain;
 use super::serve::Launcher;
 use super::wire::{Exit, Fds, HeldState, NOTE_MAX, Process, ToBrain, VERSION};
 use crate::base::id::UnitId;
+use crate::base::time::{Mono, Wall};
 
 /// A unit, from its first start until it is forgotten.
 #[derive(Default)]
@@ -26,16 +28,31 @@ pub(super) struct Slot {
     pub(super) note: Box<[u8]>,
     /// Its output pipe; both ends, so that a writer never finds it broken while there is no brain.
     pub(super) output: Option<(OwnedFd, OwnedFd)>,
-    pub(super) notify: Option<(OwnedFd, PathBuf)>,
+    /// The inode of that pipe.
+    pub(super) output_inode: Option<u64>,
+    pub(super) notify: Option<Notify>,
+    /// The read end of its readiness pipe, and where the process has the other one.
     pub(super) ready: Option<OwnedFd>,
+    pub(super) ready_at: Option<i32>,
+    /// Where it is written in the book.
+    pub(super) place: Option<Place>,
     /// It goes as soon as nothing of it is left.
     pub(super) is_unwanted: bool,
+}
+
+/// A notification socket.
+pub(super) struct Notify {
+    pub(super) socket: OwnedFd,
+    pub(super) path: PathBuf,
+    /// User and group it belongs to; `None`: the launcher's.
+    pub(super) owner: Option<(u32, u32)>,
 }
 
 /// A main process.
 pub(super) struct Main {
     pub(super) process: Process,
     pub(super) pidfd: OwnedFd,
+    pub(super) ticks: Ticks,
 }
 
 impl Slot {
@@ -57,7 +74,7 @@ impl Slot {
     pub(super) fn fds(&self) -> (Fds, Vec<BorrowedFd<'_>>) {
         let fds = [
             self.main.as_ref().map(|main| main.pidfd.as_fd()),
-            self.notify.as_ref().map(|(socket, _)| socket.as_fd()),
+            self.notify.as_ref().map(|notify| notify.socket.as_fd()),
             self.ready.as_ref().map(AsFd::as_fd),
             self.output.as_ref().map(|(read, _)| read.as_fd()),
         ];
@@ -65,13 +82,30 @@ impl Slot {
         (Fds { pidfd, notify, ready, output }, fds.into_iter().flatten().collect())
     }
 
+    /// What the book is told of it.
+    pub(super) fn record(&self, unit: &UnitId) -> Record {
+        let process = self.main.as_ref().map(|main| main.process).or_else(|| self.exit.map(|exit| exit.process));
+        Record {
+            unit: unit.clone(),
+            run: self.run,
+            started: process.map_or(Mono(0), |process| process.started),
+            started_wall: process.map_or(Wall(0), |process| process.started_wall),
+            ticks: self.main.as_ref().map_or(Ticks::Unknown, |main| main.ticks),
+            exit: self.exit,
+            note: self.note.to_vec(),
+            output: self.output_inode,
+            ready: self.ready_at,
+            notify: self.notify.as_ref().map(|notify| (notify.path.clone(), notify.owner)),
+        }
+    }
+
     /// Lets go of what belongs to one run only.
     pub(super) fn close_run(&mut self) {
         self.killing = false;
         self.has_strayed = false;
-        self.ready = None;
-        if let Some((_, path)) = self.notify.take() {
-            let _already_gone = rustix::fs::unlink(path);
+        (self.ready, self.ready_at) = (None, None);
+        if let Some(notify) = self.notify.take() {
+            let _already_gone = rustix::fs::unlink(notify.path);
         }
     }
 }
@@ -80,7 +114,9 @@ impl Launcher {
     /// Tells a new brain how things stand.
     pub(super) fn introduce(&mut self) {
         let generation = self.brain.starts.saturating_sub(1);
-        self.brain.send(&ToBrain::Hello { version: VERSION, pid: std::process::id(), generation }, &[]);
+        let hello =
+            ToBrain::Hello { version: VERSION, pid: std::process::id(), generation, inherited: self.inherited, last: self.brain.last };
+        self.brain.send(&hello, &[]);
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();
             let held = ToBrain::Held { unit: unit.clone(), run: slot.run, state: slot.state(), note: slot.note.to_vec(), fds };
@@ -93,6 +129,7 @@ impl Launcher {
     pub(super) fn acknowledge(&mut self, unit: &UnitId, run: u64) {
         if let Some(slot) = self.slots.get_mut(unit).filter(|slot| slot.run == run) {
             slot.exit = None;
+            self.enter(unit);
         }
         self.forget_if_unwanted(unit);
     }
@@ -103,7 +140,15 @@ impl Launcher {
             complain(format_args!("cannot keep a note of {} bytes for {unit}: at most {NOTE_MAX}", note.len()));
             return;
         }
-        self.slots.entry(unit).or_default().note = note.into();
+        self.slots.entry(unit.clone()).or_default().note = note.into();
+        self.enter(&unit);
+    }
+
+    /// Writes into the book how a unit stands.
+    pub(super) fn enter(&mut self, unit: &UnitId) {
+        let Some(slot) = self.slots.get_mut(unit) else { return };
+        let place = *slot.place.get_or_insert_with(|| self.book.reserve());
+        self.book.enter(place, slot.main.as_ref().map(|main| main.process.pid), &slot.record(unit));
     }
 
     /// The unit is not wanted any more.
@@ -117,7 +162,8 @@ impl Launcher {
     /// Forgets the unit if it was to be forgotten and nothing of it is left.
     pub(super) fn forget_if_unwanted(&mut self, unit: &UnitId) {
         if self.slots.get(unit).is_some_and(|slot| slot.is_unwanted && slot.is_over() && slot.exit.is_none()) {
-            self.slots.remove(unit);
+            let place = self.slots.remove(unit).and_then(|slot| slot.place);
+            place.into_iter().for_each(|place| self.book.erase(place));
         }
     }
 }

@@ -4,15 +4,19 @@
 //! It decides nothing about a unit, reads no configuration, and knows no names but those in its messages.
 #![expect(clippy::disallowed_methods, reason = "it reads its environment; the rest it does by system calls of its own")]
 
+mod book;
 mod brain;
 mod codec;
 mod exec;
+mod foreign;
 mod hold;
 pub mod link;
 mod options;
 mod reap;
+mod safe;
 mod serve;
 mod spawn;
+mod survivors;
 mod systemd;
 mod tree;
 pub mod wire;

@@ -74,6 +74,7 @@ impl Launcher {
                     && let Some(main) = slot.main.take()
                 {
                     slot.exit = Some(Exit { process: main.process, cause, usage, at, at_wall });
+                    self.enter(&unit);
                 }
                 batch.ended.insert(unit);
             }
@@ -88,7 +89,7 @@ impl Launcher {
         }
     }
 
-    fn report_exit(&mut self, unit: &UnitId) {
+    pub(super) fn report_exit(&mut self, unit: &UnitId) {
         let Some(slot) = self.slots.get(unit) else { return };
         let Some(exit) = slot.exit else { return };
         let leftovers = slot.strays > 0;
@@ -98,7 +99,7 @@ impl Launcher {
         }
     }
 
-    fn report_gone(&mut self, unit: &UnitId) {
+    pub(super) fn report_gone(&mut self, unit: &UnitId) {
         let Some(slot) = self.slots.get(unit).filter(|slot| slot.is_over()) else { return };
         self.brain.send(&ToBrain::Gone { unit: unit.clone(), run: slot.run }, &[]);
         self.close_run(unit, 0);

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
+use super::book::Book;
 use super::brain::Brain;
 use super::codec::Fault;
 use super::complain;
 use super::exec::Executor;
+use super::foreign::Foreign;
 use super::hold::Slot;
 use super::options::Options;
 use super::systemd::Systemd;
@@ -68,6 +71,11 @@ pub(super) struct Launcher {
     pub(super) slots: BTreeMap<UnitId, Slot>,
     /// Every child by its process id, which is its own until it is reaped.
     pub(super) children: BTreeMap<u32, Role>,
+    /// Processes of units that are not our children.
+    pub(super) foreign: Foreign,
+    pub(super) book: Book,
+    /// There was a launcher before us that has left its units.
+    pub(super) inherited: bool,
     /// The sessions of units. A session's number is not given to another while a process is in it.
     pub(super) sessions: BTreeMap<u32, UnitId>,
     pub(super) own_session: u32,
@@ -80,10 +88,11 @@ pub(super) struct Launcher {
     pub(super) closing: Option<Closing>,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
-    /// Some unit has been started.
+    /// Some unit has been started, by us or by a launcher before us.
     pub(super) has_spawned: bool,
     signals: SignalFd,
-    systemd: Systemd,
+    pub(super) systemd: Systemd,
+    pub(super) run_directory: PathBuf,
     umask: Mode,
     /// The last request to end, and how many there were.
     quit: Option<Signal>,
@@ -102,11 +111,15 @@ impl Launcher {
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
             .create(directory)
             .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
-        Ok(Self {
+        let (book, found) = Book::open(directory)?;
+        let mut launcher = Self {
             executor: Executor::new().map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain).map_err(cannot("prepare the brain"))?,
             slots: BTreeMap::new(),
             children: BTreeMap::new(),
+            foreign: Foreign::new().map_err(cannot("watch processes"))?,
+            book,
+            inherited: !found.is_empty(),
             sessions: BTreeMap::new(),
             own_session: process::stat(std::process::id()).map_or(0, |own| own.session),
             orphans: Orphans::open().map_err(cannot("read the list of orphans"))?,
@@ -115,16 +128,20 @@ impl Launcher {
             killing: Killing::default(),
             closing: None,
             more_to_reap: false,
-            has_spawned: false,
+            has_spawned: !found.is_empty(),
             signals,
             systemd: Systemd::from_environment(),
+            run_directory: directory.clone(),
             // Log files get the mode they are made with, whatever mask the launcher was started under.
             umask: rustix::process::umask(Mode::WGRP | Mode::RWXO),
             quit: None,
             quits: 0,
             hung_up: false,
             _lock: options.lock_fd,
-        })
+        };
+        launcher.leave_safe_mode();
+        launcher.take_over(found);
+        Ok(launcher)
     }
 
     /// Serves until the end; returns the exit code.
@@ -141,6 +158,7 @@ impl Launcher {
             if signalled || self.more_to_reap {
                 self.take_signals();
             }
+            self.lose_foreign();
             if spoken {
                 self.listen();
             }
@@ -149,8 +167,8 @@ impl Launcher {
 
     /// Sleeps until something is to be done: whether there are signals, and whether the brain has spoken.
     fn sleep(&self) -> (bool, bool) {
-        let deadlines =
-            [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.closing.as_ref().map(|end| end.give_up_at)];
+        let closing = self.closing.as_ref().map(|end| end.give_up_at);
+        let deadlines = [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.foreign.deadline(), closing];
         let at_once = self.more_to_reap.then_some(Mono(0));
         let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -161,18 +179,25 @@ impl Launcher {
             events.set(PollFlags::OUT, write);
             fds.push(PollFd::from_borrowed_fd(socket, events));
         }
+        let spoken_at = fds.len() - 1;
+        fds.extend(self.foreign.readable().map(|foreign| PollFd::from_borrowed_fd(foreign, PollFlags::IN)));
         if let Err(fault) = poll(&mut fds, timeout.as_ref()).map_err(io::Error::from)
             && fault.kind() != io::ErrorKind::Interrupted
         {
             complain(format_args!("cannot wait for events: {fault}"));
         }
         let came = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-        let mut came = fds.iter().map(|fd| fd.revents().intersects(came));
-        (came.next().unwrap_or(false), came.next().unwrap_or(false))
+        let came = |at: usize| fds.get(at).is_some_and(|fd| fd.revents().intersects(came));
+        (came(0), spoken_at > 0 && came(spoken_at))
     }
 
     fn tick(&mut self, now: Mono) {
-        if let Some(pid) = self.brain.start_if_due(&self.executor, self.umask.bits(), now) {
+        let starts = self.brain.starts;
+        let started = self.brain.start_if_due(&self.executor, self.umask.bits(), now);
+        if let (true, None, Some(end)) = (starts != self.brain.starts, started, self.brain.last) {
+            self.enter_safe_mode(&end);
+        }
+        if let Some(pid) = started {
             self.children.insert(pid, Role::Brain);
             self.introduce();
             // A request to end outlives the brain that heard it first.
@@ -181,11 +206,11 @@ impl Launcher {
                 self.brain.send(&ToBrain::Signalled { signal }, &[]);
             }
         }
-        if self.brain.starts == 1 && self.brain.has_never_run() {
+        if self.brain.starts == 1 && self.brain.has_never_run() && !self.has_spawned {
             self.close(1);
         }
         self.brain.tick(now);
-        self.systemd.tick(self.brain.last_well(), now);
+        self.systemd.tick(now);
         self.kill_again(now);
     }
 
@@ -223,16 +248,16 @@ impl Launcher {
             return;
         }
         match self.brain.read() {
-            Ok(0) => self.brain.end_with(None, clock::mono()),
+            Ok(0) => self.brain.end(clock::mono()),
             Ok(_) => {
                 if let Err(fault) = self.obey() {
                     complain(format_args!("cannot understand the brain: {fault}"));
-                    self.brain.end_with(Some(Signal(libc::SIGABRT)), clock::mono());
+                    self.brain.abort(clock::mono());
                 }
             }
             Err(fault) if matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             // It is gone, and about to be reaped.
-            Err(_) => self.brain.end_with(None, clock::mono()),
+            Err(_) => self.brain.end(clock::mono()),
         }
     }
 
@@ -246,7 +271,7 @@ impl Launcher {
                 ToLauncher::Note { unit, note } => self.keep_note(unit, note),
                 ToLauncher::Forget { unit } => self.forget(&unit),
                 ToLauncher::Notify { state } => self.systemd.tell(&state),
-                ToLauncher::Alive => self.brain.hear_alive(clock::mono()),
+                ToLauncher::Alive => self.hear_alive(clock::mono()),
                 ToLauncher::Exit { code } => self.close(code),
             }
         }
@@ -256,12 +281,15 @@ impl Launcher {
     /// The brain has ended. What it said last still counts.
     pub(super) fn lose_brain(&mut self, cause: ExitCause, now: Mono) {
         while matches!(self.brain.read(), Ok(1..)) && self.obey().is_ok() {}
-        let (pid, lived) = self.brain.ended(now);
+        let end = self.brain.ended(cause, now);
         match cause {
             _ if self.closing.is_some() => self.brain.retire(),
             // It could not even begin, and has said why; the next one would fare no better.
             ExitCause::Code(code @ 1..) if self.brain.starts == 1 && !self.has_spawned => self.close(u8::try_from(code).unwrap_or(1)),
-            _ => complain(format_args!("the brain (pid {pid}) has ended after {:.1} s: {cause}", lived.as_secs_f64())),
+            _ => complain(format_args!("the brain (pid {}) has ended after {:.1} s: {cause}", end.pid, end.lived.as_secs_f64())),
+        }
+        if self.closing.is_none() {
+            self.enter_safe_mode(&end);
         }
     }
 
@@ -290,7 +318,8 @@ impl Launcher {
     fn close_if_done(&mut self, now: Mono) -> Option<u8> {
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
-        let left: Vec<u32> = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid).collect();
+        let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid);
+        let left: Vec<u32> = children.chain(self.foreign.pids()).collect();
         if give_up && !left.is_empty() {
             complain(format_args!("cannot end these processes: {left:?}"));
         } else if !left.is_empty() {
@@ -298,13 +327,17 @@ impl Launcher {
         }
         // The brain sees that its socket is closed: all is done.
         self.brain.flush();
-        self.brain.end_with(None, now);
+        self.brain.end(now);
         if self.brain.is_running() && !give_up {
             return None;
         }
         self.brain.kill();
         for slot in self.slots.values_mut() {
             slot.close_run();
+        }
+        self.leave_safe_mode();
+        if left.is_empty() {
+            self.book.close();
         }
         Some(code)
     }

@@ -10,11 +10,13 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::book::{Book, Place, Record, Ticks};
 use super::exec::{Command, Executor, Failure, Leads};
-use super::hold::{Main, Slot};
+use super::hold::{Main, Notify, Slot};
 use super::serve::{Launcher, Role};
+use super::survivors;
 use super::wire::{Output, Process, Spawn, SpawnStep, ToBrain};
-use crate::os::{clock, sd_notify};
+use crate::os::{clock, process, sd_notify};
 
 /// How much output a pipe holds while no brain reads it, where the kernel allows it, in bytes.
 const PIPE_SIZE: usize = 1 << 20;
@@ -33,7 +35,11 @@ impl Launcher {
         slot.run = spawn.run;
         slot.exit = None;
         slot.is_unwanted = false;
-        match start(&self.executor, slot, &spawn) {
+        let place = *slot.place.get_or_insert_with(|| self.book.reserve());
+        let started = start(&self.executor, (&mut self.book, place), slot, &spawn);
+        self.enter(&spawn.unit);
+        let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
+        match started {
             Ok((process, output_lost)) => {
                 self.has_spawned = true;
                 self.children.insert(process.pid, Role::Main(spawn.unit.clone()));
@@ -54,23 +60,29 @@ impl Launcher {
     }
 }
 
-fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process, Option<i32>), Failure> {
+fn start(
+    executor: &Executor,
+    (book, place): (&mut Book, Place),
+    slot: &mut Slot,
+    spawn: &Spawn,
+) -> Result<(Process, Option<i32>), Failure> {
     let no_text = |_| (SpawnStep::Exec, libc::EINVAL);
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(no_text);
     let texts = |words: &[String]| words.iter().map(|word| CString::new(word.as_str()).map_err(no_text)).collect::<Result<Vec<_>, _>>();
     let (program, directory) = (text(&spawn.program)?, text(&spawn.directory)?);
-    let (arguments, environment) = (texts(&spawn.arguments)?, texts(&spawn.environment)?);
+    let (arguments, mut environment) = (texts(&spawn.arguments)?, texts(&spawn.environment)?);
+    environment.extend(CString::new(survivors::invocation(&spawn.unit, spawn.run, book.instance())).ok());
 
     if let Some(path) = &spawn.notify {
         let owner = spawn.credentials.as_ref().map(|user| (user.uid, user.gid));
         let socket =
             sd_notify::bind(path, owner).map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
-        slot.notify = Some((socket, path.clone()));
+        slot.notify = Some(Notify { socket, path: path.clone(), owner });
     }
     let mut ready_end = None;
     if let Some(at) = spawn.ready_fd {
         let (read, write) = pipe()?;
-        slot.ready = Some(read);
+        (slot.ready, slot.ready_at) = (Some(read), Some(at));
         ready_end = Some((write, at));
     }
     let mut file = None;
@@ -86,7 +98,9 @@ fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process
             let (read, write) = pipe()?;
             // Without it the pipe is only smaller.
             let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
-            slot.output = Some((read, write));
+            let for_unit = survivors::for_unit(&write).map_err(|fault| (SpawnStep::Pipe, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+            slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
+            slot.output = Some((read, for_unit));
         }
     }
     let output = match (&file, &slot.output) {
@@ -94,6 +108,8 @@ fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process
         (None, Some((_, write))) if spawn.output == Output::Pipe => write.as_fd(),
         (None, _) => executor.null(),
     };
+    let (started, started_wall) = (clock::mono(), clock::wall());
+    book.enter(place, None, &Record { started, started_wall, ticks: Ticks::Since(clock::ticks()), ..slot.record(&spawn.unit) });
     let command = Command {
         program: &program,
         arguments: &arguments,
@@ -104,12 +120,13 @@ fn start(executor: &Executor, slot: &mut Slot, spawn: &Spawn) -> Result<(Process
         nice: spawn.nice,
         output: Some(output),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
+        book: Some((book.file(), place.offset())),
         leads: Leads::Session,
     };
-    let (started, started_wall) = (clock::mono(), clock::wall());
     let (pid, pidfd) = executor.start(&command)?;
     let process = Process { pid, started, started_wall };
-    slot.main = Some(Main { process, pidfd });
+    let ticks = process::stat(pid).map_or(Ticks::Unknown, |stat| Ticks::At(stat.started));
+    slot.main = Some(Main { process, pidfd, ticks });
     Ok((process, output_lost))
 }
 

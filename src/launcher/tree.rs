@@ -16,9 +16,6 @@ use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::os::{process, signal};
 
-/// The variable by which a process says whose it is: `UNIT:RUN`.
-const INVOCATION: &str = "MS_INVOCATION_ID";
-
 /// How soon, and how seldom at most, a tree that does not die is killed again.
 const KILL_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -40,7 +37,8 @@ impl Launcher {
         match target {
             Target::Main => {
                 if let Some(main) = self.slots.get(unit).and_then(|slot| slot.main.as_ref()) {
-                    send_to_child(main.process.pid, signal);
+                    // It may end by itself at any time.
+                    let _gone = signal::kill_pidfd(main.pidfd.as_fd(), signal);
                 }
             }
             Target::Tree => {
@@ -84,11 +82,14 @@ impl Launcher {
     /// The main process first: it may want to end its children itself.
     fn signal_tree(&self, unit: &UnitId, signal: Signal) {
         let Some(slot) = self.slots.get(unit) else { return };
-        let mut roots: Vec<u32> = slot.main.iter().map(|main| main.process.pid).collect();
+        let is_child = |pid: &u32| self.children.contains_key(pid);
+        let mut roots: Vec<u32> = slot.main.iter().map(|main| main.process.pid).filter(is_child).collect();
+        let below_foreign = descendants(&self.signal_foreign(unit, signal));
         if slot.strays > 0 {
             roots.extend(self.children.iter().filter(|(_, role)| role.stray_of() == Some(unit)).map(|(&pid, _)| pid));
         }
         send_to_trees(&roots, signal);
+        send_to_all(below_foreign, signal);
     }
 
     /// Looks for new strays, unless that was done since the launcher last slept.
@@ -125,10 +126,8 @@ impl Launcher {
     fn claim(&mut self, pid: u32, sole: Option<&UnitId>) -> Option<UnitId> {
         let stat = process::stat(pid)?;
         let by_environment = || {
-            let invocation = process::variable(pid, INVOCATION)?;
-            let (unit, run) = invocation.rsplit_once(':')?;
-            let (unit, slot) = self.slots.get_key_value(unit)?;
-            (run.parse() == Ok(slot.run)).then(|| unit.clone())
+            let (unit, run) = self.owner_by_environment(pid)?;
+            self.slots.get(&unit).is_some_and(|slot| slot.run == run).then_some(unit)
         };
         let by_session = self.sessions.get(&stat.session).or_else(|| self.sessions.get(&stat.group)).cloned();
         let owner = by_session.or_else(by_environment).or_else(|| sole.cloned())?;
@@ -150,7 +149,12 @@ pub(super) fn send_to_trees(roots: &[u32], signal: Signal) {
     for &pid in roots {
         send_to_child(pid, signal);
     }
-    for (pid, started) in below {
+    send_to_all(below, signal);
+}
+
+/// Sends a signal to processes that are known by their start times.
+fn send_to_all(processes: Vec<(u32, u64)>, signal: Signal) {
+    for (pid, started) in processes {
         // The number may be another process's by now; the descriptor stays with the one it was opened for.
         if let Ok(pidfd) = process::open(pid)
             && process::stat(pid).is_some_and(|stat| stat.started == started)

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -25,6 +25,9 @@ pub const NOTE_MAX: usize = 1024;
 
 /// A brain that has said [`ToLauncher::Alive`] once and then does not for this long hangs: the launcher aborts and replaces it.
 pub const ALIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a brain may take to say it for the first time.
+pub const UP_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the brain asks of the launcher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,6 +149,10 @@ pub enum ToBrain {
         pid: u32,
         /// How many brains it has started before this one.
         generation: u32,
+        /// It has taken over what a launcher that died had left behind.
+        inherited: bool,
+        /// How the brain before this one ended.
+        last: Option<BrainEnd>,
     },
     /// A unit the launcher knows from earlier brains.
     Held {
@@ -209,6 +216,21 @@ pub enum ToBrain {
         /// Which one.
         signal: Signal,
     },
+}
+
+/// The end of a brain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrainEnd {
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended.
+    pub cause: ExitCause,
+    /// How long it had lived.
+    pub lived: Duration,
+    /// The launcher has ended it, because it hung or talked nonsense.
+    pub condemned: bool,
+    /// How many in a row have died soon.
+    pub in_a_row: u32,
 }
 
 /// A main process.

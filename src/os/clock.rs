@@ -18,6 +18,14 @@ pub fn wall() -> Wall {
     Wall(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)
 }
 
+/// Now, in the unit and since the moment in which /proc tells when processes were started (proc_pid_stat(5)).
+#[must_use]
+pub fn ticks() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let per_second = rustix::param::clock_ticks_per_second();
+    now.tv_sec.unsigned_abs() * per_second + now.tv_nsec.unsigned_abs() * per_second / 1_000_000_000
+}
+
 /// The monotonic clock as the runtime sees it: tests may stop the runtime's clock, and what is measured here stops with it.
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeClock {

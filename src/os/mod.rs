@@ -11,6 +11,8 @@ pub mod environment;
 #[cfg(feature = "daemon")]
 pub mod inherited;
 #[cfg(feature = "daemon")]
+pub mod last_words;
+#[cfg(feature = "daemon")]
 pub mod lock;
 #[cfg(feature = "daemon")]
 pub mod logfile;

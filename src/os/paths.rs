@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The longest path of a Unix socket, in bytes (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
 
+/// The file in the run directory that says, while the brain keeps dying, how that stands.
+pub const SAFE_MODE: &str = "safe-mode";
+
 /// The configuration of the whole machine.
 pub const SYSTEM_CONFIG: &str = "/etc/ms-supervisor";
 
@@ -80,6 +83,12 @@ pub fn directories(explicit: Option<&Path>) -> Result<Directories, PathsError> {
 }
 
 impl Directories {
+    /// Where the evidence of failures is kept.
+    #[must_use]
+    pub fn incidents(&self) -> PathBuf {
+        self.state.join("incidents")
+    }
+
     /// The socket commands come in by.
     ///
     /// # Errors

@@ -236,7 +236,13 @@ fn supervisor_change(
 
 fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
     changes!(
-        DaemonPlan { listen: "listen", start_limit: "start_limit", on_root_failure: "on_root_failure", logs_max_total: "logs.max_total" },
+        DaemonPlan {
+            listen: "listen",
+            start_limit: "start_limit",
+            on_root_failure: "on_root_failure",
+            on_launcher_death: "on_launcher_death",
+            logs_max_total: "logs.max_total"
+        },
         old,
         new
     )

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::base::choice::{AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, OnRootFailure, RestartType, StartOrder, Strategy};
+pub use crate::base::choice::{
+    AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
+};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 pub use crate::base::shutdown::ShutdownTimeout;
@@ -36,6 +38,8 @@ pub struct DaemonPlan {
     pub start_limit: usize,
     /// What happens when the root supervisor gives up.
     pub on_root_failure: OnRootFailure,
+    /// What happens to units that run on when the whole daemon was killed and is started again.
+    pub on_launcher_death: OnLauncherDeath,
     /// How many bytes the logs of all units together may take.
     pub logs_max_total: u64,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::choice::OnRootFailure;
+use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::spec::daemon::{DaemonSpec, Listen};
 use crate::spec::supervisor::SupervisorSpec;
@@ -130,6 +130,7 @@ fn daemon(spec: &DaemonSpec) -> DaemonPlan {
         listen: or(&spec.listen, Listen::default().0, |listen| listen.0),
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
+        on_launcher_death: or(&spec.on_launcher_death, OnLauncherDeath::default(), |choice| choice.0),
         logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
     }
 }
@@ -227,11 +228,23 @@ mod tests {
     #[test]
     fn settings_arrive() {
         let text = "unit: a\nexec: x\nrestart: {type: transient, backoff: {kind: linear, step: 2s}}\nshutdown: brutal_kill\n";
-        let plan = plan(vec![file("units/u.yaml", text), file("daemon.yaml", "listen: none\nstart_limit: 3\non_root_failure: exit")]);
+        let plan = plan(vec![
+            file("units/u.yaml", text),
+            file("daemon.yaml", "listen: none\nstart_limit: 3\non_root_failure: exit\non_launcher_death: stop"),
+        ]);
         let unit = &plan.units["a"];
         assert_eq!(unit.restart.backoff.growth, Growth::Linear { base: Duration::from_millis(200), step: Duration::from_secs(2) });
         assert_eq!(unit.shutdown.timeout, ShutdownTimeout::BrutalKill);
-        assert_eq!(plan.daemon, DaemonPlan { listen: None, start_limit: 3, on_root_failure: OnRootFailure::Exit, logs_max_total: 4 << 30 });
+        assert_eq!(
+            plan.daemon,
+            DaemonPlan {
+                listen: None,
+                start_limit: 3,
+                on_root_failure: OnRootFailure::Exit,
+                on_launcher_death: OnLauncherDeath::Stop,
+                logs_max_total: 4 << 30
+            }
+        );
     }
 
     #[test]

@@ -25,6 +25,18 @@ impl Streak {
         delay
     }
 
+    /// How many restarts there were in a row.
+    #[must_use]
+    pub const fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// A streak that goes on after so many restarts.
+    #[must_use]
+    pub const fn resumed(restarts: u32) -> Self {
+        Self { restarts }
+    }
+
     /// The next restart counts as the first again.
     pub fn reset(&mut self) {
         self.restarts = 0;

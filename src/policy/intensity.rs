@@ -28,6 +28,17 @@ impl Intensity {
         allowed
     }
 
+    /// The restarts that may still count, the oldest first.
+    pub fn restarts(&self) -> impl DoubleEndedIterator<Item = Mono> {
+        self.restarts.iter().copied()
+    }
+
+    /// The history of an incarnation that goes on, as [`Intensity::restarts`] told it.
+    #[must_use]
+    pub fn resumed(restarts: impl IntoIterator<Item = Mono>) -> Self {
+        Self { restarts: restarts.into_iter().collect() }
+    }
+
     /// Forgets everything, as a new incarnation would.
     pub fn clear(&mut self) {
         self.restarts.clear();
@@ -55,6 +66,15 @@ mod tests {
     #[test]
     fn intensity_zero_allows_nothing() {
         assert!(!Intensity::default().allows(Mono(0), 0, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_resumed_history_counts_as_the_old_one() {
+        let mut history = Intensity::default();
+        assert!(at(&mut history, 0) && at(&mut history, 1000));
+        let mut resumed = Intensity::resumed(history.restarts());
+        assert_eq!(resumed, history);
+        assert!(!at(&mut resumed, 2000));
     }
 
     #[test]

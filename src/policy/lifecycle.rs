@@ -10,10 +10,14 @@
 //!     └──────────────────────────────────────────────── Cleaning ◄── Killing ◄── Stopping
 //! ```
 
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use memory::{Memory, Phase};
 
 use super::Machine;
 use super::backoff::Streak;
@@ -169,6 +173,8 @@ pub struct Lifecycle {
     stop_wanted: bool,
     /// A start came while something of an earlier run was left.
     start_wanted: bool,
+    /// An earlier brain held the restart back until then.
+    held_until: Option<Mono>,
 }
 
 /// What to tell the supervisor once nothing is left.
@@ -195,6 +201,7 @@ impl Lifecycle {
             verdict: None,
             stop_wanted: false,
             start_wanted: false,
+            held_until: None,
         }
     }
 
@@ -234,6 +241,9 @@ impl Lifecycle {
     fn start(&mut self, now: Mono, hold_back: bool, out: &mut Vec<Effect>) {
         match self.state {
             State::Stopped => {
+                if let Some(until) = self.held_until.take().filter(|&until| until > now) {
+                    return self.enter(State::Backoff, Some(until), out);
+                }
                 if !hold_back {
                     self.streak.reset();
                     return self.ask_gate(out);
@@ -250,8 +260,10 @@ impl Lifecycle {
             State::Active => out.push(Effect::Started),
             State::Activating => self.watch_readiness(now, out),
             State::Cleaning => self.start_wanted = true,
+            // An earlier brain has asked it to end.
+            State::Stopping | State::Killing => (self.start_wanted, self.verdict) = (true, Some(Verdict::Silent)),
             // The supervisor asks once and waits for the answer.
-            State::Backoff | State::Waiting | State::Spawning | State::Stopping | State::Killing => {}
+            State::Backoff | State::Waiting | State::Spawning => {}
         }
     }
 
@@ -274,7 +286,11 @@ impl Lifecycle {
                 self.start_wanted = false;
                 self.verdict = Some(Verdict::Ended(ExitReason::Shutdown));
             }
-            State::Stopping | State::Killing => {}
+            State::Stopping | State::Killing => {
+                if std::mem::take(&mut self.start_wanted) || self.verdict == Some(Verdict::Silent) {
+                    self.verdict = Some(Verdict::Ended(ExitReason::Shutdown));
+                }
+            }
         }
     }
 

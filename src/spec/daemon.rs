@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 
-use crate::base::choice::OnRootFailure;
+use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
@@ -19,6 +19,8 @@ mapping! {
         start_limit: Int<1, 10000> = 64,
         /// What happens when the root supervisor gives up.
         on_root_failure: OneOf<OnRootFailure> = "keep",
+        /// What happens to the units that run on when the whole daemon was killed and is started again.
+        on_launcher_death: OneOf<OnLauncherDeath> = "adopt",
         /// The logs of all units together.
         logs: AllLogsSpec = {"max_total": "4GiB"},
     }

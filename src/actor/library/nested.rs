@@ -60,7 +60,7 @@ impl Host for SupervisorHost {
                 return Begun::Later;
             }
         };
-        let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer) };
+        let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer), counted: Vec::new() };
         self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef { actor, home });
         if let Some(current) = &self.nested.current {
             current.send_replace(self.running.clone());

@@ -152,7 +152,7 @@ impl SupervisorSpec {
         let (up, is_up) = oneshot::channel();
         let (observer, home) = LibraryObserver::new(self.name.clone(), Reporter::new(self.watcher.clone()), Some(up));
         let (flags, children) = self.into_parts(&home);
-        let arguments = Arguments { flags, children, parent: None, observer: Box::new(observer) };
+        let arguments = Arguments { flags, children, parent: None, observer: Box::new(observer), counted: Vec::new() };
         start_root(arguments, is_up, home).await
     }
 

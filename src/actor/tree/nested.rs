@@ -6,9 +6,11 @@ use ractor::ActorRef;
 
 use super::{Standing, Tree};
 use crate::actor::library::spawn_nested;
-use crate::actor::supervisor::{Begun, Host, Msg, Observer, Port};
+use crate::actor::supervisor::{Arguments, Begun, Host, Msg, Observer, Port};
+use crate::actor::unit::COUNTED_MAX;
 use crate::base::exit::ExitReason;
 use crate::base::id::SupervisorId;
+use crate::base::time::Mono;
 use crate::event::{Event, SupervisorStatus};
 use crate::plan::OnRootFailure;
 use crate::policy::supervisor::{Input, Report, StartCause};
@@ -36,7 +38,8 @@ impl Host for PlanHost {
             port.start_failed(ExitReason::error("it is not in the plan any more"));
             return Begun::Later;
         }
-        let arguments = self.tree.arguments(&plan, &self.id, Some(port.clone()));
+        let counted = self.tree.recall(&self.id);
+        let arguments = Arguments { counted, ..self.tree.arguments(&plan, &self.id, Some(port.clone())) };
         self.tree.context.view.change_supervisor(&self.id, |status| "starting".clone_into(&mut status.state));
         self.actor = spawn_nested(arguments, port);
         if let Some(actor) = &self.actor {
@@ -107,6 +110,11 @@ impl Observer for PlanObserver {
         if self.is_root {
             self.tree.standing.send_replace(Standing::Up);
         }
+    }
+
+    fn counted(&mut self, restarts: &mut dyn Iterator<Item = Mono>) {
+        let counted = restarts.take(COUNTED_MAX).collect();
+        self.tree.note(&self.id, |note| note.counted = counted);
     }
 
     fn terminated(&mut self, reason: &ExitReason) {

@@ -84,7 +84,12 @@ impl Unit {
                 }
                 self.next_supervisor(myself);
             }
-            Effect::Entered(life) => self.entered(life),
+            Effect::Entered(life) => {
+                self.entered(life);
+                if matches!(life, Life::Backoff | Life::Stopping | Life::Killing) {
+                    self.remember();
+                }
+            }
             Effect::HeldBack(delay) => {
                 self.change(|status| status::held_back(status, delay));
                 self.tell(Event::UnitHeldBack { unit: self.plan.id.clone(), delay });
@@ -176,8 +181,6 @@ impl Unit {
             self.order = Some(order.clone());
         }
         order.run = self.run;
-        // The launcher knows a unit's processes by this, when nothing else tells.
-        order.environment.push(format!("MS_INVOCATION_ID={}:{}", self.plan.id, self.run));
         self.context.launcher.send(ToLauncher::Spawn(order));
         self.remember();
     }

@@ -28,7 +28,8 @@ use crate::plan::{ReadinessKind, UnitPlan};
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
-pub(crate) use note::Note;
+pub use note::ForeignNote;
+pub(crate) use note::{COUNTED_MAX, Note};
 use prepare::Prepared;
 
 /// What a unit actor hears.
@@ -85,14 +86,18 @@ pub struct Held {
     /// Where that run stands.
     pub state: HeldState,
     pub(crate) note: Note,
+    /// It is to be stopped and started anew, as what a dead launcher left may have to be.
+    pub unwelcome: bool,
     fds: FdSet,
 }
 
 impl Held {
     /// What the launcher said it holds.
-    #[must_use]
-    pub fn new(run: u64, state: HeldState, note: &[u8], fds: FdSet) -> Self {
-        Self { run, state, note: Note::decode(note), fds }
+    ///
+    /// # Errors
+    /// The note is one this version cannot read.
+    pub fn new(run: u64, state: HeldState, note: &[u8], fds: FdSet) -> Result<Self, ForeignNote> {
+        Ok(Self { run, state, note: Note::decode(note)?, unwelcome: false, fds })
     }
 }
 
@@ -142,8 +147,9 @@ impl Actor for UnitActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<Unit, ActorProcessingErr> {
         let mut unit = Unit::new(arguments.context, arguments.plan, arguments.supervisor);
         if let Some(held) = arguments.held {
+            let unwelcome = held.unwelcome;
             unit.take_over(&myself, held);
-            if !arguments.wanted {
+            if !arguments.wanted || unwelcome {
                 unit.finish_stop(&myself);
             }
         }
@@ -205,21 +211,22 @@ impl Unit {
         self.run = held.run;
         self.note = held.note;
         let ready = self.note.ready && self.note.run == held.run;
-        match held.state {
-            HeldState::Idle => {}
-            HeldState::Leftovers => self.driver = Driver::new(Lifecycle::with_leftovers(self.plan.clone(), rng)),
+        let machine = match held.state {
+            HeldState::Idle => Lifecycle::new(self.plan.clone(), rng),
+            HeldState::Leftovers => Lifecycle::with_leftovers(self.plan.clone(), rng),
             HeldState::Running(process) => {
                 self.adopted = true;
                 self.process = Some(process);
-                self.driver = Driver::new(Lifecycle::adopted(self.plan.clone(), rng, process.started, ready));
+                Lifecycle::adopted(self.plan.clone(), rng, process.started, ready)
             }
             HeldState::Exited { exit, leftovers } => {
                 self.adopted = true;
                 self.missed = Some((exit, leftovers));
                 self.process = Some(exit.process);
-                self.driver = Driver::new(Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, true));
+                Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, true)
             }
-        }
+        };
+        self.driver = Driver::new(machine.resumed(&self.note.memory));
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
         if life != Life::Stopped {
@@ -405,6 +412,7 @@ impl Unit {
 
     fn remember(&mut self) {
         self.note.run = self.run;
+        self.note.memory = self.driver.machine.memory();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
     }
 

@@ -1,6 +1,15 @@
-//! What the launcher remembers of a unit from one brain to the next.
+//! What the launcher remembers of a unit or a supervisor from one brain to the next.
 
 use serde::{Deserialize, Serialize};
+
+use crate::base::time::Mono;
+use crate::policy::lifecycle::Memory;
+
+/// The version of the format, the first byte of a note.
+const VERSION: u8 = 1;
+
+/// So many restarts of a supervisor are remembered. Should its intensity allow more within its period, the older ones are forgotten when a brain dies.
+pub(crate) const COUNTED_MAX: usize = 96;
 
 /// What a new brain has to know and cannot see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,32 +18,50 @@ pub(crate) struct Note {
     pub(crate) run: u64,
     /// Whether that run is ready.
     pub(crate) ready: bool,
-    /// Whether an operator keeps the unit stopped.
+    /// Whether an operator keeps it stopped.
     pub(crate) held: bool,
     /// How often it was restarted.
     pub(crate) restarts: u64,
+    /// What the unit's life goes on from.
+    pub(crate) memory: Memory,
+    /// The restarts that count against a supervisor's intensity.
+    pub(crate) counted: Vec<Mono>,
 }
+
+/// A note of another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read a note of format {0}, mine is {VERSION}: another version of ms-supervisor wrote it")]
+pub struct ForeignNote(u8);
 
 impl Note {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // A plain struct always encodes; an empty note is the same as none.
-        postcard::to_allocvec(self).unwrap_or_default()
+        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
     }
 
-    /// An empty or foreign note tells nothing.
-    pub(crate) fn decode(bytes: &[u8]) -> Self {
-        postcard::from_bytes(bytes).unwrap_or_default()
+    /// An empty note tells nothing.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ForeignNote> {
+        match bytes.split_first() {
+            None => Ok(Self::default()),
+            Some((&VERSION, note)) => postcard::from_bytes(note).map_err(|_| ForeignNote(VERSION)),
+            Some((&other, _)) => Err(ForeignNote(other)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::lifecycle::Phase;
 
     #[test]
     fn notes_come_back() {
-        let note = Note { run: 7, ready: true, held: false, restarts: 300 };
-        assert_eq!(Note::decode(&note.encode()), note);
-        assert_eq!(Note::decode(b""), Note::default());
+        let memory = Memory { streak: 9, phase: Phase::Stopping(Some(Mono(u64::MAX))) };
+        let note = Note { run: u64::MAX, ready: true, held: false, restarts: u64::MAX, memory, counted: vec![Mono(u64::MAX); COUNTED_MAX] };
+        let encoded = note.encode();
+        assert!(encoded.len() <= crate::launcher::wire::NOTE_MAX, "{}", encoded.len());
+        assert_eq!(Note::decode(&encoded), Ok(note));
+        assert_eq!(Note::decode(b""), Ok(Note::default()));
+        assert_eq!(Note::decode(&[9, 1, 2]), Err(ForeignNote(9)));
     }
 }

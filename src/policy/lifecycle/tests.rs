@@ -171,3 +171,40 @@ fn an_adopted_process_is_found_running() {
     assert_eq!(story(&mut leftovers, vec![start(), Input::Gone]), []);
     assert_eq!(leftovers.state(), State::Waiting);
 }
+
+/// A machine led into `state` under one brain, as the next one finds it.
+fn under_the_next_brain(state: State) -> Lifecycle {
+    let before = at(state);
+    let rng = Rng::derive(2, &[]);
+    let runs = matches!(state, State::Activating | State::Active | State::Stopping | State::Killing);
+    let found = if runs { Lifecycle::adopted(before.plan.clone(), rng, Mono(0), true) } else { Lifecycle::new(before.plan.clone(), rng) };
+    found.resumed(&before.memory())
+}
+
+#[test]
+fn a_restart_held_back_by_an_earlier_brain_waits_for_the_same_moment() {
+    let mut machine = under_the_next_brain(State::Backoff);
+    let mut out = Vec::new();
+    machine.step(Mono(5), Input::Start { hold_back: false }, &mut out);
+    assert_eq!((machine.state(), machine.deadline()), (State::Backoff, at(State::Backoff).deadline()));
+    machine.step(Mono(6), Input::Stop, &mut out);
+    out.clear();
+    machine.step(Mono(7), Input::Start { hold_back: false }, &mut out);
+    assert_eq!(out, [Effect::Entered(State::Waiting), Effect::AskGate], "it is over once somebody has stopped it");
+}
+
+#[test]
+fn a_stop_begun_by_an_earlier_brain_ends_when_that_one_would_have_ended_it() {
+    for state in [State::Stopping, State::Killing] {
+        let mut machine = under_the_next_brain(state);
+        let mut out = Vec::new();
+        machine.step(Mono(5), Input::Start { hold_back: false }, &mut out);
+        assert_eq!((machine.state(), &out[..]), (state, &[][..]));
+        machine.wake(machine.deadline().unwrap(), &mut out);
+        assert!(out.contains(&Effect::SignalTree(Signal::KILL)), "{out:?}");
+        out.clear();
+        machine.step(Mono(9), Input::Exited { cause: ExitCause::Code(0), leftovers: false }, &mut out);
+        let wanted = [Effect::Acknowledge, Effect::Entered(State::Stopped), Effect::Entered(State::Waiting), Effect::AskGate];
+        assert_eq!(out, wanted, "the supervisor has asked for a start and hears of nothing else");
+    }
+}

@@ -80,6 +80,18 @@ impl Supervisor {
         new
     }
 
+    /// The same, going on where an earlier incarnation stood: these restarts count against its intensity, the latest first.
+    #[must_use]
+    pub fn resumed(mut self, counted: Vec<Mono>) -> Self {
+        self.history = Intensity::resumed(counted.into_iter().rev());
+        self
+    }
+
+    /// The restarts that may still count against its intensity, the latest first.
+    pub fn counted(&self) -> impl Iterator<Item = Mono> {
+        self.history.restarts().rev()
+    }
+
     /// Every child in start order.
     #[must_use]
     pub fn children(&self) -> Vec<ChildView> {

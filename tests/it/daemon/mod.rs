@@ -2,6 +2,7 @@
 
 mod bench;
 mod faults;
+mod launcher_death;
 mod lifecycle;
 mod logs;
 mod metrics;

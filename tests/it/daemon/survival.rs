@@ -114,3 +114,55 @@ fn events_are_numbered_without_a_gap_across_brains() {
     let last = u64::try_from(numbers.len()).unwrap();
     assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_restart_that_is_held_back_waits_as_long_under_the_next_brain() {
+    let daemon = Daemon::up(&[(
+        "units/a.yaml",
+        "unit: a\nexec: sh -c 'echo >> runs; exec sleep 1000'\nrestart: {backoff: {kind: linear, first: 0s, base: 1h, max: 1h, jitter: none}}\n",
+    )]);
+    daemon.kill_and_see("a", &["a"]);
+    kill(daemon.pids()["a"], 9);
+    daemon.event("UnitHeldBack", |_| true);
+    for generation in 1..=2 {
+        kill(daemon.brain_pid(), 9);
+        daemon.event("DaemonStarted", |data| data["generation"] == generation);
+        until("it is held back again", || daemon.answers().filter(|()| daemon.status("a")["state"] == "backoff"));
+    }
+    assert_eq!(daemon.read("runs").lines().count(), 2);
+    daemon.ok(&["restart", "a"]);
+    until("an operator need not wait", || daemon.pids().contains_key("a").then_some(()));
+}
+
+#[test]
+fn restarts_count_against_the_intensity_across_brains() {
+    let daemon = Daemon::up(&[
+        ("units/a.yaml", "unit: a\nexec: sleep 1000\nrestart: {backoff: none}\n"),
+        ("supervisors/s.yaml", "supervisor: s\nintensity: 2\nperiod: 1h\nchildren: [a]\n"),
+    ]);
+    for generation in 1..=2 {
+        daemon.kill_and_see("a", &["a"]);
+        kill(daemon.brain_pid(), 9);
+        daemon.event("DaemonStarted", |data| data["generation"] == generation);
+        until("it answers", || daemon.answers());
+        until("it is active", || (daemon.status("a")["state"] == "active").then_some(()));
+    }
+    kill(daemon.pids()["a"], 9);
+    daemon.event("IntensityReached", |data| data["supervisor"] == "s");
+}
+
+#[test]
+fn an_aborted_brain_says_what_its_threads_were_doing() {
+    let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let (unit, brain) = (daemon.pids()["a"], daemon.brain_pid());
+    kill(brain, 6);
+    let ended = daemon.event("BrainEnded", |data| data["pid"] == brain);
+    let words = std::fs::read_to_string(ended["data"]["incident"].as_str().expect("a file")).unwrap();
+    assert!(words.contains("aborted") && words.contains("tokio::runtime"), "{words}");
+    for thread in words.split("\nthread ").skip(1) {
+        let (head, stack) = thread.split_once('\n').unwrap();
+        assert!(stack.lines().count() > 2 && !stack.contains("does not answer"), "{head}:\n{stack}");
+    }
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.pids()["a"], unit);
+}

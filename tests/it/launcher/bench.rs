@@ -50,6 +50,16 @@ pub(super) struct Bench {
     listener: UnixListener,
 }
 
+fn launcher_in(directory: &Path) -> Command {
+    let brain = [std::env::current_exe().unwrap().into_os_string(), "launcher::bench::brain_process".into(), "--exact".into()];
+    let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory: directory.join("run") };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ms-supervisor"));
+    command.args(options.to_argv().unwrap()).env(VARIABLE, directory.join("brain.sock"));
+    let append = |name| File::options().create(true).append(true).open(directory.join(name)).unwrap();
+    command.stdout(append("stdout")).stderr(append("stderr"));
+    command
+}
+
 impl Bench {
     pub(super) fn start() -> Self {
         Self::start_with(|_| {})
@@ -57,17 +67,22 @@ impl Bench {
 
     pub(super) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("brain.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
+        let listener = UnixListener::bind(directory.path().join("brain.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let brain = [std::env::current_exe().unwrap().into_os_string(), "launcher::bench::brain_process".into(), "--exact".into()];
-        let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory: directory.path().join("run") };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ms-supervisor"));
-        command.args(options.to_argv().unwrap()).env(VARIABLE, &socket);
-        command.stdout(File::create(directory.path().join("stdout")).unwrap());
-        command.stderr(File::create(directory.path().join("stderr")).unwrap());
+        let mut command = launcher_in(directory.path());
         change(&mut command);
         Self { launcher: command.spawn().unwrap(), listener, directory }
+    }
+
+    /// Kills the launcher, as `kill -9` does.
+    pub(super) fn kill_launcher(&mut self) {
+        self.launcher.kill().unwrap();
+        self.launcher.wait().unwrap();
+    }
+
+    /// Starts a launcher in the place of the one that is gone.
+    pub(super) fn start_again(&mut self) {
+        self.launcher = launcher_in(self.directory.path()).spawn().unwrap();
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -119,7 +134,7 @@ impl Bench {
             run,
             program: argv[0].into(),
             arguments: argv.iter().map(|&word| word.to_owned()).collect(),
-            environment: vec![format!("PATH={}", std::env::var("PATH").unwrap()), format!("MS_INVOCATION_ID={unit}:{run}")],
+            environment: vec![format!("PATH={}", std::env::var("PATH").unwrap()), format!("MS_TEST_RUN={}", self.path("run").display())],
             directory: self.directory.path().into(),
             credentials: None,
             umask: 0o022,

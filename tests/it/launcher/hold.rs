@@ -181,3 +181,47 @@ async fn systemd_hears_the_brain_and_signs_of_life() {
     brain.run(bench.script("a", 1, "exit 0")).await;
     wait_for("nothing to complain about", || bench.stderr().is_empty().then_some(()));
 }
+
+#[tokio::test]
+async fn brains_that_keep_dying_are_tried_seldom_and_units_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("systemd");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    let bench = Bench::start_with(|command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    let mut brain = bench.first_brain().await;
+    let (a, ..) = brain.spawn(bench.spec("a", 1, &["/bin/sleep", "1000"])).await;
+    for _ in 0..4 {
+        brain.exit_with(3);
+        brain = bench.connect();
+    }
+    let notice = bench.path("run/safe-mode");
+    assert!(!notice.exists());
+    brain.exit_with(3);
+    let told = wait_for("safe mode", || std::fs::read_to_string(&notice).ok().filter(|text| text.ends_with('\n')));
+    let wanted = "safe mode: the brain has died 5 times in a row, the last time with exit code 3; 1 units run on; next try in 10s";
+    assert_eq!(told.trim_end(), wanted);
+    let mut bytes = [0; 200];
+    let length = tokio::time::timeout(DEADLINE, systemd.recv(&mut bytes)).await.expect("a notification in time").unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes[..length]), format!("STATUS={wanted}"));
+    let mut brain = bench.connect();
+    let (generation, held) = brain.introduction().await;
+    assert_eq!((generation, held[0].2), (5, HeldState::Running(a)));
+    brain.send(ToLauncher::Alive);
+    brain.run(bench.script("b", 1, "true")).await;
+    wait_for("the end of safe mode", || (!notice.exists()).then_some(()));
+}
+
+#[tokio::test]
+async fn a_brain_killed_from_outside_is_not_to_blame() {
+    let bench = Bench::start();
+    let mut brain = bench.first_brain().await;
+    for generation in 1..=12 {
+        brain.send(ToLauncher::Alive);
+        brain.kill().await;
+        brain = bench.connect();
+        assert_eq!(brain.introduction().await.0, generation);
+    }
+    assert!(!bench.path("run/safe-mode").exists());
+}

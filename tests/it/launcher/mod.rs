@@ -3,4 +3,5 @@
 mod bench;
 mod hold;
 mod spawn;
+mod survivors;
 mod tree;

@@ -1,0 +1,160 @@
+//! What a launcher that died has left behind, found again by the book and by what processes say of themselves.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+use super::book::{Found, Place, Record};
+use super::complain;
+use super::hold::{Main, Notify, Slot};
+use super::serve::Launcher;
+use super::wire::{Exit, Process};
+use crate::base::exit::{ExitCause, Signal, Usage};
+use crate::base::id::UnitId;
+use crate::os::{clock, process, sd_notify, signal};
+
+/// The variable by which a process says whose it is: `UNIT:RUN:INSTANCE`.
+const INVOCATION: &str = "MS_INVOCATION_ID";
+
+/// No signal: only asks whether the process is there.
+const NONE: Signal = Signal(0);
+
+/// What the processes of a run carry in their environment. `instance` is the book's: other daemons have units of the same name.
+pub(super) fn invocation(unit: &UnitId, run: u64, instance: u64) -> String {
+    format!("{INVOCATION}={unit}:{run}:{instance:016x}")
+}
+
+impl Launcher {
+    /// Takes over what the book tells of.
+    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>) {
+        for (place, (pid, record)) in found {
+            self.inherit(place, pid, record);
+        }
+        if !self.slots.is_empty() {
+            self.find_survivors(None);
+            // Some are dead and only not reaped yet.
+            self.lose_foreign();
+        }
+    }
+
+    fn inherit(&mut self, place: Place, pid: Option<u32>, record: Record) {
+        let unit = record.unit.clone();
+        let mut slot = Slot { run: record.run, exit: record.exit, place: Some(place), ..Slot::default() };
+        if let Some(pid) = pid {
+            let process = Process { pid, started: record.started, started_wall: record.started_wall };
+            let watched = identify(pid, &record).and_then(|pidfd| {
+                let watch = self.foreign.add(pid, pidfd.try_clone().ok()?, unit.clone(), true);
+                watch.inspect_err(|fault| complain(format_args!("cannot watch process {pid} of {unit}: {fault}"))).ok()?;
+                Some(pidfd)
+            });
+            match watched {
+                Some(pidfd) => {
+                    self.sessions.insert(pid, unit.clone());
+                    reconnect(&mut slot, pid, &record);
+                    slot.main = Some(Main { process, pidfd, ticks: record.ticks });
+                }
+                None => {
+                    let (at, at_wall) = (clock::mono(), clock::wall());
+                    slot.exit = Some(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
+                }
+            }
+        }
+        slot.note = record.note.into();
+        self.slots.insert(unit.clone(), slot);
+        self.enter(&unit);
+    }
+
+    /// The run that `pid` says it belongs to, in the environment it was executed with.
+    pub(super) fn owner_by_environment(&self, pid: u32) -> Option<(UnitId, u64)> {
+        let invocation = process::variable(pid, INVOCATION)?;
+        let (run, instance) = invocation.rsplit_once(':')?;
+        let (unit, run) = run.rsplit_once(':')?;
+        let is_ours = u64::from_str_radix(instance, 16) == Ok(self.book.instance());
+        Some((unit.into(), run.parse().ok()?)).filter(|_| is_ours)
+    }
+
+    /// Looks for processes of `unit`, or of any, that are neither our children nor below one we know: the launcher that was their reaper is dead.
+    pub(super) fn find_survivors(&mut self, unit: Option<&UnitId>) {
+        for pid in process::all() {
+            if self.children.contains_key(&pid) || self.foreign.contains(pid) {
+                continue;
+            }
+            let Some((owner, run)) = self.owner_by_environment(pid) else { continue };
+            let is_wanted = unit.is_none_or(|unit| *unit == owner);
+            if !is_wanted || self.slots.get(&owner).is_none_or(|slot| slot.run != run) {
+                continue;
+            }
+            // The number may be another's by now. What is behind the descriptor and lives now was it all the time since it was opened.
+            let pinned = process::open(pid).ok().filter(|pidfd| {
+                self.owner_by_environment(pid).as_ref() == Some(&(owner.clone(), run)) && signal::kill_pidfd(pidfd.as_fd(), NONE).is_ok()
+            });
+            if let Some(pidfd) = pinned
+                && self.foreign.add(pid, pidfd, owner.clone(), false).is_ok()
+                && let Some(slot) = self.slots.get_mut(&owner)
+            {
+                slot.strays += 1;
+                slot.has_strayed = true;
+            }
+        }
+    }
+}
+
+/// The process of a record, if it still is that one. (The order counts: what has the number after the descriptor was opened, and was started
+/// before that, had it all the time.)
+fn identify(pid: u32, record: &Record) -> Option<OwnedFd> {
+    let pidfd = process::open(pid).ok()?;
+    let stat = process::stat(pid)?;
+    record.ticks.matches(stat.started).then_some(pidfd)
+}
+
+/// Opens again what the dead launcher had open towards the process.
+fn reconnect(slot: &mut Slot, pid: u32, record: &Record) {
+    let complain_of = |what: &str, fault: io::Error| complain(format_args!("cannot reconnect the {what} of {}: {fault}", record.unit));
+    if let Some(inode) = record.output {
+        match reopen_pipe(pid, inode) {
+            Ok(pipe) => (slot.output, slot.output_inode) = (Some(pipe), Some(inode)),
+            Err(fault) => complain_of("output pipe", fault),
+        }
+    }
+    // Without it a unit that is not ready yet is not heard to become so; that it has said so already is in the note.
+    slot.ready = record.ready.and_then(|at| open_end(pid, at, OFlags::RDONLY | OFlags::NONBLOCK).ok());
+    slot.ready_at = record.ready;
+    if let Some((path, owner)) = &record.notify {
+        match sd_notify::bind(path, *owner) {
+            Ok(socket) => slot.notify = Some(Notify { socket, path: path.clone(), owner: *owner }),
+            Err(fault) => complain_of("notification socket", fault),
+        }
+    }
+}
+
+/// Both ends of the pipe `inode` that `pid` writes to. What was written into it meanwhile is still there.
+fn reopen_pipe(pid: u32, inode: u64) -> io::Result<(OwnedFd, OwnedFd)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    let numbers = [1, 2].into_iter().chain(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
+    for at in numbers {
+        let Ok(read) = open_end(pid, at, OFlags::RDONLY | OFlags::NONBLOCK) else { continue };
+        if rustix::fs::fstat(&read)?.st_ino == inode {
+            return Ok((read, open_end(pid, at, OFlags::WRONLY)?));
+        }
+    }
+    Err(io::Error::other("the process has closed it"))
+}
+
+/// Opens the pipe behind descriptor `at` of `pid`, and nothing else: other files may do things when they are opened.
+fn open_end(pid: u32, at: i32, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/{at}");
+    let kind = FileType::from_raw_mode(rustix::fs::stat(&path)?.st_mode);
+    if kind != FileType::Fifo {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(rustix::fs::openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The write end for a unit: open for reading, too. Should the launcher die, the unit is its own reader then: what it writes waits in the pipe
+/// for the next launcher, and no SIGPIPE ends it.
+pub(super) fn for_unit(write: &OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", write.as_fd().as_raw_fd());
+    Ok(rustix::fs::openat(CWD, &path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}

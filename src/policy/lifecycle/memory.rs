@@ -1,0 +1,62 @@
+//! What of a unit's life goes on under another brain.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lifecycle, State, Verdict};
+use crate::base::time::Mono;
+use crate::policy::backoff::Streak;
+
+/// What a unit's life has to know of its past to go on under another brain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// How many restarts in a row there were ([`Streak`]).
+    pub streak: u32,
+    /// What it was about.
+    pub phase: Phase,
+}
+
+/// What a unit was about when its brain died, if that cannot be seen from its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing that cannot be seen.
+    #[default]
+    Plain,
+    /// Its restart is held back until then.
+    Backoff(Mono),
+    /// It was asked to end, and is killed then; `None`: never.
+    Stopping(Option<Mono>),
+    /// It is being killed.
+    Killing,
+}
+
+impl Lifecycle {
+    /// What the next brain has to know of it.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let phase = match (self.state, self.deadline) {
+            (State::Backoff, Some(until)) => Phase::Backoff(until),
+            (State::Stopping, deadline) => Phase::Stopping(deadline),
+            (State::Killing, _) => Phase::Killing,
+            _ => Phase::Plain,
+        };
+        Memory { streak: self.streak.restarts(), phase }
+    }
+
+    /// Goes on from what an earlier brain knew of it. What it was about only counts while its process still runs, a restart that
+    /// was held back only while none does.
+    #[must_use]
+    pub fn resumed(mut self, memory: &Memory) -> Self {
+        self.streak = Streak::resumed(memory.streak);
+        match (memory.phase, self.state) {
+            (Phase::Backoff(until), State::Stopped) => self.held_until = Some(until),
+            (Phase::Stopping(deadline), State::Activating | State::Active) => {
+                (self.state, self.deadline, self.verdict) = (State::Stopping, deadline, Some(Verdict::Silent));
+            }
+            (Phase::Killing, State::Activating | State::Active) => {
+                (self.state, self.deadline, self.verdict) = (State::Killing, Some(Mono(0)), Some(Verdict::Silent));
+            }
+            _ => {}
+        }
+        self
+    }
+}

@@ -1,0 +1,84 @@
+//! The launcher is killed, and with it the brain. The next `run` takes over what runs.
+
+use super::bench::{Daemon, is_alive, kill, until};
+
+const COUNTERS: &str = "unit: logger\ninstances: 50\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.25; done'\n---\n\
+                        unit: piper\ninstances: 50\nlogs: pipe\nexec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.25; done'\n";
+
+#[test]
+fn a_hundred_logging_units_survive_the_launcher() {
+    let mut daemon = Daemon::up(&[("units/all.yaml", COUNTERS)]);
+    let before = daemon.pids();
+    assert_eq!(before.len(), 100);
+    for round in 2..=4 {
+        daemon.kill_launcher();
+        daemon.start();
+        daemon.events_of_kind("DaemonReady", round);
+        daemon.event("DaemonStarted", |data| data["generation"] == 0 && data["adopted"] == 100);
+        until("all are active", || daemon.ok(&["status"]).contains("100 of 100 units active").then_some(()));
+        assert_eq!(daemon.pids(), before, "round {round}");
+    }
+    daemon.ok(&["stop", "logger", "piper"]);
+    for (unit, pid) in &before {
+        assert!(!is_alive(*pid), "{unit}");
+        let log = daemon.read(&format!(".ms-supervisor/logs/{unit}.log"));
+        assert!(log.lines().count() > 3, "{unit}");
+        for (number, line) in (1..).zip(log.lines()) {
+            assert_eq!(line, number.to_string(), "{unit}: a line was lost or doubled");
+        }
+    }
+}
+
+#[test]
+fn survivors_can_be_stopped_instead() {
+    let slow = "unit: a\nexec: [sh, -c, \"trap 'sleep 0.3; echo stopped in order >> ended; exit' TERM; while :; do sleep 0.1; done\"]\n";
+    let mut daemon = Daemon::up(&[("units/a.yaml", slow), ("daemon.yaml", "on_launcher_death: stop\n")]);
+    let before = daemon.pids()["a"];
+    daemon.kill_launcher();
+    daemon.start();
+    until("it runs anew", || daemon.answers().and_then(|()| daemon.pids().get("a").copied()).filter(|pid| *pid != before));
+    assert!(!is_alive(before));
+    assert_eq!(daemon.read("ended"), "stopped in order\n");
+}
+
+#[test]
+fn files_changed_meanwhile_are_applied_and_faulty_ones_are_not() {
+    let mut daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n"), ("units/b.yaml", "unit: b\nexec: sleep 1001\n")]);
+    let before = daemon.pids();
+    daemon.kill_launcher();
+    daemon.write("units/b.yaml", "unit: b\nexec: [faulty\n");
+    daemon.start();
+    daemon.event("ReloadRefused", |_| true);
+    until("both are kept", || (daemon.pids() == before).then_some(()));
+    daemon.kill_launcher();
+    daemon.write("units/b.yaml", "unit: c\nexec: sleep 1002\n");
+    daemon.start();
+    until("c is there and b is not", || daemon.answers().filter(|()| daemon.pids().keys().eq(["a", "c"])));
+    assert_eq!(daemon.pids()["a"], before["a"]);
+    until("b is gone", || (!is_alive(before["b"])).then_some(()));
+}
+
+#[test]
+fn what_ended_meanwhile_is_started_again_and_said_to_be_unknown() {
+    let mut daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let before = daemon.pids()["a"];
+    daemon.kill_launcher();
+    kill(before, 9);
+    until("it is reaped", || (!std::path::Path::new(&format!("/proc/{before}")).exists()).then_some(()));
+    daemon.start();
+    let exit = daemon.event("UnitExited", |data| data["pid"] == before);
+    assert_eq!(exit["data"]["cause"], "unknown", "{exit}");
+    until("it runs anew", || daemon.answers().and_then(|()| daemon.pids().get("a").copied()).filter(|pid| *pid != before));
+    assert!(daemon.ok(&["status", "a"]).contains("exit unknown"));
+}
+
+#[test]
+fn what_an_operator_stopped_stays_stopped() {
+    let mut daemon = Daemon::up(&[("units/all.yaml", "unit: a\nexec: sleep 1000\n---\nunit: b\nexec: sleep 1000\n")]);
+    daemon.ok(&["stop", "a"]);
+    daemon.kill_launcher();
+    daemon.start();
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.status("a")["held"], true);
+    assert!(!daemon.pids().contains_key("a"));
+}
