@@ -14,11 +14,12 @@ use super::context::Context;
 use super::library::{BoxError, TaskContext};
 use super::tree::Tree;
 use crate::base::id::UnitId;
+use crate::launcher::wire::{SpillTo, ToLauncher};
 use crate::os::archiver::Archiver;
 use crate::os::clock;
 use crate::os::logfile::{LogError, RotateReport};
 use crate::os::pump::{PumpLog, PumpReport};
-use crate::plan::{LogMode, Plan, UnitPlan};
+use crate::plan::{LogMode, LogOverflow, Plan, UnitPlan};
 
 /// How much may wait for the keeper of the logs. What the pump reports beyond is not counted; a command beyond is refused.
 pub const INBOX: usize = 4096;
@@ -155,6 +156,8 @@ impl Context {
     /// Has a unit's output pipe emptied into its log.
     pub(crate) fn pump(&self, plan: &UnitPlan, run: u64, output: OwnedFd) {
         let log = PumpLog::new(&self.directories.logs, plan.id.as_str(), run, plan.logs.clone());
+        let to = SpillTo { path: log.spill.clone(), limit: plan.logs.max_total, may_drop: plan.logs.overflow == LogOverflow::DropOldest };
+        self.launcher.send(ToLauncher::Spill { unit: plan.id.clone(), to });
         self.pump.add(plan.id.clone(), output, log);
     }
 

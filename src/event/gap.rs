@@ -86,6 +86,12 @@ impl fmt::Display for Gap {
     }
 }
 
+/// The same for what had no room while there was no brain.
+#[must_use]
+pub fn spill_gap_line(bytes: u64, from: Wall, to: Wall, over_limit: bool) -> String {
+    gap_line(bytes, from, to, if over_limit { GapReason::Quota } else { GapReason::DiskFull })
+}
+
 /// The line that tells of bytes that are gone, without a newline.
 #[must_use]
 pub fn gap_line(bytes: u64, from: Wall, to: Wall, why: GapReason) -> String {

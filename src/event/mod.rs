@@ -10,6 +10,6 @@ mod view;
 pub use catalog::{Event, RestartCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
-pub use gap::{Gap, GapReason, gap_line};
+pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

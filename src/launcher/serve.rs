@@ -17,6 +17,7 @@ use super::exec::Executor;
 use super::foreign::Foreign;
 use super::hold::Slot;
 use super::options::Options;
+use super::spill::Spilling;
 use super::systemd::Systemd;
 use super::tree::{Killing, send_to_trees};
 use super::wire::{ToBrain, ToLauncher};
@@ -85,6 +86,7 @@ pub(super) struct Launcher {
     /// Room for that list.
     pub(super) pids: Vec<u32>,
     pub(super) killing: Killing,
+    pub(super) spilling: Spilling,
     pub(super) closing: Option<Closing>,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
@@ -126,6 +128,7 @@ impl Launcher {
             has_looked: false,
             pids: Vec::new(),
             killing: Killing::default(),
+            spilling: Spilling::default(),
             closing: None,
             more_to_reap: false,
             has_spawned: !found.is_empty(),
@@ -170,7 +173,8 @@ impl Launcher {
         let closing = self.closing.as_ref().map(|end| end.give_up_at);
         let deadlines = [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.foreign.deadline(), closing];
         let at_once = self.more_to_reap.then_some(Mono(0));
-        let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
+        let timeout =
+            deadlines.into_iter().chain([self.spilling.deadline()]).flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some((socket, read, write)) = self.brain.socket() {
@@ -192,6 +196,7 @@ impl Launcher {
     }
 
     fn tick(&mut self, now: Mono) {
+        self.spill(now);
         let starts = self.brain.starts;
         let started = self.brain.start_if_due(&self.executor, self.umask.bits(), now);
         if let (true, None, Some(end)) = (starts != self.brain.starts, started, self.brain.last) {
@@ -199,6 +204,7 @@ impl Launcher {
         }
         if let Some(pid) = started {
             self.children.insert(pid, Role::Brain);
+            self.end_spill();
             self.introduce();
             // A request to end outlives the brain that heard it first.
             let pending = self.quit.into_iter().chain(std::mem::take(&mut self.hung_up).then_some(Signal(libc::SIGHUP)));
@@ -273,6 +279,7 @@ impl Launcher {
                 ToLauncher::Notify { state } => self.systemd.tell(&state),
                 ToLauncher::Alive => self.hear_alive(clock::mono()),
                 ToLauncher::Exit { code } => self.close(code),
+                ToLauncher::Spill { unit, to } => self.spill_to(&unit, to),
             }
         }
         Ok(())

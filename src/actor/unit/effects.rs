@@ -247,6 +247,11 @@ impl Unit {
 
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
         self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
+        if self.is_paused {
+            // A process that is stopped hears nothing.
+            let (unit, signal) = (self.plan.id.clone(), crate::base::exit::Signal(libc::SIGCONT));
+            self.context.launcher.send(ToLauncher::Signal { unit, run: self.run, signal, target: Target::Tree });
+        }
     }
 
     fn started(&mut self) {

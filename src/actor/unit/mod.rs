@@ -127,6 +127,8 @@ pub(crate) struct Unit {
     ordered_at: Mono,
     /// When the run before this one ended by itself.
     failed_at: Option<Mono>,
+    /// It is stopped until there is room in its log.
+    is_paused: bool,
     turn: Option<OwnedSemaphorePermit>,
     waiter: Option<AbortHandle>,
     readiness: Option<AbortHandle>,
@@ -190,6 +192,7 @@ impl Unit {
             order: None,
             ordered_at: Mono::default(),
             failed_at: None,
+            is_paused: false,
             turn: None,
             waiter: None,
             readiness: None,
@@ -341,7 +344,8 @@ impl Unit {
     }
 
     /// Stops every process of it, or lets them go on.
-    fn pause(&self, is_paused: bool) {
+    fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
         let signal = Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
         self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target: Target::Tree });
     }
@@ -354,6 +358,9 @@ impl Unit {
                 if let Some(errno) = output_lost {
                     let why = std::io::Error::from_raw_os_error(errno).to_string();
                     self.tell(Event::LogLost { unit: self.id().clone(), why });
+                }
+                if self.is_paused {
+                    self.pause(true);
                 }
                 self.step(myself, Input::Spawned);
             }

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::time::Wall;
 
+pub use crate::event::spill_gap_line;
 pub use compress::{CompressReport, clear_unfinished, compress};
 pub use gaps::GAPS_MAX;
 pub use index::{INDEX_MAX, Index};
