@@ -274,17 +274,10 @@ impl Worker {
         }
         let token = self.next;
         self.next += 1;
-        let flags = self.flags(&unit);
-        match epoll::add(&self.epoll, &fd, epoll::EventData::new_u64(token), flags) {
+        match epoll::add(&self.epoll, &fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN) {
             Ok(()) => drop(self.pipes.insert(token, Pipe { unit, fd, inode, is_muted: false })),
             Err(errno) => (self.report)(PumpReport::Waiting { unit, why: errno.into() }),
         }
-    }
-
-    /// What is waited for: where the beginning of a line stays in the pipe, only what is new.
-    fn flags(&self, unit: &UnitId) -> epoll::EventFlags {
-        let is_edge = self.sinks.get(unit).is_some_and(Sink::leaves_unfinished);
-        if is_edge { epoll::EventFlags::IN | epoll::EventFlags::ET } else { epoll::EventFlags::IN }
     }
 
     fn empty(&mut self, token: u64) {
@@ -297,17 +290,10 @@ impl Worker {
 
     /// Serves a pipe that has something.
     fn serve(&mut self, token: u64) {
-        loop {
-            match self.turn(token, false) {
-                Turn::Over => self.let_go(token),
-                Turn::Wait => self.mute(token, true),
-                // Nobody tells of what was there already.
-                Turn::Moved if self.pipes.get(&token).is_some_and(|pipe| self.flags(&pipe.unit).contains(epoll::EventFlags::ET)) => {
-                    continue;
-                }
-                Turn::Moved | Turn::Empty => {}
-            }
-            return;
+        match self.turn(token, false) {
+            Turn::Over => self.let_go(token),
+            Turn::Wait => self.mute(token, true),
+            Turn::Moved | Turn::Empty => {}
         }
     }
 
@@ -327,7 +313,7 @@ impl Worker {
     fn mute(&mut self, token: u64, is_muted: bool) {
         let Some(pipe) = self.pipes.get(&token).filter(|pipe| pipe.is_muted != is_muted) else { return };
         // That all writers are gone is told in any case: once is enough.
-        let flags = if is_muted { epoll::EventFlags::ET } else { self.flags(&pipe.unit) };
+        let flags = if is_muted { epoll::EventFlags::ET } else { epoll::EventFlags::IN };
         let changed = epoll::modify(&self.epoll, &pipe.fd, epoll::EventData::new_u64(token), flags);
         if let Some(pipe) = self.pipes.get_mut(&token).filter(|_| changed.is_ok()) {
             pipe.is_muted = is_muted;

@@ -39,9 +39,9 @@ pub(super) enum Turn {
 /// What was taken out of a pipe.
 pub(super) enum Taken {
     Bytes(usize),
-    /// Nothing is there, or only the beginning of a line.
+    /// Nothing is there.
     Nothing,
-    /// There is no room for now.
+    /// There is no room for now, or only the beginning of a line.
     Wait(Duration),
     /// The pipe has no writer any more.
     End,
@@ -144,15 +144,10 @@ impl Sink {
         self.gap.is_some()
     }
 
-    /// Whether it takes lines one by one and leaves unfinished ones in the pipe.
-    pub(super) const fn leaves_unfinished(&self) -> bool {
-        matches!(self.out, Out::Journal(_))
-    }
-
     /// Moves what is in the pipe. `last`: there is no other time for what is unfinished.
     pub(super) fn turn(&mut self, pipe: &OwnedFd, kit: &mut Kit, last: bool, report: Report<'_>) -> Turn {
         let now = Instant::now();
-        if self.wait.is_some_and(|until| now < until) {
+        if !last && self.wait.is_some_and(|until| now < until) {
             return Turn::Wait;
         }
         self.wait = None;

@@ -23,6 +23,9 @@ const LINE_MAX: usize = 48 * 1024;
 /// How many lines are handed over before they are taken out of the pipe.
 const BATCH: usize = 64;
 
+/// How soon an unfinished line is looked at again: one that grows, and at last one that does not.
+const UNFINISHED: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
 /// How soon a journal that takes no more is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -36,13 +39,25 @@ pub(super) struct Stream {
     journal: Option<Journal>,
     /// Whether the file the launcher may have written is dealt with.
     unspilled: bool,
+    /// That file, and how much of it is handed over.
+    spilled: Option<(File, u64)>,
+    /// How much of an unfinished line is in the pipe, and when it is looked at again.
+    begun: (usize, Duration),
     /// Since when the journal takes no more.
     stuck: Option<Instant>,
 }
 
 impl Stream {
     pub(super) fn new(unit: UnitId, log: &PumpLog) -> Self {
-        Self { origin: Origin { unit, run: log.run }, log: log.clone(), journal: None, unspilled: false, stuck: None }
+        Self {
+            origin: Origin { unit, run: log.run },
+            log: log.clone(),
+            journal: None,
+            unspilled: false,
+            spilled: None,
+            begun: (0, UNFINISHED.0),
+            stuck: None,
+        }
     }
 
     pub(super) fn set_run(&mut self, run: u64) {
@@ -51,8 +66,10 @@ impl Stream {
 
     /// Hands over the lines that are in the pipe, up to `max` bytes of them but one at least.
     pub(super) fn take(&mut self, pipe: &OwnedFd, kit: &mut Kit, max: usize, last: bool) -> Result<Taken, Fault> {
-        if !self.unspilled {
-            self.unspill()?;
+        if !self.unspilled
+            && let Some(taken) = self.unspill()?
+        {
+            return Ok(taken);
         }
         let bytes = match kit.peek(pipe) {
             Ok([]) => return Ok(Taken::End),
@@ -64,20 +81,14 @@ impl Stream {
         let whole = last || (more && !bytes.contains(&b'\n'));
         let lines = cut(bytes, max, whole);
         if lines.is_empty() {
-            return Ok(Taken::Nothing);
+            let there = bytes.len();
+            return Ok(Taken::Wait(self.unfinished(there)));
         }
         let (handed, fault) = self.send(&lines);
         if handed > 0 {
             return Ok(Taken::Bytes(kit.consume(pipe, handed)));
         }
-        match fault {
-            Some(Errno::AGAIN) => {
-                let since = *self.stuck.get_or_insert_with(Instant::now);
-                if since.elapsed() < PATIENCE { Ok(Taken::Wait(AGAIN)) } else { Err(Errno::AGAIN.into()) }
-            }
-            Some(errno) => Err(errno.into()),
-            None => Ok(Taken::Nothing),
-        }
+        fault.map_or(Ok(Taken::Nothing), |errno| self.stuck_at(errno))
     }
 
     pub(super) fn write_line(&mut self, line: &str) -> Result<(), Fault> {
@@ -105,41 +116,57 @@ impl Stream {
                 return (handed, Some(errno));
             }
             handed += length;
+            self.stuck = None;
         }
-        self.stuck = None;
         self.journal = Some(journal);
         (handed, None)
     }
 
-    /// Hands over what the launcher has written to a file, and empties it.
-    fn unspill(&mut self) -> Result<(), Fault> {
-        let file = match File::options().read(true).write(true).open(&self.log.spill) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.unspilled = true;
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let (mut at, mut buffer) = (0, vec![0; PEEK]);
-        loop {
-            let length = file.read_at(&mut buffer, at)?;
-            let lines = cut(&buffer[..length], usize::MAX, length < PEEK);
-            if lines.is_empty() {
-                break;
-            }
-            let (handed, fault) = self.send(&lines);
-            at += handed as u64;
-            match fault {
-                None => {}
-                // What is handed over already would come twice.
-                Some(Errno::AGAIN) => std::thread::sleep(AGAIN),
-                Some(errno) => return Err(errno.into()),
-            }
+    /// Hands over a piece of what the launcher has written to a file; `None`: there is nothing of that any more.
+    fn unspill(&mut self) -> Result<Option<Taken>, Fault> {
+        if self.spilled.is_none() {
+            self.spilled = match File::open(&self.log.spill) {
+                Ok(file) => Some((file, 0)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.unspilled = true;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
         }
-        std::fs::remove_file(&self.log.spill)?;
-        self.unspilled = true;
-        Ok(())
+        let Some((file, at)) = self.spilled.take() else { return Ok(None) };
+        let mut buffer = vec![0; PEEK];
+        let length = file.read_at(&mut buffer, at)?;
+        let lines = cut(&buffer[..length], usize::MAX, length < PEEK);
+        if lines.is_empty() {
+            std::fs::remove_file(&self.log.spill)?;
+            self.unspilled = true;
+            return Ok(None);
+        }
+        let (handed, fault) = self.send(&lines);
+        // What is handed over already must not come twice.
+        self.spilled = Some((file, at + handed as u64));
+        match fault {
+            Some(errno) if handed == 0 => self.stuck_at(errno).map(Some),
+            _ => Ok(Some(Taken::Wait(Duration::ZERO))),
+        }
+    }
+
+    /// Only the beginning of a line is there, and stays in the pipe. It is looked at again and again: in a pipe that is not empty the
+    /// kernel announces nothing of a write that goes on.
+    fn unfinished(&mut self, there: usize) -> Duration {
+        let grown = std::mem::replace(&mut self.begun.0, there) != there;
+        self.begun.1 = if grown { UNFINISHED.0 } else { (self.begun.1 * 2).min(UNFINISHED.1) };
+        self.begun.1
+    }
+
+    /// Nothing was handed over: whether to wait.
+    fn stuck_at(&mut self, errno: Errno) -> Result<Taken, Fault> {
+        if errno != Errno::AGAIN {
+            return Err(errno.into());
+        }
+        let since = *self.stuck.get_or_insert_with(Instant::now);
+        if since.elapsed() < PATIENCE { Ok(Taken::Wait(AGAIN)) } else { Err(errno.into()) }
     }
 }
 

@@ -280,3 +280,95 @@ fn a_rotation_on_demand_loses_nothing() {
     assert!((0..).zip(text.lines()).all(|(number, line): (u64, _)| line[5..].trim().parse() == Ok(number)));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), rotated as usize + 1);
 }
+
+/// A journal: a socket and what it has got.
+struct FakeJournal {
+    socket: std::os::unix::net::UnixDatagram,
+    _directory: tempfile::TempDir,
+    log: PumpLog,
+}
+
+impl FakeJournal {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let plan = LogsPlan { mode: LogMode::Journald, ..LogsPlan::default() };
+        let log = PumpLog { journal: path, ..PumpLog::new(directory.path(), "a", 7, plan) };
+        Self { socket, _directory: directory, log }
+    }
+
+    /// The next entry: its fields, and the message.
+    fn next(&self) -> (String, Vec<u8>) {
+        let mut buffer = vec![0; 1 << 20];
+        let length = self.socket.recv(&mut buffer).unwrap();
+        let at = buffer[..length].windows(9).position(|window| window == b"\nMESSAGE\n").unwrap();
+        let size = u64::from_le_bytes(buffer[at + 9..at + 17].try_into().unwrap());
+        let message = buffer[at + 17..length - 1].to_vec();
+        assert_eq!(message.len() as u64, size);
+        (String::from_utf8(buffer[..at].to_vec()).unwrap(), message)
+    }
+}
+
+#[test]
+fn lines_go_to_the_journal_and_the_unfinished_one_stays_in_the_pipe() {
+    let journal = FakeJournal::new();
+    // What the launcher wrote while there was no daemon comes first.
+    std::fs::write(&journal.log.spill, "spilled 1\nspilled 2").unwrap();
+    let pump = Pump::start(no_loss).unwrap();
+    let (pipe, write) = output_pipe().unwrap();
+    let mut write = File::from(write);
+    write.write_all(b"hello\n<3>bad\n\nunfin").unwrap();
+    pump.add("a".into(), pipe.try_clone().unwrap(), journal.log.clone());
+    let mut texts = Vec::new();
+    for _ in 0..4 {
+        texts.push(journal.next());
+    }
+    let messages: Vec<_> = texts.iter().map(|(_, message)| String::from_utf8_lossy(message).into_owned()).collect();
+    assert_eq!(messages, ["spilled 1", "spilled 2", "hello", "bad"]);
+    assert!(texts[2].0.starts_with("PRIORITY=6\n") && texts[2].0.contains("MS_UNIT=a\nMS_RUN=7\n"), "{}", texts[2].0);
+    assert!(texts[3].0.starts_with("PRIORITY=3\n"), "{}", texts[3].0);
+    assert!(!journal.log.spill.exists());
+    wait_for("what was handed over to leave the pipe", || rustix::io::ioctl_fionread(&pipe).unwrap() == 5);
+    write.write_all(b"ished\n").unwrap();
+    assert_eq!(journal.next().1, b"unfinished");
+    // Longer than an entry may be: in pieces, and nothing of it is missing.
+    let long = vec![b'y'; 300_000];
+    write.write_all(&long).unwrap();
+    write.write_all(b"\n").unwrap();
+    let mut pieces = Vec::new();
+    while pieces.len() < long.len() {
+        pieces.extend(journal.next().1);
+    }
+    assert!(pieces == long);
+    write.write_all(b"the end").unwrap();
+    drop(pump);
+    assert_eq!(journal.next().1, b"the end");
+}
+
+#[test]
+fn a_journal_that_is_away_loses_nothing_of_a_unit_that_waits() {
+    let mut journal = FakeJournal::new();
+    journal.log.plan.overflow = LogOverflow::Block;
+    let path = journal.log.journal.clone();
+    std::fs::remove_file(&path).unwrap();
+    let waiting = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let told = Arc::clone(&waiting);
+    let pump = Pump::start(move |report| {
+        assert!(matches!(report, PumpReport::Waiting { .. }), "{report:?}");
+        told.store(true, std::sync::atomic::Ordering::Relaxed);
+    })
+    .unwrap();
+    let (pipe, write) = output_pipe().unwrap();
+    let mut write = File::from(write);
+    pump.add("a".into(), pipe, journal.log.clone());
+    let lines: Vec<_> = (0..1000).map(|number| format!("line {number}")).collect();
+    write.write_all(lines.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes()).unwrap();
+    wait_for("it waits", || waiting.load(std::sync::atomic::Ordering::Relaxed));
+    journal.socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    journal.socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    for line in &lines {
+        assert_eq!(journal.next().1, line.as_bytes());
+    }
+}

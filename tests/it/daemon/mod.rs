@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod readiness;
 mod reload;
+mod shipped;
 mod survival;
 mod tree;
 
