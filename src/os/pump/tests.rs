@@ -335,12 +335,13 @@ fn lines_go_to_the_journal_and_the_unfinished_one_stays_in_the_pipe() {
     assert_eq!(journal.next().1, b"unfinished");
     // Longer than an entry may be: in pieces, and nothing of it is missing.
     let long = vec![b'y'; 300_000];
-    write.write_all(&long).unwrap();
-    write.write_all(b"\n").unwrap();
     let mut pieces = Vec::new();
-    while pieces.len() < long.len() {
-        pieces.extend(journal.next().1);
-    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| write.write_all(&[&long[..], b"\n"].concat()).unwrap());
+        while pieces.len() < long.len() {
+            pieces.extend(journal.next().1);
+        }
+    });
     assert!(pieces == long);
     write.write_all(b"the end").unwrap();
     drop(pump);
