@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 
@@ -10,6 +11,7 @@ use super::context::Context;
 use super::library::{BoxError, TaskContext};
 use crate::base::time::Wall;
 use crate::event::{Envelope, Event};
+use crate::launcher::wire::ToLauncher;
 use crate::os::clock;
 use crate::store::journal::{self, Journal};
 
@@ -18,6 +20,9 @@ pub const RING: usize = 4096;
 
 /// How many events one write to the journal gathers at most.
 const BATCH: usize = 256;
+
+/// How soon a journal that could not be written is tried again, at the latest. At most [`RING`] events wait for that; older ones are lost.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The events of this node.
 #[derive(Debug)]
@@ -91,6 +96,15 @@ impl History {
     }
 }
 
+/// Tells the launcher which exits it may forget, now that they are written down.
+fn acknowledge(context: &Context, written: impl Iterator<Item = Envelope>) {
+    for envelope in written {
+        if let Event::UnitExited { unit, run, .. } = envelope.event {
+            context.launcher.send(ToLauncher::Ack { unit, run });
+        }
+    }
+}
+
 /// Records until the daemon ends. `events` outlives an incarnation of the recorder.
 ///
 /// # Errors
@@ -105,6 +119,8 @@ pub(crate) async fn run(
     let mut journal = Journal::new(history.directory.clone());
     let mut batch = Vec::with_capacity(BATCH);
     let mut failing = false;
+    // What could not be written is tried again with what comes next. Readers know by its number what they have seen.
+    let mut envelopes = VecDeque::new();
     loop {
         tokio::select! {
             biased;
@@ -113,18 +129,23 @@ pub(crate) async fn run(
             },
             // Only once nothing waits: the events of the shutdown itself are recorded too.
             () = task.shutdown_requested() => return Ok(()),
+            () = tokio::time::sleep(AGAIN), if failing => {}
         }
-        let mut envelopes: Vec<_> = batch.drain(..).map(|(time, event)| history.record(time, event)).collect();
+        envelopes.extend(batch.drain(..).map(|(time, event)| history.record(time, event)));
         let dropped = context.bus.take_dropped();
         if dropped > 0 {
-            envelopes.push(history.record(clock::wall(), Event::EventsDropped { count: dropped }));
+            envelopes.push_back(history.record(clock::wall(), Event::EventsDropped { count: dropped }));
         }
-        let (returned, result) = tokio::task::spawn_blocking(move || {
-            let result = journal.append(&envelopes);
-            (journal, result)
+        envelopes.drain(..envelopes.len().saturating_sub(RING));
+        let (returned, tried, result) = tokio::task::spawn_blocking(move || {
+            let result = journal.append(envelopes.make_contiguous());
+            (journal, envelopes, result)
         })
         .await?;
-        journal = returned;
+        (journal, envelopes) = (returned, tried);
+        if result.is_ok() {
+            acknowledge(&context, envelopes.drain(..));
+        }
         if let Err(error) = &result
             && !failing
         {

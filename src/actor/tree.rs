@@ -12,7 +12,7 @@ use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 use super::unit::{self, UnitActor, UnitHost};
-pub use super::unit::{ForeignNote, Held};
+pub use super::unit::{ForeignNote, Held, exit_event};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::Mono;

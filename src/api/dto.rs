@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::time::Wall;
 use crate::event::{Gap, SupervisorStatus, UnitStatus};
+use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
 /// How everything stands: `GET /v1/status`.
@@ -40,6 +41,45 @@ pub struct DaemonStatus {
     pub reason: Option<String>,
     /// The directory of the declarations.
     pub config: PathBuf,
+    /// The directory of the cgroup that has one for each unit; none if there is no place for them.
+    pub cgroup: Option<PathBuf>,
+    /// How the last upgrade in place went, if this launcher has seen one.
+    pub upgrade: Option<UpgradeStatus>,
+}
+
+/// What a program is: `version --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// The formats of the launcher's book that it can take over, for an upgrade in place.
+    pub books: Vec<u16>,
+}
+
+impl About {
+    /// This program.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { program: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into(), books: vec![BOOK] }
+    }
+}
+
+/// The program to go over to: `POST /v1/upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeRequest {
+    /// Its absolute path.
+    pub program: PathBuf,
+}
+
+/// How the last upgrade went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// The other version: the one before, or the one that failed.
+    pub other: String,
+    /// What was wrong with it, if the daemon has gone back from it.
+    pub failed: Option<String>,
 }
 
 /// A unit with what its plan says: `GET /v1/units/{id}`.

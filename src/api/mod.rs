@@ -15,6 +15,7 @@ pub mod socket;
 pub mod targets;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -35,8 +36,8 @@ pub struct Node {
     pub tree: Arc<Tree>,
     /// The events.
     pub history: Arc<History>,
-    /// Who reads the declarations anew.
-    pub reload: Box<dyn Reload>,
+    /// Who does what concerns the daemon as a whole.
+    pub daemon: Box<dyn Daemon>,
     /// Who makes the page of metrics.
     pub metrics: Page,
     /// The version that runs.
@@ -45,17 +46,23 @@ pub struct Node {
     pub started: Wall,
     /// The launcher's process id.
     pub launcher_pid: u32,
+    /// Where units' cgroups are.
+    pub cgroup: Option<PathBuf>,
+    /// How the last upgrade in place went.
+    pub upgrade: Option<dto::UpgradeStatus>,
 }
 
 /// Makes a page in OpenMetrics text format, or says why it cannot.
 pub type Page = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
-/// Reads the declarations anew.
-pub trait Reload: Send + Sync {
-    /// Applies what they say.
+/// Does what concerns the daemon as a whole.
+pub trait Daemon: Send + Sync {
+    /// Reads the declarations anew and applies what they say.
     fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>>;
     /// What applying them would change.
     fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>>;
+    /// Goes over to another program; returns only to say why that cannot be.
+    fn upgrade(&self, program: PathBuf) -> BoxFuture<'_, String>;
 }
 
 /// Why new declarations are not applied.

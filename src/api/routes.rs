@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use tokio_util::sync::CancellationToken;
 
-use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, tree_rows};
+use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
 use super::refusal::Refusal;
 use super::server::Peer;
 use super::{Node, actions, events, health, logs};
@@ -34,6 +35,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/plan", get(plan))
         .route("/plan/changes", get(changes))
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade))
         .route("/start", post(actions::start))
         .route("/stop", post(actions::stop))
         .route("/restart", post(actions::restart))
@@ -74,6 +76,8 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         state: state.into(),
         reason,
         config: node.context.directories.config.clone(),
+        cgroup: node.cgroup.clone(),
+        upgrade: node.upgrade.clone(),
     }
 }
 
@@ -141,12 +145,24 @@ async fn plan(State(app): State<App>, Extension(peer): Extension<Peer>) -> Json<
 }
 
 async fn changes(State(app): State<App>) -> Result<Json<Changes>, Refusal> {
-    changes_of(&app.node.reload.plan_changes().await?)
+    changes_of(&app.node.daemon.plan_changes().await?)
 }
 
 async fn reload(State(app): State<App>, Extension(peer): Extension<Peer>) -> Result<Json<Changes>, Refusal> {
     app.node.context.bus.tell(Event::CommandReceived { command: "reload".into(), target: String::new(), uid: peer.uid });
-    changes_of(&app.node.reload.reload().await?)
+    changes_of(&app.node.daemon.reload().await?)
+}
+
+/// Answers only if the daemon cannot go over to the program; else the connection ends with this brain.
+async fn upgrade(State(app): State<App>, Extension(peer): Extension<Peer>, body: Result<Json<UpgradeRequest>, JsonRejection>) -> Refusal {
+    let program = match body {
+        Ok(Json(request)) => request.program,
+        Err(rejection) => return rejection.into(),
+    };
+    let target = program.display().to_string();
+    app.node.context.bus.tell(Event::CommandReceived { command: "upgrade".into(), target, uid: peer.uid });
+    let why = app.node.daemon.upgrade(program).await;
+    Refusal::new(StatusCode::CONFLICT, "no_upgrade", why).help("nothing has changed")
 }
 
 fn changes_of(diff: &Diff) -> Result<Json<Changes>, Refusal> {

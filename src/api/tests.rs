@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, ClientError};
 use super::dto::{ActionRequest, ActionResponse, Changes, SignalRequest, Status, TreeRow, UnitDetails};
-use super::{Node, Reload, ReloadRefused, serve_control, serve_public, socket};
+use std::path::PathBuf;
+
+use super::{Daemon, Node, ReloadRefused, serve_control, serve_public, socket};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::recorder::History;
@@ -38,7 +40,11 @@ pub(super) fn unit(name: &str, state: &str) -> UnitStatus {
 /// Applies nothing; refuses to say what it would change.
 struct Stubborn;
 
-impl Reload for Stubborn {
+impl Daemon for Stubborn {
+    fn upgrade(&self, program: PathBuf) -> BoxFuture<'_, String> {
+        async move { format!("cannot go over to {}", program.display()) }.boxed()
+    }
+
     fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
         async { Ok(Diff::default()) }.boxed()
     }
@@ -89,7 +95,9 @@ async fn node(directory: &Path) -> Arc<Node> {
         context,
         tree,
         history,
-        reload: Box::new(Stubborn),
+        daemon: Box::new(Stubborn),
+        cgroup: None,
+        upgrade: None,
         metrics: Box::new(|| async { Ok("# HELP a A.\n# TYPE a gauge\na 1\n# EOF\n".to_owned()) }.boxed()),
         version: "1.2.3".into(),
         started: Wall(0),

@@ -131,7 +131,18 @@ pub enum Request {
         shell: clap_complete::Shell,
     },
     /// Print the version, and that of the running daemon
-    Version,
+    Version {
+        /// Write what this program is, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go over to another program in place: units run on, untouched
+    ///
+    /// Launcher and brain are replaced under the same process id. If the new one does not come up, the old one goes on.
+    Upgrade {
+        /// The program [default: this one]
+        binary: Option<PathBuf>,
+    },
 }
 
 /// Units and supervisors.

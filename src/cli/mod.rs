@@ -14,6 +14,7 @@ mod render;
 mod simulate;
 mod status;
 mod tools;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,7 +67,8 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Events(args) => events::events(session, &args),
         Request::Schema { kind } => tools::schema(session, kind),
         Request::Completions { shell } => tools::completions(session, shell),
-        Request::Version => tools::version(session),
+        Request::Version { json } => tools::version(session, json),
+        Request::Upgrade { binary } => upgrade::upgrade(session, binary),
     }
 }
 

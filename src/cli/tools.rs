@@ -6,7 +6,7 @@ use super::Session;
 use super::args::{Cli, SchemaKind};
 use super::exit::{Ending, Exit, json};
 use crate::api::client::ClientError;
-use crate::api::dto::Status;
+use crate::api::dto::{About, Status};
 use crate::spec::schema as schemas;
 
 pub(super) fn schema(session: &mut Session, kind: SchemaKind) -> Ending {
@@ -28,7 +28,11 @@ pub(super) fn completions(session: &mut Session, shell: clap_complete::Shell) ->
     Ok(Exit::Done)
 }
 
-pub(super) fn version(session: &mut Session) -> Ending {
+pub(super) fn version(session: &mut Session, as_json: bool) -> Ending {
+    if as_json {
+        // Of this program alone: a daemon that is asked what it is must not be kept waiting by another one.
+        return json(&mut session.out, &About::own());
+    }
     session.out.line(&format!("ms-supervisor {}", env!("CARGO_PKG_VERSION")))?;
     // Whoever only wants to know what this program is needs neither a directory nor a daemon.
     let Ok(client) = session.client() else { return Ok(Exit::Done) };

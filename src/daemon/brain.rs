@@ -10,7 +10,8 @@ use tokio::sync::{Mutex, mpsc};
 use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
-use super::{Settings, greeting};
+use super::greeting::Greeting;
+use super::{Settings, greeting, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
@@ -21,7 +22,7 @@ use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
 use crate::event::Event;
 use crate::launcher::link::{self, Link};
-use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher};
+use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher, Upgrade};
 use crate::os::pump::Pump;
 use crate::os::{clock, inherited, last_words};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
@@ -57,7 +58,12 @@ async fn run(settings: Settings) -> Result<(), String> {
     let socket = inherited::launcher_socket()?;
     let (sender, mut receiver) = Link::from_fd(socket).map_err(|error| format!("cannot talk to the launcher: {error}"))?;
     let mut greeting = greeting::hear(&mut receiver).await?;
-    let Some(loaded) = load(&settings, greeting.generation > 0 || greeting.inherited).await? else {
+    let carries_on = greeting.generation > 0 || greeting.inherited;
+    let Some(loaded) = load(&settings, carries_on).await? else {
+        if carries_on {
+            // Units run: they must not end because of a file.
+            return Err("what was applied last is lost, and the declarations are faulty: waiting until they are mended".into());
+        }
         return leave(&sender, &mut receiver, 2).await;
     };
     if loaded.pipes_instead {
@@ -70,23 +76,20 @@ async fn run(settings: Settings) -> Result<(), String> {
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
     let (logs, inbox) = mpsc::channel(INBOX);
     let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs)?);
-    if greeting.inherited && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
+    if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
     let adopted = greeting.running();
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
-    if let Some(last) = greeting.last {
-        let incident = last_words::of(&settings.directories.incidents(), last.pid);
-        let BrainEnd { pid, cause, lived, condemned, .. } = last;
-        context.bus.tell(Event::BrainEnded { pid, cause, after: lived, condemned, incident });
-    }
-    let tree = Tree::new(context.clone(), loaded.plan.clone(), greeting.held).await;
+    tell_of_the_past(&greeting, &settings, &context.bus);
+    past::report(&mut greeting.held, &settings.directories.state, &context).await?;
+    let tree = Tree::new(context.clone(), loaded.plan.clone(), std::mem::take(&mut greeting.held)).await;
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);
     let receiver = Arc::new(Mutex::new(receiver));
-    let control = Control::new(settings, context, tree, Arc::new(history), loaded);
+    let control = Control::new(settings, context, tree, Arc::new(history), loaded, greeting.upgrade.clone());
     let parts = Parts {
-        faces: Faces::new(control.clone(), greeting.launcher),
+        faces: Faces::new(control.clone(), greeting.launcher, greeting.cgroup.clone()),
         control,
         events: Arc::new(Mutex::new(events)),
         inbox: Arc::new(Mutex::new(inbox)),
@@ -94,15 +97,34 @@ async fn run(settings: Settings) -> Result<(), String> {
         orders,
     };
     let root = parts.supervise().start().await.map_err(|error| error.to_string())?;
-    if greeting.inherited && greeting.generation == 0 {
+    if greeting.found_survivors() && greeting.generation == 0 {
         // What runs is what was applied last; the files may say something else by now.
         let control = parts.control.clone();
         tokio::spawn(async move { control.reload_quietly().await });
     }
-    let code = Orders::new(parts.control.clone(), ordered).obey(&root).await?;
+    let Some(code) = Orders::new(parts.control.clone(), ordered).obey(&root).await? else {
+        // Whoever has taken our place looks after what runs.
+        return Ok(());
+    };
     root.stop().await;
     let mut receiver = receiver.lock().await;
     leave(&sender, &mut receiver, code).await
+}
+
+/// Tells how the brain before this one ended, and how an upgrade went.
+fn tell_of_the_past(greeting: &Greeting, settings: &Settings, bus: &Bus) {
+    if let Some(last) = greeting.last {
+        let incident = last_words::of(&settings.directories.incidents(), last.pid);
+        let BrainEnd { pid, cause, lived, condemned, .. } = last;
+        bus.tell(Event::BrainEnded { pid, cause, after: lived, condemned, incident });
+    }
+    if let Some(Upgrade { other, failed }) = greeting.upgrade.clone().filter(|_| greeting.generation == 0) {
+        let version = env!("CARGO_PKG_VERSION").into();
+        bus.tell(match failed {
+            None => Event::DaemonUpgraded { from: other, version },
+            Some(why) => Event::UpgradeFailed { to: other, version, why },
+        });
+    }
 }
 
 /// The first brain takes the declarations as they are in their files. One that `carries_on` runs what was applied last: a file
@@ -239,7 +261,7 @@ async fn hear(
             () = task.shutdown_requested() => return Ok(()),
         };
         match heard {
-            Some((signalled @ ToBrain::Signalled { .. }, _)) => orders.send(signalled).await?,
+            Some((order @ (ToBrain::Signalled { .. } | ToBrain::UpgradeRefused { .. }), _)) => orders.send(order).await?,
             Some((message, fds)) => tree.launcher_says(message, fds),
             // Without a launcher there is nobody to start anything; its successor starts a new brain.
             None => orders.send(ToBrain::HeldEnd).await?,

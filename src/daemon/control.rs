@@ -1,11 +1,12 @@
 //! Carries out what operators and signals ask of the daemon as a whole.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::declarations::{self, Loaded};
-use super::{Settings, brain};
+use super::{Settings, brain, program};
 use crate::actor::SupervisorRef;
 use crate::actor::context::Context;
 use crate::actor::recorder::History;
@@ -13,7 +14,7 @@ use crate::actor::tree::{Standing, Tree};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::time::format_duration;
 use crate::event::Event;
-use crate::launcher::wire::{ToBrain, ToLauncher};
+use crate::launcher::wire::{ToBrain, ToLauncher, Upgrade};
 use crate::os::clock;
 use crate::plan::{Diff, UnitChange, diff};
 use crate::spec::Diagnostics;
@@ -24,13 +25,47 @@ pub(super) struct Control {
     pub(super) context: Arc<Context>,
     pub(super) tree: Arc<Tree>,
     pub(super) history: Arc<History>,
+    /// The program was gone over to, or back to.
+    pub(super) upgraded: Option<Upgrade>,
+    /// Who waits to hear that the launcher cannot go over to another program.
+    upgrading: std::sync::Mutex<Option<oneshot::Sender<String>>>,
     /// One reload at a time.
     loaded: Mutex<Loaded>,
 }
 
 impl Control {
-    pub(super) fn new(settings: Settings, context: Arc<Context>, tree: Arc<Tree>, history: Arc<History>, loaded: Loaded) -> Arc<Self> {
-        Arc::new(Self { settings, context, tree, history, loaded: Mutex::new(loaded) })
+    pub(super) fn new(
+        settings: Settings,
+        context: Arc<Context>,
+        tree: Arc<Tree>,
+        history: Arc<History>,
+        loaded: Loaded,
+        upgraded: Option<Upgrade>,
+    ) -> Arc<Self> {
+        Arc::new(Self { settings, context, tree, history, upgraded, upgrading: std::sync::Mutex::default(), loaded: Mutex::new(loaded) })
+    }
+
+    /// Goes over to another program. Returns only if it cannot be gone over to: otherwise this process ends.
+    pub(super) async fn upgrade(&self, program: PathBuf) -> String {
+        if let Err(why) = program::check(&program).await {
+            return why;
+        }
+        let (sender, refused) = oneshot::channel();
+        *self.upgrading.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        self.context.launcher.send(ToLauncher::Upgrade { program });
+        refused.await.unwrap_or_else(|_| "another upgrade was asked for".into())
+    }
+
+    /// The launcher cannot.
+    fn upgrade_refused(&self, why: String) {
+        if let Some(waiting) = self.upgrading.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever asked may have gone.
+            drop(waiting.send(why));
+        }
+    }
+
+    fn is_upgrading(&self) -> bool {
+        self.upgrading.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Reads the declarations anew and applies what changed; a faulty file changes nothing.
@@ -143,8 +178,8 @@ impl Orders {
         Self { control, ordered, asked: 0, started: clock::mono() }
     }
 
-    /// Obeys until the tree has ended; the exit code of the daemon.
-    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<u8, String> {
+    /// Obeys until the tree has ended; the exit code of the daemon, or nothing when another program goes on.
+    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<Option<u8>, String> {
         let mut standing = self.control.tree.standing();
         // The tree may have been quicker than this.
         standing.mark_changed();
@@ -154,6 +189,9 @@ impl Orders {
                 why = brain::broken(root) => return Err(why),
                 order = self.ordered.recv() => match order {
                     Some(ToBrain::Signalled { signal }) => self.signalled(signal),
+                    Some(ToBrain::UpgradeRefused { why }) => self.control.upgrade_refused(why),
+                    // Another program has taken the launcher's place, and brings its own brain.
+                    _ if self.control.is_upgrading() => return Ok(None),
                     _ => return Err("the launcher is gone".into()),
                 },
                 changed = standing.changed() => {
@@ -165,8 +203,8 @@ impl Orders {
                             up = true;
                             self.ready();
                         }
-                        Standing::Ended(_) if self.asked > 0 => return Ok(0),
-                        Standing::Ended(reason) => return Ok(self.ended(&reason)),
+                        Standing::Ended(_) if self.asked > 0 => return Ok(Some(0)),
+                        Standing::Ended(reason) => return Ok(Some(self.ended(&reason))),
                     }
                 }
             }

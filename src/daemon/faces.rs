@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -9,8 +10,10 @@ use futures_util::future::BoxFuture;
 
 use super::control::Control;
 use crate::actor::{BoxError, TaskContext};
-use crate::api::{self, Node, Reload, ReloadRefused, socket};
+use crate::api::dto::UpgradeStatus;
+use crate::api::{self, Daemon, Node, ReloadRefused, socket};
 use crate::cli::Listen;
+use crate::launcher::wire::Upgrade;
 use crate::os::clock;
 use crate::plan::Diff;
 use crate::sink::console::{self, Console};
@@ -25,7 +28,7 @@ pub(super) struct Faces {
 }
 
 impl Faces {
-    pub(super) fn new(control: Arc<Control>, launcher: u32) -> Arc<Self> {
+    pub(super) fn new(control: Arc<Control>, launcher: u32, cgroup: Option<PathBuf>) -> Arc<Self> {
         let version = env!("CARGO_PKG_VERSION");
         let exporter = Arc::new(Exporter::new(control.context.clone(), control.history.clone(), version.into(), launcher));
         let page = move || {
@@ -36,11 +39,13 @@ impl Faces {
             context: control.context.clone(),
             tree: control.tree.clone(),
             history: control.history.clone(),
-            reload: Box::new(Reloader(control.clone())),
+            daemon: Box::new(Whole(control.clone())),
             metrics: Box::new(page),
             version: version.into(),
             started: clock::wall(),
             launcher_pid: launcher,
+            cgroup,
+            upgrade: control.upgraded.clone().map(|Upgrade { other, failed }| UpgradeStatus { other, failed }),
         };
         let options = console::Options {
             events: control.settings.events,
@@ -94,16 +99,20 @@ impl Faces {
     }
 }
 
-/// Lets the API ask for a reload.
-struct Reloader(Arc<Control>);
+/// Lets the API ask for what concerns the daemon as a whole.
+struct Whole(Arc<Control>);
 
-impl Reload for Reloader {
+impl Daemon for Whole {
     fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
         async { self.0.reload().await.map_err(|diagnostics| refused(&diagnostics)) }.boxed()
     }
 
     fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
         async { self.0.changes().await.map_err(|diagnostics| refused(&diagnostics)) }.boxed()
+    }
+
+    fn upgrade(&self, program: PathBuf) -> BoxFuture<'_, String> {
+        self.0.upgrade(program).boxed()
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the launcher says first: who it is and what it holds.
 
+use std::path::PathBuf;
+
 use crate::actor::tree::{Held, HeldUnits};
 use crate::launcher::link::Receiver;
-use crate::launcher::wire::{self, BrainEnd, HeldState, ToBrain};
+use crate::launcher::wire::{self, BrainEnd, HeldState, ToBrain, Upgrade};
 
 /// What the launcher said first.
 pub(super) struct Greeting {
@@ -12,10 +14,19 @@ pub(super) struct Greeting {
     pub(super) inherited: bool,
     /// How the brain before this one ended.
     pub(super) last: Option<BrainEnd>,
+    /// The launcher has gone over to this program, or back to it.
+    pub(super) upgrade: Option<Upgrade>,
+    /// Where units' cgroups are.
+    pub(super) cgroup: Option<PathBuf>,
     pub(super) held: HeldUnits,
 }
 
 impl Greeting {
+    /// A launcher that died has left what is held: there was no orderly going over from one program to another.
+    pub(super) fn found_survivors(&self) -> bool {
+        self.inherited && self.upgrade.is_none()
+    }
+
     /// How many units run.
     pub(super) fn running(&self) -> usize {
         self.held.values().filter(|held| matches!(held.state, HeldState::Running(_))).count()
@@ -33,14 +44,16 @@ pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
             ToBrain::Hello { version, .. } if version != wire::VERSION => {
                 return Err(format!("the launcher speaks version {version}, I speak version {}: restart the daemon", wire::VERSION));
             }
-            ToBrain::Hello { pid, generation, inherited, last, .. } => greeting = Some((pid, generation, inherited, last)),
-            ToBrain::Held { unit, run, state, note, .. } => {
-                let known = Held::new(run, state, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
+            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, .. } => {
+                greeting = Some((pid, generation, inherited, last, upgrade, cgroup));
+            }
+            ToBrain::Held { unit, run, state, earlier, note, .. } => {
+                let known = Held::new(run, state, earlier, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
                 held.insert(unit, known);
             }
             ToBrain::HeldEnd => {
-                let (launcher, generation, inherited, last) = greeting.ok_or("the launcher did not greet")?;
-                return Ok(Greeting { launcher, generation, inherited, last, held });
+                let (launcher, generation, inherited, last, upgrade, cgroup) = greeting.ok_or("the launcher did not greet")?;
+                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, held });
             }
             _ => return Err("the launcher spoke out of turn".into()),
         }

@@ -34,7 +34,7 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;
     let told = serde_json::to_string(settings).map_err(|error| format!("cannot pass on the settings: {error}"))?;
     let brain: Vec<OsString> = vec![program.clone().into(), "brain".into(), told.into()];
-    let options = launcher::Options { lock_fd: Some(lock), brain, run_directory: directories.run.clone() };
+    let options = launcher::Options { lock_fd: Some(lock), brain, run_directory: directories.run.clone(), after: None };
     let argv = options.to_argv().map_err(|error| format!("cannot pass on the lock: {error}"))?;
     #[expect(clippy::disallowed_methods, reason = "no process is made: this one becomes the launcher")]
     let error = Command::new(&program).args(argv).exec();

@@ -6,6 +6,8 @@ mod declarations;
 mod faces;
 mod greeting;
 mod launch;
+mod past;
+mod program;
 mod settings;
 
 pub use brain::brain;

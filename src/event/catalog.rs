@@ -37,6 +37,22 @@ pub enum Event {
         /// The file with its last words.
         incident: Option<PathBuf>,
     },
+    /// The daemon has gone over to this program.
+    DaemonUpgraded {
+        /// The version before.
+        from: String,
+        /// The version now.
+        version: String,
+    },
+    /// The daemon has tried another program, and has gone back to this one.
+    UpgradeFailed {
+        /// The version that was tried.
+        to: String,
+        /// The version now.
+        version: String,
+        /// What was wrong with it.
+        why: String,
+    },
     /// The whole tree is up.
     DaemonReady {
         /// How long that took.
@@ -125,6 +141,8 @@ pub enum Event {
     UnitExited {
         /// The unit.
         unit: UnitId,
+        /// Which of its runs.
+        run: u64,
         /// Its main process.
         pid: u32,
         /// How it ended.
@@ -301,6 +319,8 @@ impl Event {
             Self::CommandReceived { target, .. } => Some(target),
             Self::DaemonStarted { .. }
             | Self::BrainEnded { .. }
+            | Self::DaemonUpgraded { .. }
+            | Self::UpgradeFailed { .. }
             | Self::DaemonReady { .. }
             | Self::DaemonStopping { .. }
             | Self::DaemonDegraded { .. }

@@ -64,6 +64,7 @@ mod tests {
     #[test]
     fn events_survive_the_journey() {
         let event = Event::UnitExited {
+            run: 3,
             unit: "redis".into(),
             pid: 7,
             cause: ExitCause::Code(1),

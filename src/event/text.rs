@@ -17,6 +17,8 @@ pub fn event_text(event: &Event) -> String {
             let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
             format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
         }
+        Event::DaemonUpgraded { from, version } => format!("upgraded from {from} to {version}"),
+        Event::UpgradeFailed { to, version, why } => format!("upgrade to {to} failed, {version} goes on: {why}"),
         Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
         Event::DaemonStopping { by } => format!("going down, because of {by}"),
         Event::DaemonDegraded { child, reason } => format!("degraded: gave up {child} ({reason}); what still runs is kept"),
@@ -88,7 +90,7 @@ mod tests {
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
         let usage = Usage { user: Duration::from_millis(300), system: Duration::from_millis(100), max_rss: 12_897_485, ..Usage::default() };
-        Event::UnitExited { unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
+        Event::UnitExited { run: 3, unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
     }
 
     #[test]
@@ -106,6 +108,8 @@ mod tests {
                 condemned: true,
                 incident: Some("incidents/brain-8-1.txt".into()),
             },
+            Event::DaemonUpgraded { from: "0.1.0".into(), version: "0.2.0".into() },
+            Event::UpgradeFailed { to: "0.2.0".into(), version: "0.1.0".into(), why: "its brain has ended: exit code 70".into() },
             Event::DaemonReady { after: Duration::from_millis(1234) },
             Event::DaemonDegraded { child: "workers".into(), reason: ExitReason::Shutdown },
             Event::PlanApplied { started: 1, stopped: 0, restarted: 2, changed: 0, unchanged: 7 },

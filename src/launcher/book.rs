@@ -18,15 +18,16 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::complain;
+use super::upgrade::Carried;
 use super::wire::Exit;
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A book of another version belongs to another ms-supervisor, whose units may run.
-const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 
 /// How much one unit takes, in bytes. A divisor of the page size.
-const SLOT: usize = 2048;
+const SLOT: usize = 4096;
 
 /// Where in its slot a record begins: after the process id and the record's length.
 const RECORD: usize = 8;
@@ -43,8 +44,8 @@ pub(super) struct Record {
     pub(super) started_wall: Wall,
     /// The same as the kernel tells it: with the process id, the identity of the process.
     pub(super) ticks: Ticks,
-    /// How it ended, until that is acknowledged.
-    pub(super) exit: Option<Exit>,
+    /// How its runs ended, until that is acknowledged.
+    pub(super) exits: Vec<(u64, Exit)>,
     pub(super) note: Vec<u8>,
     /// The inode of the pipe it writes to.
     pub(super) output: Option<u64>,
@@ -52,6 +53,10 @@ pub(super) struct Record {
     pub(super) ready: Option<i32>,
     /// Its notification socket and the owner of that.
     pub(super) notify: Option<(PathBuf, Option<(u32, u32)>)>,
+    /// The directory of its cgroup.
+    pub(super) cgroup: Option<PathBuf>,
+    /// Descriptors that came along from the launcher before, if this one runs in its process.
+    pub(super) carried: Option<Carried>,
 }
 
 /// When a process was started, in the kernel's clock ticks since the machine was.
@@ -268,6 +273,17 @@ fn read_records(file: &OwnedFd) -> io::Result<Vec<(u32, Found)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::exit::{ExitCause, Signal, Usage};
+    use crate::launcher::hold::EXITS_MAX;
+    use crate::launcher::wire::Process;
+
+    fn exit() -> Exit {
+        let process = Process { pid: u32::MAX, started: Mono(u64::MAX), started_wall: Wall(i64::MIN) };
+        let most = std::time::Duration::from_secs(1 << 40);
+        let (n, cause) = (u64::MAX, ExitCause::Signal { signal: Signal(64), core: true });
+        let usage = Usage { user: most, system: most, max_rss: n, major_faults: n, voluntary_switches: n, involuntary_switches: n };
+        Exit { process, cause, usage, at: Mono(n), at_wall: Wall(i64::MIN) }
+    }
 
     fn record(unit: &str) -> Record {
         Record {
@@ -276,11 +292,13 @@ mod tests {
             started: Mono(5),
             started_wall: Wall(6),
             ticks: Ticks::At(7),
-            exit: None,
+            exits: vec![(u64::MAX, exit()); EXITS_MAX],
             note: vec![1; super::super::wire::NOTE_MAX],
             output: Some(u64::MAX),
             ready: Some(3),
             notify: Some(("x".repeat(107).into(), Some((u32::MAX, u32::MAX)))),
+            cgroup: Some("x".repeat(512).into()),
+            carried: Some(Carried { output: Some((i32::MAX, i32::MAX)), notify: Some(i32::MAX), ready: Some(i32::MAX) }),
         }
     }
 

@@ -41,6 +41,8 @@ const OUT_MAX: usize = 1 << 20;
 /// The brain.
 pub(super) struct Brain {
     argv: Vec<CString>,
+    /// It is the same program as the launcher.
+    is_own_program: bool,
     environment: Vec<CString>,
     pid: Option<u32>,
     socket: Option<OwnedFd>,
@@ -53,6 +55,8 @@ pub(super) struct Brain {
     /// How the last one ended.
     pub(super) last: Option<BrainEnd>,
     backoff: Duration,
+    /// It is that of the program before, and about to end.
+    is_predecessor: bool,
     /// It was ended because it hung, or talked nonsense.
     is_condemned: bool,
     restart_at: Option<Mono>,
@@ -74,8 +78,10 @@ impl Brain {
             environment.push(CString::new(entry.into_vec())?);
         }
         environment.push(CString::new(format!("MS_LAUNCHER_FD={SOCKET_AT}"))?);
+        let is_own_program = argv.first() == std::env::args_os().next().as_ref();
         let argv = argv.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
         Ok(Self {
+            is_own_program,
             argv,
             environment,
             pid: None,
@@ -87,11 +93,32 @@ impl Brain {
             started: Mono(0),
             last: None,
             backoff: Duration::ZERO,
+            is_predecessor: false,
             is_condemned: false,
             restart_at: Some(Mono(0)),
             alive: None,
             kill_at: None,
         })
+    }
+
+    /// First waits for the end of the brain of the program before.
+    pub(super) fn succeed(&mut self, predecessor: u32, now: Mono) {
+        (self.pid, self.is_predecessor, self.has_run) = (Some(predecessor), true, true);
+        (self.restart_at, self.kill_at) = (None, Some(now + GRACE));
+    }
+
+    /// Takes note of the end of that one.
+    pub(super) fn is_over(&mut self, now: Mono) -> bool {
+        let was_predecessor = std::mem::take(&mut self.is_predecessor);
+        if was_predecessor {
+            (self.pid, self.kill_at, self.restart_at) = (None, None, Some(now));
+        }
+        was_predecessor
+    }
+
+    /// Its process id, while it is there.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Starts it if it is time to; returns its process id if it was.
@@ -102,6 +129,7 @@ impl Brain {
         (self.restart_at, self.kill_at, self.alive, self.is_condemned) = (None, None, None, false);
         self.starts += 1;
         self.started = now;
+        self.is_predecessor = false;
         match self.start(executor, umask) {
             Ok(pid) => (self.pid, self.has_run) = (Some(pid), true),
             Err((step, errno)) => {
@@ -115,8 +143,10 @@ impl Brain {
     fn start(&mut self, executor: &Executor, umask: u32) -> Result<u32, Failure> {
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|fault| (SpawnStep::Stdio, fault.raw_os_error()))?;
+        let named = self.argv.first().ok_or((SpawnStep::Exec, libc::EINVAL))?;
         let command = Command {
-            program: self.argv.first().ok_or((SpawnStep::Exec, libc::EINVAL))?,
+            // The very image of the launcher, whatever has become of the file since: they have to be of the same version.
+            program: if self.is_own_program { c"/proc/self/exe" } else { named },
             arguments: &self.argv,
             environment: &self.environment,
             directory: None,
@@ -126,6 +156,7 @@ impl Brain {
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
             book: None,
+            cgroup: None,
             leads: Leads::Group,
         };
         let (pid, _pidfd) = executor.start(&command)?;

@@ -14,6 +14,7 @@ use std::ptr;
 use libc::{c_char, c_int, c_long, c_void};
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::clone::clone_into;
 use super::wire::{Credentials, SpawnStep};
 use crate::os::signal;
 
@@ -36,6 +37,8 @@ pub(super) struct Command<'a> {
     pub(super) extra: Option<(BorrowedFd<'a>, i32)>,
     /// Where the process writes its id before it does anything else.
     pub(super) book: Option<(BorrowedFd<'a>, u64)>,
+    /// The cgroup it is born in.
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
     pub(super) leads: Leads,
 }
 
@@ -67,7 +70,9 @@ pub(super) struct Executor {
 
 impl Executor {
     /// Raises the launcher's own limit of open files as far as it goes: it holds some for each unit.
-    pub(super) fn new() -> io::Result<Self> {
+    ///
+    /// `limit`: what it was before, if a launcher before has raised it.
+    pub(super) fn new(limit: Option<(u64, u64)>) -> io::Result<Self> {
         let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the structure is live; the raised copy outlives the call.
         let nice = unsafe {
@@ -78,6 +83,9 @@ impl Executor {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised);
             libc::getpriority(libc::PRIO_PROCESS, 0)
         };
+        if let Some((soft, hard)) = limit {
+            (files.rlim_cur, files.rlim_max) = (soft, hard);
+        }
         let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { stack: Stack::new()?, null, changed_signals: signal::changed(), files, nice, spared: is_spared() })
     }
@@ -85,6 +93,11 @@ impl Executor {
     /// /dev/null, open for reading and writing.
     pub(super) fn null(&self) -> BorrowedFd<'_> {
         self.null.as_fd()
+    }
+
+    /// The limit of open files for units: soft, hard.
+    pub(super) fn files(&self) -> (u64, u64) {
+        (self.files.rlim_cur, self.files.rlim_max)
     }
 
     /// The launcher's own niceness.
@@ -106,17 +119,10 @@ impl Executor {
             nice: (command.nice != self.nice).then_some(command.nice),
             spared: self.spared,
             launcher: std::process::id(),
+            enters_cgroup: Cell::new(false),
             failure: Cell::new(None),
         };
-        let mut pidfd: c_int = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-        // SAFETY: `enter` gets a plan that lives until clone returns, which is after the child has let go of this memory
-        // (CLONE_VFORK); the stack is ours, unused and as large as said; every signal that has a handler is blocked or
-        // fatal, so no handler runs in the child; the kernel stores the pidfd through a live pointer.
-        let pid = unsafe { libc::clone(enter, self.stack.top(), flags, (&raw const plan).cast_mut().cast::<c_void>(), &raw mut pidfd) };
-        let Ok(pid) = u32::try_from(pid) else { return Err((SpawnStep::Clone, last_errno())) };
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let (pid, pidfd) = self.clone(&plan)?;
         match plan.failure.get() {
             None => Ok((pid, pidfd)),
             Some(failure) => {
@@ -126,6 +132,30 @@ impl Executor {
                 Err(failure)
             }
         }
+    }
+}
+
+impl Executor {
+    /// Makes the child; when this returns it has let go of our memory.
+    fn clone(&self, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Failure> {
+        let argument = (&raw const *plan).cast_mut().cast::<c_void>();
+        if let Some(cgroup) = plan.command.cgroup {
+            // SAFETY: as below.
+            match unsafe { clone_into(cgroup, self.stack.lowest(), STACK, enter, argument) } {
+                // It enters by itself.
+                Err(libc::ENOSYS) => plan.enters_cgroup.set(true),
+                made => return made.map_err(|errno| (SpawnStep::Cgroup, errno)),
+            }
+        }
+        let mut pidfd: c_int = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: `enter` gets a plan that lives until clone returns, which is after the child has let go of this memory
+        // (CLONE_VFORK); the stack is ours, unused and as large as said; every signal that has a handler is blocked or
+        // fatal, so no handler runs in the child; the kernel stores the pidfd through a live pointer.
+        let pid = unsafe { libc::clone(enter, self.stack.top(), flags, argument, &raw mut pidfd) };
+        let Ok(pid) = u32::try_from(pid) else { return Err((SpawnStep::Clone, last_errno())) };
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+        Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
     }
 }
 
@@ -140,6 +170,8 @@ struct Plan<'a> {
     nice: Option<i32>,
     spared: bool,
     launcher: u32,
+    /// It was not born in its cgroup.
+    enters_cgroup: Cell<bool>,
     failure: Cell<Option<Failure>>,
 }
 
@@ -158,6 +190,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     die_with_launcher(plan.launcher)?;
     if let Some((book, offset)) = command.book {
         write_id(book, offset);
+    }
+    if let Some(cgroup) = command.cgroup.filter(|_| plan.enters_cgroup.get()) {
+        enter_cgroup(cgroup)?;
     }
     reset_signals(plan.changed_signals);
     let leader = if command.leads == Leads::Session { call(libc::SYS_setsid, [0; 4]) } else { call(libc::SYS_setpgid, [0; 4]) };
@@ -206,6 +241,14 @@ fn write_id(book: BorrowedFd<'_>, offset: u64) {
     let id = call(libc::SYS_getpid, [0; 4]) as u32;
     let bytes = id.to_le_bytes();
     call(libc::SYS_pwrite64, [book.as_raw_fd().into(), bytes.as_ptr() as c_long, size_of_val(&bytes) as c_long, offset as c_long]);
+}
+
+fn enter_cgroup(cgroup: BorrowedFd<'_>) -> Result<(), Failure> {
+    let fd = call(libc::SYS_openat, [cgroup.as_raw_fd().into(), c"cgroup.procs".as_ptr() as c_long, libc::O_WRONLY.into(), 0]);
+    step(SpawnStep::Cgroup, fd)?;
+    let entered = step(SpawnStep::Cgroup, call(libc::SYS_write, [fd, c"0".as_ptr() as c_long, 1, 0]));
+    call(libc::SYS_close, [fd, 0, 0, 0]);
+    entered
 }
 
 fn reset_signals(signals: &[i32]) {
@@ -301,6 +344,12 @@ impl Stack {
             }
             Ok(Self { bottom, guard })
         }
+    }
+
+    /// Its lowest byte above the guard.
+    fn lowest(&self) -> *mut c_void {
+        // SAFETY: inside the mapping.
+        unsafe { self.bottom.add(self.guard) }
     }
 
     /// The first byte above it: stacks grow down.

@@ -129,7 +129,7 @@ impl Launcher {
                 continue;
             }
             if let Some(main) = slot.main.take_if(|main| main.process.pid == pid) {
-                slot.exit = Some(Exit { process: main.process, cause, usage: Usage::default(), at, at_wall });
+                slot.end(Exit { process: main.process, cause, usage: Usage::default(), at, at_wall });
             }
             // What it leaves behind is not given to us, but to whoever reaps orphans above us.
             self.find_survivors(Some(&unit));

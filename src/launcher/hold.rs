@@ -1,5 +1,6 @@
 //! What the launcher keeps of each unit, for this brain and for the next.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -7,9 +8,15 @@ use super::book::{Place, Record, Ticks};
 use super::complain;
 use super::serve::Launcher;
 use super::spill::Spill;
+use super::upgrade::Carried;
 use super::wire::{Exit, Fds, HeldState, NOTE_MAX, Process, ToBrain, VERSION};
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
+use crate::os::cgroup::Cgroup;
+use crate::os::clock;
+
+/// So many exits of a unit are kept until somebody takes note of them; the oldest go first.
+pub(super) const EXITS_MAX: usize = 8;
 
 /// A unit, from its first start until it is forgotten.
 #[derive(Default)]
@@ -18,10 +25,17 @@ pub(super) struct Slot {
     pub(super) run: u64,
     /// The main process, until it is reaped.
     pub(super) main: Option<Main>,
-    /// How the latest run ended, until it is acknowledged.
-    pub(super) exit: Option<Exit>,
+    /// How runs ended, until that is acknowledged; the oldest first, at most [`EXITS_MAX`].
+    pub(super) exits: VecDeque<(u64, Exit)>,
     /// How many of our children are the unit's, the main process not counted.
     pub(super) strays: usize,
+    /// Where everything of it is.
+    pub(super) cgroup: Option<Cgroup>,
+    /// It was killed as a whole. What clone3(2) puts into it afterwards dies at once with Linux 6.18, for one: that compares the number of kills with
+    /// that of the parent's cgroup.
+    pub(super) is_cgroup_spent: bool,
+    /// The main process has ended, and the cgroup has others.
+    pub(super) lingers: bool,
     /// Everything of this run is to be killed, what is found later too.
     pub(super) killing: bool,
     /// The unit's sessions are more than that of its main process.
@@ -39,6 +53,8 @@ pub(super) struct Slot {
     pub(super) ready_at: Option<i32>,
     /// Where it is written in the book.
     pub(super) place: Option<Place>,
+    /// Its descriptors go along with the next program, under these numbers.
+    pub(super) carried: Option<Carried>,
     /// It goes as soon as nothing of it is left.
     pub(super) is_unwanted: bool,
 }
@@ -61,14 +77,29 @@ pub(super) struct Main {
 impl Slot {
     /// Whether nothing of its latest run is alive.
     pub(super) fn is_over(&self) -> bool {
-        self.main.is_none() && self.strays == 0
+        self.main.is_none() && self.strays == 0 && !self.lingers
+    }
+
+    /// How the latest run ended, if that is not acknowledged.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.exits.back().filter(|(run, _)| *run == self.run).map(|&(_, exit)| exit)
+    }
+
+    /// The main process has ended.
+    pub(super) fn end(&mut self, exit: Exit) {
+        if self.exits.len() == EXITS_MAX
+            && let Some((run, exit)) = self.exits.pop_front()
+        {
+            complain(format_args!("nobody took note of the end of process {} (run {run}): {}", exit.process.pid, exit.cause));
+        }
+        self.exits.push_back((self.run, exit));
     }
 
     fn state(&self) -> HeldState {
-        match (&self.main, self.exit) {
+        match (&self.main, self.exit()) {
             (Some(main), _) => HeldState::Running(main.process),
-            (None, Some(exit)) => HeldState::Exited { exit, leftovers: self.strays > 0 },
-            (None, None) if self.strays > 0 => HeldState::Leftovers,
+            (None, Some(exit)) => HeldState::Exited { exit, leftovers: !self.is_over() },
+            (None, None) if !self.is_over() => HeldState::Leftovers,
             (None, None) => HeldState::Idle,
         }
     }
@@ -87,18 +118,20 @@ impl Slot {
 
     /// What the book is told of it.
     pub(super) fn record(&self, unit: &UnitId) -> Record {
-        let process = self.main.as_ref().map(|main| main.process).or_else(|| self.exit.map(|exit| exit.process));
+        let process = self.main.as_ref().map(|main| main.process).or_else(|| self.exit().map(|exit| exit.process));
         Record {
             unit: unit.clone(),
             run: self.run,
             started: process.map_or(Mono(0), |process| process.started),
             started_wall: process.map_or(Wall(0), |process| process.started_wall),
             ticks: self.main.as_ref().map_or(Ticks::Unknown, |main| main.ticks),
-            exit: self.exit,
+            exits: self.exits.iter().copied().collect(),
             note: self.note.to_vec(),
             output: self.output_inode,
             ready: self.ready_at,
             notify: self.notify.as_ref().map(|notify| (notify.path.clone(), notify.owner)),
+            carried: self.carried,
+            cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
         }
     }
 
@@ -117,21 +150,29 @@ impl Launcher {
     /// Tells a new brain how things stand.
     pub(super) fn introduce(&mut self) {
         let generation = self.brain.starts.saturating_sub(1);
-        let hello =
-            ToBrain::Hello { version: VERSION, pid: std::process::id(), generation, inherited: self.inherited, last: self.brain.last };
+        let hello = ToBrain::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            generation,
+            inherited: self.inherited,
+            last: self.brain.last,
+            upgrade: self.upgraded.clone(),
+            cgroup: self.cgroups.path(),
+        };
         self.brain.send(&hello, &[]);
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();
-            let held = ToBrain::Held { unit: unit.clone(), run: slot.run, state: slot.state(), note: slot.note.to_vec(), fds };
+            let earlier = slot.exits.iter().filter(|(run, _)| *run != slot.run).copied().collect();
+            let held = ToBrain::Held { unit: unit.clone(), run: slot.run, state: slot.state(), earlier, note: slot.note.to_vec(), fds };
             self.brain.send(&held, &descriptors);
         }
         self.brain.send(&ToBrain::HeldEnd, &[]);
     }
 
-    /// The brain knows how `run` ended.
+    /// The end of `run` is written down for good.
     pub(super) fn acknowledge(&mut self, unit: &UnitId, run: u64) {
-        if let Some(slot) = self.slots.get_mut(unit).filter(|slot| slot.run == run) {
-            slot.exit = None;
+        if let Some(slot) = self.slots.get_mut(unit) {
+            slot.exits.retain(|(ended, _)| *ended != run);
             self.enter(unit);
         }
         self.forget_if_unwanted(unit);
@@ -164,8 +205,10 @@ impl Launcher {
 
     /// Forgets the unit if it was to be forgotten and nothing of it is left.
     pub(super) fn forget_if_unwanted(&mut self, unit: &UnitId) {
-        if self.slots.get(unit).is_some_and(|slot| slot.is_unwanted && slot.is_over() && slot.exit.is_none()) {
-            let place = self.slots.remove(unit).and_then(|slot| slot.place);
+        if self.slots.get(unit).is_some_and(|slot| slot.is_unwanted && slot.is_over() && slot.exits.is_empty()) {
+            let gone = self.slots.remove(unit);
+            let (place, cgroup) = gone.map_or((None, None), |slot| (slot.place, slot.cgroup));
+            cgroup.into_iter().for_each(|cgroup| self.cgroups.dispose(cgroup, clock::mono()));
             place.into_iter().for_each(|place| self.book.erase(place));
         }
     }

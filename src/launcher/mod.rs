@@ -6,6 +6,8 @@
 
 mod book;
 mod brain;
+mod cgroup;
+mod clone;
 mod codec;
 mod exec;
 mod foreign;
@@ -20,13 +22,16 @@ mod spill;
 mod survivors;
 mod systemd;
 mod tree;
+mod upgrade;
 pub mod wire;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
+pub use book::VERSION as BOOK;
 pub use options::Options;
 
 /// The exit code of a program that has panicked.
@@ -41,10 +46,16 @@ const STACK: usize = 512 << 10;
 /// to the one that has started them. So the first thread's list of children holds orphans only, and is read without a walk over all
 /// units ([`crate::os::process::Orphans`]).
 pub fn run(options: Options) -> ExitCode {
-    let serve = |signals| match serve::Launcher::new(options, signals) {
+    let options = Arc::new(options);
+    // A program that was executed by a descriptor or a link would be called by a number or after the link.
+    let _cosmetic = rustix::thread::set_name(c"ms-supervisor");
+    let serve = move |signals| match serve::Launcher::new(Arc::clone(&options), signals) {
         Ok(mut launcher) => launcher.serve().into(),
         Err(why) => {
             complain(format_args!("{why}"));
+            if options.after.is_some() {
+                complain(format_args!("cannot go back: {}", upgrade::abandon(&options, &why)));
+            }
             ExitCode::FAILURE
         }
     };

@@ -73,7 +73,7 @@ impl Launcher {
                 if let Some(slot) = self.slots.get_mut(&unit)
                     && let Some(main) = slot.main.take()
                 {
-                    slot.exit = Some(Exit { process: main.process, cause, usage, at, at_wall });
+                    slot.end(Exit { process: main.process, cause, usage, at, at_wall });
                     self.enter(&unit);
                 }
                 batch.ended.insert(unit);
@@ -91,9 +91,10 @@ impl Launcher {
 
     pub(super) fn report_exit(&mut self, unit: &UnitId) {
         let Some(slot) = self.slots.get(unit) else { return };
-        let Some(exit) = slot.exit else { return };
-        let leftovers = slot.strays > 0;
-        self.brain.send(&ToBrain::Exited { unit: unit.clone(), run: slot.run, exit, leftovers }, &[]);
+        let Some(exit) = slot.exit() else { return };
+        let run = slot.run;
+        let leftovers = self.lingers(unit, exit.at) || self.slots.get(unit).is_some_and(|slot| slot.strays > 0);
+        self.brain.send(&ToBrain::Exited { unit: unit.clone(), run, exit, leftovers }, &[]);
         if !leftovers {
             self.close_run(unit, exit.process.pid);
         }

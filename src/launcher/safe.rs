@@ -20,7 +20,7 @@ impl Launcher {
         complain(format_args!("{text}"));
         self.systemd.tell(&format!("STATUS={text}"));
         // Commands that find no brain to ask read it there; it is on stderr as well.
-        let _unwritable = std::fs::write(self.run_directory.join(SAFE_MODE), text + "\n");
+        let _unwritable = std::fs::write(self.options.run_directory.join(SAFE_MODE), text + "\n");
     }
 
     /// The brain has said that it is alive; the first time that ends safe mode.
@@ -29,11 +29,12 @@ impl Launcher {
             complain(format_args!("the brain is back"));
             self.leave_safe_mode();
         }
+        self.pass_trial();
         self.brain.hear_alive(now);
     }
 
     /// There is nothing to tell any more.
     pub(super) fn leave_safe_mode(&self) {
-        let _not_there = std::fs::remove_file(self.run_directory.join(SAFE_MODE));
+        let _not_there = std::fs::remove_file(self.options.run_directory.join(SAFE_MODE));
     }
 }

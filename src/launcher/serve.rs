@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
-use super::book::Book;
+use super::book::{Book, Found, Place};
 use super::brain::Brain;
+use super::cgroup::Cgroups;
 use super::codec::Fault;
 use super::complain;
 use super::exec::Executor;
@@ -20,10 +20,12 @@ use super::options::Options;
 use super::spill::Spilling;
 use super::systemd::Systemd;
 use super::tree::{Killing, send_to_trees};
-use super::wire::{ToBrain, ToLauncher};
+use super::upgrade::{Handover, Trial};
+use super::wire::{ToBrain, ToLauncher, Upgrade};
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
+use crate::os::cgroup::Cgroup;
 use crate::os::clock;
 use crate::os::process::{self, Orphans};
 use crate::os::signal::SignalFd;
@@ -75,6 +77,7 @@ pub(super) struct Launcher {
     /// Processes of units that are not our children.
     pub(super) foreign: Foreign,
     pub(super) book: Book,
+    pub(super) cgroups: Cgroups,
     /// There was a launcher before us that has left its units.
     pub(super) inherited: bool,
     /// The sessions of units. A session's number is not given to another while a process is in it.
@@ -94,32 +97,42 @@ pub(super) struct Launcher {
     pub(super) has_spawned: bool,
     signals: SignalFd,
     pub(super) systemd: Systemd,
-    pub(super) run_directory: PathBuf,
-    umask: Mode,
+    pub(super) options: Arc<Options>,
+    /// The program has been gone over to, or back to.
+    pub(super) upgraded: Option<Upgrade>,
+    /// It may still have to go back.
+    pub(super) trial: Option<Trial>,
+    pub(super) umask: Mode,
     /// The last request to end, and how many there were.
     quit: Option<Signal>,
     quits: u32,
     /// A hang-up no brain has heard of.
     hung_up: bool,
-    _lock: Option<OwnedFd>,
 }
 
 impl Launcher {
-    pub(super) fn new(options: Options, signals: SignalFd) -> Result<Self, String> {
+    pub(super) fn new(options: Arc<Options>, signals: SignalFd) -> Result<Self, String> {
         let cannot = |what: &'static str| move |fault: io::Error| format!("cannot {what}: {fault}");
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own)).map_err(io::Error::from).map_err(cannot("become child subreaper"))?;
+        let after: Option<Handover> = match &options.after {
+            Some(after) => {
+                Some(serde_json::from_str(after).map_err(|fault| format!("cannot read what the launcher before has left: {fault}"))?)
+            }
+            None => None,
+        };
         let directory = &options.run_directory;
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
             .create(directory)
             .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
         let (book, found) = Book::open(directory)?;
         let mut launcher = Self {
-            executor: Executor::new().map_err(cannot("prepare to start processes"))?,
-            brain: Brain::new(options.brain).map_err(cannot("prepare the brain"))?,
+            executor: Executor::new(after.as_ref().map(|after| after.files)).map_err(cannot("prepare to start processes"))?,
+            brain: Brain::new(options.brain.clone()).map_err(cannot("prepare the brain"))?,
             slots: BTreeMap::new(),
             children: BTreeMap::new(),
             foreign: Foreign::new().map_err(cannot("watch processes"))?,
+            cgroups: Cgroups::new(book.instance()),
             book,
             inherited: !found.is_empty(),
             sessions: BTreeMap::new(),
@@ -134,17 +147,37 @@ impl Launcher {
             has_spawned: !found.is_empty(),
             signals,
             systemd: Systemd::from_environment(),
-            run_directory: directory.clone(),
+            upgraded: after.as_ref().map(Handover::outcome),
+            trial: None,
             // Log files get the mode they are made with, whatever mask the launcher was started under.
             umask: rustix::process::umask(Mode::WGRP | Mode::RWXO),
             quit: None,
             quits: 0,
             hung_up: false,
-            _lock: options.lock_fd,
+            options,
         };
         launcher.leave_safe_mode();
-        launcher.take_over(found);
+        match after {
+            Some(after) => launcher.go_on(after, found)?,
+            None => launcher.take_over(found, false),
+        }
         Ok(launcher)
+    }
+
+    /// Goes on where a launcher of another version stood, in the same process.
+    fn go_on(&mut self, after: Handover, found: Vec<(Place, Found)>) -> Result<(), String> {
+        let now = clock::mono();
+        self.umask = Mode::from_bits_truncate(after.umask);
+        self.has_spawned = true;
+        if let Some(brain) = after.brain {
+            self.children.insert(brain, Role::Brain);
+            self.brain.succeed(brain, now);
+        }
+        self.trial = Trial::of(&after, now)?;
+        self.take_over(found, true);
+        // Signals that came meanwhile may have been one for many.
+        self.more_to_reap = true;
+        Ok(())
     }
 
     /// Serves until the end; returns the exit code.
@@ -171,7 +204,16 @@ impl Launcher {
     /// Sleeps until something is to be done: whether there are signals, and whether the brain has spoken.
     fn sleep(&self) -> (bool, bool) {
         let closing = self.closing.as_ref().map(|end| end.give_up_at);
-        let deadlines = [self.brain.deadline(), self.systemd.deadline(), self.killing.again_at, self.foreign.deadline(), closing];
+        let trial = self.trial.as_ref().map(|trial| trial.until);
+        let deadlines = [
+            self.brain.deadline(),
+            self.systemd.deadline(),
+            self.killing.again_at,
+            self.foreign.deadline(),
+            self.cgroups.look_at,
+            trial,
+            closing,
+        ];
         let at_once = self.more_to_reap.then_some(Mono(0));
         let timeout =
             deadlines.into_iter().chain([self.spilling.deadline()]).flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
@@ -216,6 +258,8 @@ impl Launcher {
             self.close(1);
         }
         self.brain.tick(now);
+        self.judge_trial(now);
+        self.look_at_cgroups(now);
         self.systemd.tick(now);
         self.kill_again(now);
     }
@@ -278,6 +322,7 @@ impl Launcher {
                 ToLauncher::Forget { unit } => self.forget(&unit),
                 ToLauncher::Notify { state } => self.systemd.tell(&state),
                 ToLauncher::Alive => self.hear_alive(clock::mono()),
+                ToLauncher::Upgrade { program } => self.upgrade(&program),
                 ToLauncher::Exit { code } => self.close(code),
                 ToLauncher::Spill { unit, to } => self.spill_to(&unit, to),
             }
@@ -287,8 +332,12 @@ impl Launcher {
 
     /// The brain has ended. What it said last still counts.
     pub(super) fn lose_brain(&mut self, cause: ExitCause, now: Mono) {
+        if self.brain.is_over(now) {
+            return;
+        }
         while matches!(self.brain.read(), Ok(1..)) && self.obey().is_ok() {}
         let end = self.brain.ended(cause, now);
+        self.go_back(&format!("its brain has ended: {cause}"));
         match cause {
             _ if self.closing.is_some() => self.brain.retire(),
             // It could not even begin, and has said why; the next one would fare no better.
@@ -326,7 +375,9 @@ impl Launcher {
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
         let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid);
-        let left: Vec<u32> = children.chain(self.foreign.pids()).collect();
+        let in_cgroups =
+            self.slots.values().filter(|slot| slot.lingers).filter_map(|slot| slot.cgroup.as_ref()).flat_map(Cgroup::processes);
+        let left: Vec<u32> = children.chain(self.foreign.pids()).chain(in_cgroups).collect();
         if give_up && !left.is_empty() {
             complain(format_args!("cannot end these processes: {left:?}"));
         } else if !left.is_empty() {
@@ -344,6 +395,7 @@ impl Launcher {
         }
         self.leave_safe_mode();
         if left.is_empty() {
+            self.remove_cgroups();
             self.book.close();
         }
         Some(code)

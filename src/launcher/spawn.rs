@@ -16,13 +16,14 @@ use super::hold::{Main, Notify, Slot};
 use super::serve::{Launcher, Role};
 use super::survivors;
 use super::wire::{Output, Process, Spawn, SpawnStep, ToBrain};
+use crate::os::cgroup::Cgroup;
 use crate::os::{clock, process, sd_notify};
 
 /// How much output a pipe holds while no brain reads it, where the kernel allows it, in bytes.
 const PIPE_SIZE: usize = 1 << 20;
 
 impl Launcher {
-    /// Starts a main process and answers. A brain that starts the next run knows how the last one ended: that counts as acknowledged.
+    /// Starts a main process and answers.
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let slot = match self.slots.entry(spawn.unit.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -33,8 +34,13 @@ impl Launcher {
             return self.brain.send(&busy, &[]);
         }
         slot.run = spawn.run;
-        slot.exit = None;
         slot.is_unwanted = false;
+        if let Some(spent) = slot.cgroup.take_if(|_| std::mem::take(&mut slot.is_cgroup_spent)) {
+            self.cgroups.dispose(spent, clock::mono());
+        }
+        if slot.cgroup.is_none() {
+            slot.cgroup = self.cgroups.make(&spawn.unit, spawn.run);
+        }
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
         let started = start(&self.executor, (&mut self.book, place), slot, &spawn);
         self.enter(&spawn.unit);
@@ -127,6 +133,7 @@ fn start(
         output: Some(output),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
         book: Some((book.file(), place.offset())),
+        cgroup: slot.cgroup.as_ref().map(Cgroup::fd),
         leads: Leads::Session,
     };
     let (pid, pidfd) = executor.start(&command)?;

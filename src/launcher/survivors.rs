@@ -8,10 +8,13 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use super::book::{Found, Place, Record};
 use super::complain;
 use super::hold::{Main, Notify, Slot};
-use super::serve::Launcher;
+use super::options::inherited;
+use super::serve::{Launcher, Role};
+use super::upgrade::Carried;
 use super::wire::{Exit, Process};
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
+use crate::os::cgroup::Cgroup;
 use crate::os::{clock, process, sd_notify, signal};
 
 /// The variable by which a process says whose it is: `UNIT:RUN:INSTANCE`.
@@ -26,12 +29,15 @@ pub(super) fn invocation(unit: &UnitId, run: u64, instance: u64) -> String {
 }
 
 impl Launcher {
-    /// Takes over what the book tells of.
-    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>) {
-        for (place, (pid, record)) in found {
+    /// Takes over what the book tells of; after an upgrade it is `ours` as it was.
+    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>, ours: bool) {
+        for (place, (pid, mut record)) in found {
+            record.carried.take_if(|_| !ours);
             self.inherit(place, pid, record);
         }
         if !self.slots.is_empty() {
+            self.cgroups.look_at = Some(clock::mono());
+            self.adopt(None);
             self.find_survivors(None);
             // Some are dead and only not reaped yet.
             self.lose_foreign();
@@ -40,10 +46,14 @@ impl Launcher {
 
     fn inherit(&mut self, place: Place, pid: Option<u32>, record: Record) {
         let unit = record.unit.clone();
-        let mut slot = Slot { run: record.run, exit: record.exit, place: Some(place), ..Slot::default() };
+        let mut slot = Slot { run: record.run, exits: record.exits.iter().copied().collect(), place: Some(place), ..Slot::default() };
         if let Some(pid) = pid {
             let process = Process { pid, started: record.started, started_wall: record.started_wall };
-            let watched = identify(pid, &record).and_then(|pidfd| {
+            let watched = identify(pid, &record).and_then(|(pidfd, parent)| {
+                if parent == std::process::id() {
+                    self.children.insert(pid, Role::Main(unit.clone()));
+                    return Some(pidfd);
+                }
                 let watch = self.foreign.add(pid, pidfd.try_clone().ok()?, unit.clone(), true);
                 watch.inspect_err(|fault| complain(format_args!("cannot watch process {pid} of {unit}: {fault}"))).ok()?;
                 Some(pidfd)
@@ -51,15 +61,25 @@ impl Launcher {
             match watched {
                 Some(pidfd) => {
                     self.sessions.insert(pid, unit.clone());
-                    reconnect(&mut slot, pid, &record);
+                    if record.carried.is_none() {
+                        reconnect(&mut slot, pid, &record);
+                    }
                     slot.main = Some(Main { process, pidfd, ticks: record.ticks });
                 }
                 None => {
                     let (at, at_wall) = (clock::mono(), clock::wall());
-                    slot.exit = Some(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
+                    slot.end(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
                 }
             }
         }
+        if let Some(carried) = record.carried {
+            resume(&mut slot, &record, carried);
+        }
+        slot.output_inode = record.output;
+        slot.cgroup = record.cgroup.clone().and_then(|path| Cgroup::at(path).ok());
+        // It may have been killed before.
+        slot.is_cgroup_spent = true;
+        slot.lingers = slot.main.is_none() && slot.is_populated();
         slot.note = record.note.into();
         self.slots.insert(unit.clone(), slot);
         self.enter(&unit);
@@ -95,17 +115,21 @@ impl Launcher {
             {
                 slot.strays += 1;
                 slot.has_strayed = true;
+                if let (None, Some(inode)) = (&slot.output, slot.output_inode) {
+                    // Its main process is gone, but what that has written waits in the pipe, which this one has, too.
+                    slot.output = reopen_pipe(pid, inode).ok();
+                }
             }
         }
     }
 }
 
-/// The process of a record, if it still is that one. (The order counts: what has the number after the descriptor was opened, and was started
+/// The process of a record, if it still is that one, and its parent. (The order counts: what has the number after the descriptor was opened, and was started
 /// before that, had it all the time.)
-fn identify(pid: u32, record: &Record) -> Option<OwnedFd> {
+fn identify(pid: u32, record: &Record) -> Option<(OwnedFd, u32)> {
     let pidfd = process::open(pid).ok()?;
     let stat = process::stat(pid)?;
-    record.ticks.matches(stat.started).then_some(pidfd)
+    record.ticks.matches(stat.started).then_some((pidfd, stat.parent))
 }
 
 /// Opens again what the dead launcher had open towards the process.
@@ -126,6 +150,17 @@ fn reconnect(slot: &mut Slot, pid: u32, record: &Record) {
             Err(fault) => complain_of("notification socket", fault),
         }
     }
+}
+
+/// Takes the descriptors that came along.
+fn resume(slot: &mut Slot, record: &Record, carried: Carried) {
+    let take = |number| inherited(number).inspect_err(|fault| complain(format_args!("{}: {fault}", record.unit))).ok();
+    slot.output = carried.output.and_then(|(read, write)| Some((take(read)?, take(write)?)));
+    slot.output_inode = record.output;
+    slot.ready = carried.ready.and_then(take);
+    slot.ready_at = record.ready;
+    let socket = carried.notify.and_then(take);
+    slot.notify = record.notify.clone().and_then(|(path, owner)| socket.map(|socket| Notify { socket, path, owner }));
 }
 
 /// Both ends of the pipe `inode` that `pid` writes to. What was written into it meanwhile is still there.

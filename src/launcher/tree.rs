@@ -80,7 +80,7 @@ impl Launcher {
     }
 
     /// The main process first: it may want to end its children itself.
-    fn signal_tree(&self, unit: &UnitId, signal: Signal) {
+    fn signal_tree(&mut self, unit: &UnitId, signal: Signal) {
         let Some(slot) = self.slots.get(unit) else { return };
         let is_child = |pid: &u32| self.children.contains_key(pid);
         let mut roots: Vec<u32> = slot.main.iter().map(|main| main.process.pid).filter(is_child).collect();
@@ -89,7 +89,9 @@ impl Launcher {
             roots.extend(self.children.iter().filter(|(_, role)| role.stray_of() == Some(unit)).map(|(&pid, _)| pid));
         }
         send_to_trees(&roots, signal);
+        let sent: Vec<u32> = roots.iter().copied().chain(below_foreign.iter().map(|(pid, _)| *pid)).collect();
         send_to_all(below_foreign, signal);
+        self.signal_cgroup(unit, signal, &sent);
     }
 
     /// Looks for new strays, unless that was done since the launcher last slept.
@@ -130,7 +132,7 @@ impl Launcher {
             self.slots.get(&unit).is_some_and(|slot| slot.run == run).then_some(unit)
         };
         let by_session = self.sessions.get(&stat.session).or_else(|| self.sessions.get(&stat.group)).cloned();
-        let owner = by_session.or_else(by_environment).or_else(|| sole.cloned())?;
+        let owner = self.owner_by_cgroup(pid).or(by_session).or_else(by_environment).or_else(|| sole.cloned())?;
         let slot = self.slots.get_mut(&owner)?;
         slot.strays += 1;
         // 0 is a session that began outside of our process id name space.

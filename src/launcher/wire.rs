@@ -45,7 +45,7 @@ pub enum ToLauncher {
         /// To whom.
         target: Target,
     },
-    /// The brain has taken note of the end of this run; its exit record may go.
+    /// The end of this run is written down for good; its exit record may go.
     Ack {
         /// The unit.
         unit: UnitId,
@@ -71,6 +71,11 @@ pub enum ToLauncher {
     },
     /// The brain's main loop turns. To be said again well within [`ALIVE_WITHIN`].
     Alive,
+    /// Go over to this program, with the same process id. Answered with [`ToBrain::UpgradeRefused`], or by the end of the stream.
+    Upgrade {
+        /// Its path.
+        program: PathBuf,
+    },
     /// Every unit is down and the work is done: kill what is left and exit.
     Exit {
         /// The exit code of the daemon.
@@ -171,6 +176,10 @@ pub enum ToBrain {
         inherited: bool,
         /// How the brain before this one ended.
         last: Option<BrainEnd>,
+        /// The program was gone over to, or back to.
+        upgrade: Option<Upgrade>,
+        /// The directory of the cgroup that units' cgroups are in; `None`: there is no place for them.
+        cgroup: Option<PathBuf>,
     },
     /// A unit the launcher knows from earlier brains.
     Held {
@@ -180,6 +189,8 @@ pub enum ToBrain {
         run: u64,
         /// Where that run stands.
         state: HeldState,
+        /// Earlier runs whose end nobody has acknowledged, and how they ended.
+        earlier: Vec<(u64, Exit)>,
         /// What the last brain left to remember.
         note: Vec<u8>,
         /// Descriptors that come with this frame.
@@ -229,11 +240,25 @@ pub enum ToBrain {
         /// Which of its runs.
         run: u64,
     },
+    /// The program could not be gone over to; all is as before.
+    UpgradeRefused {
+        /// Why.
+        why: String,
+    },
     /// The launcher got a signal that is for the daemon: SIGTERM, SIGINT, SIGHUP.
     Signalled {
         /// Which one.
         signal: Signal,
     },
+}
+
+/// How an upgrade has gone, from the point of view of the program that runs now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The version that ran before.
+    pub other: String,
+    /// Why that one has failed and this is the one that was to be replaced; `None`: this is the new one.
+    pub failed: Option<String>,
 }
 
 /// The end of a brain.
@@ -328,6 +353,8 @@ pub enum SpawnStep {
     Pipe,
     /// Making the process.
     Clone,
+    /// Entering its cgroup.
+    Cgroup,
     /// Starting a session.
     Session,
     /// Connecting stdin, stdout and stderr.

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod archiver;
+#[cfg(feature = "daemon")]
+pub mod cgroup;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod environment;

@@ -89,6 +89,23 @@ pub fn last_sequence(directory: &Path) -> io::Result<u64> {
     Ok(0)
 }
 
+/// The newest events, about `bytes` of them.
+///
+/// # Errors
+/// The journal is there and cannot be read.
+pub fn tail(directory: &Path, bytes: u64) -> io::Result<Vec<Envelope>> {
+    let mut found = Vec::new();
+    let mut wanted = bytes;
+    for path in [path(directory), older(directory)] {
+        let Some(mut file) = open(&path)?.filter(|_| wanted > 0) else { continue };
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(wanted)))?;
+        wanted = wanted.saturating_sub(length);
+        found.splice(0..0, events(BufReader::new(file)));
+    }
+    Ok(found)
+}
+
 /// The events of `directory`'s journal from `sequence` on, read as they are asked for.
 ///
 /// # Errors
@@ -148,6 +165,8 @@ mod tests {
         assert_eq!(last_sequence(directory.path()).unwrap(), 3);
         let read = |from, limit| -> Vec<_> { read_from(directory.path(), from).unwrap().take(limit).map(|event| event.sequence).collect() };
         assert_eq!((read(2, 10), read(0, 2)), (vec![2, 3], vec![1, 2]));
+        let tail = |bytes| tail(directory.path(), bytes).unwrap().len();
+        assert_eq!((tail(1 << 20), tail(300), tail(0)), (3, 1, 0));
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Unit {
             }
             Effect::SignalMain(signal) => self.send_signal(signal, Target::Main),
             Effect::SignalTree(signal) => self.send_signal(signal, Target::Tree),
-            Effect::Acknowledge => self.context.launcher.send(ToLauncher::Ack { unit: self.plan.id.clone(), run: self.run }),
+            // Before anything follows from it: the next brain must not deal with it again.
+            Effect::Acknowledge => self.remember(),
             Effect::Started => self.started(),
             Effect::StartFailed(reason) => {
                 self.tell(Event::UnitStartFailed { unit: self.plan.id.clone(), reason: reason.clone() });

@@ -85,6 +85,10 @@ pub struct Held {
     pub run: u64,
     /// Where that run stands.
     pub state: HeldState,
+    /// Runs whose end an earlier brain has dealt with, and perhaps not written down.
+    pub earlier: Vec<(u64, Exit)>,
+    /// The end of the latest run is written down already.
+    pub reported: bool,
     pub(crate) note: Note,
     /// It is to be stopped and started anew, as what a dead launcher left may have to be.
     pub unwelcome: bool,
@@ -96,9 +100,31 @@ impl Held {
     ///
     /// # Errors
     /// The note is one this version cannot read.
-    pub fn new(run: u64, state: HeldState, note: &[u8], fds: FdSet) -> Result<Self, ForeignNote> {
-        Ok(Self { run, state, note: Note::decode(note)?, unwelcome: false, fds })
+    pub fn new(run: u64, mut state: HeldState, mut earlier: Vec<(u64, Exit)>, note: &[u8], fds: FdSet) -> Result<Self, ForeignNote> {
+        let note = Note::decode(note)?;
+        if let HeldState::Exited { exit, leftovers } = state
+            && note.handled == run
+        {
+            earlier.push((run, exit));
+            state = if leftovers { HeldState::Leftovers } else { HeldState::Idle };
+        }
+        Ok(Self { run, state, earlier, reported: false, note, unwelcome: false, fds })
     }
+
+    /// Whether the end of an earlier run was expected, as far as that is known.
+    #[must_use]
+    pub fn expected(&self, run: u64) -> bool {
+        self.note.handled == run && self.note.expected
+    }
+}
+
+/// An exit that happened before this brain started.
+#[derive(Clone, Copy)]
+struct Missed {
+    exit: Exit,
+    leftovers: bool,
+    /// It is written down already.
+    reported: bool,
 }
 
 /// The actor.
@@ -120,7 +146,7 @@ pub(crate) struct Unit {
     run: u64,
     process: Option<Process>,
     /// An exit that happened before this brain started.
-    missed: Option<(Exit, bool)>,
+    missed: Option<Missed>,
     adopted: bool,
     /// The order to the launcher, while it may be used again.
     order: Option<Box<Spawn>>,
@@ -224,7 +250,7 @@ impl Unit {
             }
             HeldState::Exited { exit, leftovers } => {
                 self.adopted = true;
-                self.missed = Some((exit, leftovers));
+                self.missed = Some(Missed { exit, leftovers, reported: held.reported });
                 self.process = Some(exit.process);
                 Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, true)
             }
@@ -243,7 +269,7 @@ impl Unit {
     /// A stop that an earlier brain had begun carries on.
     fn finish_stop(&mut self, myself: &ActorRef<Msg>) {
         match self.missed.take() {
-            Some((exit, leftovers)) => self.exited(myself, exit, leftovers),
+            Some(missed) => self.exited(myself, missed),
             None if self.process.is_some() => self.step(myself, Input::Stop),
             None => {}
         }
@@ -302,8 +328,8 @@ impl Unit {
             self.tell(Event::UnitStarting { unit: self.id().clone(), cause });
         }
         self.step(myself, Input::Start { hold_back: matches!(cause, StartCause::Exit | StartCause::Retry) });
-        if let Some((exit, leftovers)) = self.missed.take() {
-            self.exited(myself, exit, leftovers);
+        if let Some(missed) = self.missed.take() {
+            self.exited(myself, missed);
         }
     }
 
@@ -370,13 +396,15 @@ impl Unit {
                 self.order = None;
                 self.step(myself, Input::SpawnFailed(why.into()));
             }
-            ToBrain::Exited { run, exit, leftovers, .. } if run == self.run => self.exited(myself, exit, leftovers),
+            ToBrain::Exited { run, exit, leftovers, .. } if run == self.run => {
+                self.exited(myself, Missed { exit, leftovers, reported: false });
+            }
             ToBrain::Gone { run, .. } if run == self.run => self.step(myself, Input::Gone),
             _ => {}
         }
     }
 
-    fn exited(&mut self, myself: &ActorRef<Msg>, exit: Exit, leftovers: bool) {
+    fn exited(&mut self, myself: &ActorRef<Msg>, Missed { exit, leftovers, reported }: Missed) {
         let life = self.driver.machine.state();
         let expected = matches!(life, Life::Stopping | Life::Killing);
         self.failed_at = (!expected).then_some(exit.at);
@@ -386,14 +414,12 @@ impl Unit {
             listener.abort();
         }
         self.change(|status| status::exited(status, &exit));
-        self.tell(Event::UnitExited {
-            unit: self.id().clone(),
-            pid: exit.process.pid,
-            cause: exit.cause,
-            expected,
-            after: exit.at - exit.process.started,
-            usage: exit.usage,
-        });
+        (self.note.handled, self.note.expected) = (self.run, expected);
+        if reported {
+            self.context.launcher.send(ToLauncher::Ack { unit: self.id().clone(), run: self.run });
+        } else {
+            self.tell(exit_event(self.id(), self.run, &exit, expected));
+        }
         self.step(myself, Input::Exited { cause: exit.cause, leftovers });
     }
 
@@ -425,6 +451,20 @@ impl Unit {
 
     fn uses_notify(&self) -> bool {
         self.plan.readiness.kind == ReadinessKind::Notify
+    }
+}
+
+/// The end of a run as an event. Once it is written down, the launcher hears that it may forget it.
+#[must_use]
+pub fn exit_event(unit: &UnitId, run: u64, exit: &Exit, expected: bool) -> Event {
+    Event::UnitExited {
+        unit: unit.clone(),
+        run,
+        pid: exit.process.pid,
+        cause: exit.cause,
+        expected,
+        after: exit.at - exit.process.started,
+        usage: exit.usage,
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct Note {
     pub(crate) held: bool,
     /// How often it was restarted.
     pub(crate) restarts: u64,
+    /// The latest run whose end its brain has dealt with, and whether that end was expected. It may not be written down yet.
+    pub(crate) handled: u64,
+    pub(crate) expected: bool,
     /// What the unit's life goes on from.
     pub(crate) memory: Memory,
     /// The restarts that count against a supervisor's intensity.
@@ -57,7 +60,16 @@ mod tests {
     #[test]
     fn notes_come_back() {
         let memory = Memory { streak: 9, phase: Phase::Stopping(Some(Mono(u64::MAX))) };
-        let note = Note { run: u64::MAX, ready: true, held: false, restarts: u64::MAX, memory, counted: vec![Mono(u64::MAX); COUNTED_MAX] };
+        let note = Note {
+            run: u64::MAX,
+            ready: true,
+            held: false,
+            restarts: u64::MAX,
+            handled: u64::MAX,
+            expected: true,
+            memory,
+            counted: vec![Mono(u64::MAX); COUNTED_MAX],
+        };
         let encoded = note.encode();
         assert!(encoded.len() <= crate::launcher::wire::NOTE_MAX, "{}", encoded.len());
         assert_eq!(Note::decode(&encoded), Ok(note));

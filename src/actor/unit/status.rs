@@ -60,6 +60,7 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
         SpawnStep::NotifySocket => "make its notification socket".into(),
         SpawnStep::Pipe => "make a pipe".into(),
         SpawnStep::Clone => "make a process".into(),
+        SpawnStep::Cgroup => "put it into its cgroup".into(),
         SpawnStep::Session => "start a session".into(),
         SpawnStep::Stdio => "connect its output".into(),
         SpawnStep::Nice => format!("set its niceness to {}", plan.nice),

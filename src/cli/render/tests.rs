@@ -48,6 +48,8 @@ fn status() -> Status {
             state: "degraded".into(),
             reason: Some("gave up `mailer`".into()),
             config: "/etc/ms-supervisor".into(),
+            cgroup: None,
+            upgrade: None,
         },
         supervisors: vec![
             supervisor("root", None, &["workers", "mailer"]),

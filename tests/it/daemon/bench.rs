@@ -16,13 +16,15 @@ pub(crate) struct Daemon {
     temporary: tempfile::TempDir,
     directory: PathBuf,
     launcher: Option<Child>,
+    /// Variables the daemon is started with.
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Daemon {
     /// Writes `files` and starts nothing.
     pub(crate) fn prepared(files: &[(&str, &str)]) -> Self {
         let temporary = tempfile::Builder::new().prefix("d").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let new = Self { directory: temporary.path().to_owned(), temporary, launcher: None };
+        let new = Self { directory: temporary.path().to_owned(), temporary, launcher: None, environment: Vec::new() };
         for (name, text) in files {
             new.write(name, text);
         }
@@ -42,13 +44,25 @@ impl Daemon {
         new
     }
 
+    /// Has the daemon started with this variable set.
+    pub(crate) fn environment(&mut self, name: &'static str, value: &'static str) {
+        self.environment.push((name, value));
+    }
+
     pub(crate) fn start(&mut self) {
         self.start_with(&["run", "--listen", "none"]);
     }
 
     pub(crate) fn start_with(&mut self, arguments: &[&str]) {
+        self.start_program(env!("CARGO_BIN_EXE_ms-supervisor"), arguments);
+    }
+
+    /// Starts the daemon from a program at another path.
+    pub(crate) fn start_program(&mut self, program: &str, arguments: &[&str]) {
         let log = fs::File::create(self.path("daemon.out")).unwrap();
-        let launcher = self.command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = Command::new(program);
+        command.arg("-C").arg(&self.directory).args(arguments).stdin(Stdio::null()).envs(self.environment.iter().copied());
+        let launcher = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.launcher = Some(launcher);
     }
 
@@ -145,10 +159,18 @@ impl Daemon {
         until(kind, || (self.events().iter().filter(|event| event["type"] == kind).count() >= count).then_some(()));
     }
 
-    /// How everything stands.
+    fn whole_status(&self) -> Value {
+        serde_json::from_str(&self.ok(&["status", "--json"])).unwrap()
+    }
+
+    /// How the daemon stands.
+    pub(crate) fn daemon(&self) -> Value {
+        self.whole_status()["daemon"].clone()
+    }
+
+    /// How every unit stands.
     fn all_status(&self) -> Vec<Value> {
-        let all: Value = serde_json::from_str(&self.ok(&["status", "--json"])).unwrap();
-        all["units"].as_array().unwrap().clone()
+        self.whole_status()["units"].as_array().unwrap().clone()
     }
 
     /// How `unit` stands.

@@ -18,11 +18,12 @@ fn a_hundred_logging_units_survive_the_launcher() {
         until("all are active", || daemon.ok(&["status"]).contains("100 of 100 units active").then_some(()));
         assert_eq!(daemon.pids(), before, "round {round}");
     }
+    let log = |unit: &str| daemon.read(&format!(".ms-supervisor/logs/{unit}.log"));
+    until("everybody goes on", || before.keys().all(|unit| log(unit).lines().count() > 8).then_some(()));
     daemon.ok(&["stop", "logger", "piper"]);
     for (unit, pid) in &before {
         assert!(!is_alive(*pid), "{unit}");
-        let log = daemon.read(&format!(".ms-supervisor/logs/{unit}.log"));
-        assert!(log.lines().count() > 3, "{unit}");
+        let log = log(unit);
         for (number, line) in (1..).zip(log.lines()) {
             assert_eq!(line, number.to_string(), "{unit}: a line was lost or doubled");
         }

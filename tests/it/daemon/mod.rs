@@ -11,5 +11,6 @@ mod reload;
 mod shipped;
 mod survival;
 mod tree;
+mod upgrade;
 
 pub(crate) use bench::{Daemon, is_alive, until};

@@ -166,3 +166,41 @@ fn an_aborted_brain_says_what_its_threads_were_doing() {
     until("it answers", || daemon.answers());
     assert_eq!(daemon.pids()["a"], unit);
 }
+
+/// A process that has left its session, its parent and its environment behind, and its unit's log.
+const ESCAPEE: &str = "unit: a\nexec: [sh, -c, \"(env -i setsid sh -c 'echo $$ > escapee; exec sleep 1000' </dev/null >/dev/null 2>&1 &); \
+                       until [ -s escapee ]; do sleep 0.02; done; echo >&3; exec sleep 1000\"]\nreadiness: {fd: 3}\n";
+
+#[test]
+fn nothing_escapes_its_cgroup() {
+    let daemon = Daemon::up(&[("units/a.yaml", ESCAPEE), ("units/b.yaml", "unit: b\nexec: sleep 1000\n")]);
+    if daemon.daemon()["cgroup"].is_null() {
+        return println!("SKIPPED: there is no place for cgroups here");
+    }
+    let escapee: u32 = daemon.read("escapee").trim().parse().unwrap();
+    assert!(is_alive(escapee));
+    daemon.ok(&["stop", "a"]);
+    assert!(!is_alive(escapee));
+    assert!(daemon.pids().contains_key("b"));
+    // The next run is not touched by what ended the last one.
+    daemon.ok(&["start", "a"]);
+    until("it is active", || (daemon.status("a")["state"] == "active").then_some(()));
+    let cgroup = daemon.daemon()["cgroup"].as_str().unwrap().to_owned();
+    assert!(std::path::Path::new(&cgroup).exists());
+    drop(daemon);
+    assert!(!std::path::Path::new(&cgroup).exists(), "it was removed with all below it");
+}
+
+#[test]
+fn without_cgroups_an_escapee_ends_with_its_unit() {
+    let mut daemon = Daemon::prepared(&[("units/a.yaml", ESCAPEE)]);
+    daemon.environment("MS_NO_CGROUPS", "1");
+    daemon.start();
+    daemon.event("DaemonReady", |_| true);
+    assert!(daemon.daemon()["cgroup"].is_null());
+    let escapee: u32 = daemon.read("escapee").trim().parse().unwrap();
+    daemon.ok(&["stop", "a"]);
+    daemon.signal(15);
+    daemon.ended();
+    assert!(!is_alive(escapee));
+}

@@ -52,7 +52,7 @@ pub(super) struct Bench {
 
 fn launcher_in(directory: &Path) -> Command {
     let brain = [std::env::current_exe().unwrap().into_os_string(), "launcher::bench::brain_process".into(), "--exact".into()];
-    let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory: directory.join("run") };
+    let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory: directory.join("run"), after: None };
     let mut command = Command::new(env!("CARGO_BIN_EXE_ms-supervisor"));
     command.args(options.to_argv().unwrap()).env(VARIABLE, directory.join("brain.sock"));
     let append = |name| File::options().create(true).append(true).open(directory.join(name)).unwrap();
