@@ -390,6 +390,7 @@ impl Launcher {
             return None;
         }
         self.brain.kill();
+        self.spill_rest();
         for slot in self.slots.values_mut() {
             slot.close_run();
         }

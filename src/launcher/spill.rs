@@ -100,6 +100,20 @@ impl Launcher {
         }
     }
 
+    /// Moves what is left, when no brain comes any more.
+    pub(super) fn spill_rest(&mut self) {
+        if self.brain.is_running() {
+            return;
+        }
+        let null = self.executor.null();
+        for slot in self.slots.values_mut() {
+            if let (Some((pipe, _)), Some(spill)) = (&slot.output, &mut slot.spill) {
+                spill.take(pipe, null);
+            }
+        }
+        self.end_spill();
+    }
+
     /// Lets go of the files, before the next brain has the pipes.
     pub(super) fn end_spill(&mut self) {
         for spill in self.slots.values_mut().filter_map(|slot| slot.spill.as_mut()) {

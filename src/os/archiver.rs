@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::logfile::{clear_unfinished, compress};
@@ -16,6 +16,9 @@ const NICE: i32 = 19;
 
 /// How many rounds may wait; those beyond are asked for again.
 const ROUNDS: usize = 1;
+
+/// Held by the thread that works.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The running archiver. When it is dropped the thread ends after the round it is at.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ impl Archiver {
         let work = move || {
             // On Linux a thread has a niceness of its own. Without it the pauses are all there is.
             let _own = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+            // One that was dropped may be at its last round: two would write the same file.
+            let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = clear_unfinished(&dir) {
                 tracing::debug!("{error}");
             }
@@ -61,7 +66,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::os::logfile::{live_path, rotate_pipe, survey};
+    use crate::os::logfile::{LogReader, live_path, rotate_pipe, survey};
     use crate::plan::LogsPlan;
 
     #[test]
@@ -72,15 +77,25 @@ mod tests {
             live.write_all(format!("line {number}\n").repeat(50_000).as_bytes()).unwrap();
             rotate_pipe(dir.path(), "a", &LogsPlan::default()).unwrap();
         }
+        let before = LogReader::open(dir.path(), "a").range().unwrap();
+        // One after the other: the second waits for the first.
+        Archiver::start(dir.path().to_owned()).unwrap().compress(vec!["a".into()]);
         let archiver = Archiver::start(dir.path().to_owned()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         let plain = || survey(dir.path()).unwrap().units["a"].iter().filter(|archive| archive.plain).count();
-        assert_eq!(plain(), 3);
         while plain() > 0 {
             assert!(Instant::now() < deadline, "waited in vain");
             archiver.compress(vec!["a".into()]);
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(survey(dir.path()).unwrap().used("a") < 500_000);
+        let mut reader = LogReader::open(dir.path(), "a");
+        assert_eq!(reader.range().unwrap(), before);
+        let mut at = before.start;
+        while at < before.end {
+            let chunk = reader.read_at(at, 1 << 20).unwrap();
+            assert!(chunk.offset == at && !chunk.bytes.is_empty());
+            at += chunk.bytes.len() as u64;
+        }
     }
 }
