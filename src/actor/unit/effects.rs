@@ -246,6 +246,13 @@ impl Unit {
         self.readiness = Some(watcher.abort_handle());
     }
 
+    /// Stops every process of it, or lets them go on.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        let signal = crate::base::exit::Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
+        self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target: Target::Tree });
+    }
+
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
         self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
         if self.is_paused {

@@ -369,13 +369,6 @@ impl Unit {
         self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target });
     }
 
-    /// Stops every process of it, or lets them go on.
-    fn pause(&mut self, is_paused: bool) {
-        self.is_paused = is_paused;
-        let signal = Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
-        self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target: Target::Tree });
-    }
-
     fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {
         match message {
             ToBrain::Spawned { run, process, output_lost, .. } if run == self.run => {
