@@ -21,7 +21,7 @@
 //! | `stop`   | the signal to the supervisor → no process left |
 //! | `memory` | PSS of every process that is not a child |
 //! | `idle`   | processor time of the same while nothing happens |
-//! | `log`    | lines a child writes in two seconds into its log, beside the same into a plain file |
+//! | `log`    | lines a child writes in two seconds into its log, and what that costs, beside a plain file and s6-log |
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -121,7 +121,7 @@ fn idle(running: &Running<'_>, seconds: u64) -> Result<f64, Fault> {
 }
 
 /// What a process has used, in nanoseconds, with its threads that have ended.
-fn processor_time(pid: u32) -> Result<u64, Fault> {
+pub(crate) fn processor_time(pid: u32) -> Result<u64, Fault> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // Behind the name, which may hold anything, come the fields from the third on.
     let fields = stat.rsplit_once(')').ok_or("the kernel tells no times")?.1.split_whitespace();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::gate::Gates;
+use super::logs::ToLogs;
 use crate::base::time::Wall;
 use crate::event::{Event, View};
 use crate::launcher::link;
@@ -28,6 +29,8 @@ pub struct Context {
     pub launcher: link::Sender,
     /// Empties the output pipes.
     pub pump: Pump,
+    /// The way to the keeper of the logs.
+    pub logs: mpsc::Sender<ToLogs>,
     /// Who waits for whom.
     pub gates: Gates,
     /// Where things are.

@@ -1,59 +1,173 @@
-//! Keeps the units' logs in bounds: rotation, time index, pipes.
+//! Keeps the units' logs in bounds: rotation, time index, quotas, compression, pipes.
+
+mod keeper;
+mod teller;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use self::keeper::{Keeper, Round};
+use self::teller::Teller;
 use super::context::Context;
 use super::library::{BoxError, TaskContext};
 use super::tree::Tree;
-use crate::event::Event;
+use crate::base::id::UnitId;
+use crate::launcher::wire::{SpillTo, ToLauncher};
+use crate::os::archiver::Archiver;
 use crate::os::clock;
-use crate::os::logfile::{SweepMemory, SweepUnit, sweep};
-use crate::os::pump::PumpLog;
-use crate::plan::{LogMode, UnitPlan};
+use crate::os::logfile::{LogError, RotateReport};
+use crate::os::pump::{PumpLog, PumpReport};
+use crate::plan::{LogMode, LogOverflow, Plan, UnitPlan};
 
-/// How often log files are looked at.
-const PERIOD: Duration = Duration::from_secs(2);
+/// How much may wait for the keeper of the logs. What the pump reports beyond is not counted; a command beyond is refused.
+pub const INBOX: usize = 4096;
+
+/// What the keeper of the logs hears.
+#[derive(Debug)]
+pub enum ToLogs {
+    /// Rotate a log now.
+    Rotate(UnitId, oneshot::Sender<Result<RotateReport, LogError>>),
+    /// The pump has news.
+    Pump(PumpReport),
+}
+
+/// What waits for the keeper of the logs.
+pub type Inbox = Arc<Mutex<mpsc::Receiver<ToLogs>>>;
 
 /// Looks at every log file now and then, until the daemon ends.
 ///
 /// # Errors
 /// The blocking pool is gone.
-pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree>) -> Result<(), BoxError> {
-    let mut memory = SweepMemory::default();
+pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree>, inbox: Inbox) -> Result<(), BoxError> {
+    let mut inbox = inbox.lock().await;
+    let mut keeper = Keeper::new(context.directories.logs.clone());
+    let mut teller = Teller::new(context.clone());
+    let archiver = Archiver::start(context.directories.logs.clone())?;
+    let mut known = Arc::new(Plan::clone(&tree.plan()));
+    let mut next = clock::mono();
     loop {
-        tokio::select! {
+        let rest = next.since(clock::mono());
+        let order = tokio::select! {
             () = task.shutdown_requested() => return Ok(()),
-            () = tokio::time::sleep(PERIOD) => {}
-        }
+            heard = inbox.recv() => match heard {
+                Some(ToLogs::Pump(report)) => {
+                    teller.pump(report);
+                    continue;
+                }
+                Some(ToLogs::Rotate(unit, answer)) => Some((unit, answer)),
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep(rest) => None,
+        };
         let plan = tree.plan();
-        let directory = context.directories.logs.clone();
-        let swept = tokio::task::spawn_blocking(move || {
-            let units = plan.units.values().filter(|unit| unit.logs.mode != LogMode::None);
-            let units: Vec<_> = units.map(|unit| sweep_unit(unit)).collect();
-            let reports = sweep(&directory, &units, clock::wall(), &mut memory);
-            (memory, reports)
-        });
-        let (returned, reports) = swept.await?;
-        memory = returned;
-        for report in reports {
-            match report.outcome {
-                Ok(done) => context.bus.tell(Event::LogRotated { unit: report.unit, bytes: done.rotated, lost: done.dropped }),
-                Err(error) => tracing::warn!("cannot keep the log of {} in bounds: {error}", report.unit),
+        if !Arc::ptr_eq(&known, &plan) {
+            replan(&context, &known, &plan);
+            known.clone_from(&plan);
+        }
+        if let Some((unit, answer)) = order {
+            keeper = rotate(&context, keeper, &mut teller, &plan, unit, answer).await?;
+            continue;
+        }
+        let (returned, round) = tokio::task::spawn_blocking(move || {
+            let round = keeper.round(&plan, clock::wall());
+            (keeper, round)
+        })
+        .await?;
+        keeper = returned;
+        next = clock::mono() + round.next;
+        carry_out(&context, &tree, &archiver, &mut teller, round);
+    }
+}
+
+/// What a look has found.
+fn carry_out(context: &Context, tree: &Tree, archiver: &Archiver, teller: &mut Teller, round: Round) {
+    for (unit, outcome) in round.reports {
+        teller.rotated(&unit, outcome);
+    }
+    for (unit, plan) in round.aged {
+        // What came of it is reported like any rotation of the pump.
+        let news = context.logs.clone();
+        let answer = move |done: Result<RotateReport, LogError>| {
+            if let Ok(done) = done {
+                drop(news.try_send(ToLogs::Pump(PumpReport::Rotated { unit, done })));
             }
+        };
+        context.pump.rotate(plan.id.clone(), context.directories.logs.clone(), plan.logs.clone(), answer);
+    }
+    for (unit, is_full, event) in round.full {
+        tree.pause_for_log(&unit, is_full);
+        if let Some(event) = event {
+            context.bus.tell(event);
+        }
+    }
+    if !round.compress.is_empty() {
+        archiver.compress(round.compress);
+    }
+    for (unit, bytes) in round.sizes.unwrap_or_default() {
+        context.view.change_unit(unit.as_str(), |status| status.counters.log_bytes = bytes);
+    }
+}
+
+/// Rotates a log that somebody wants rotated.
+async fn rotate(
+    context: &Context,
+    mut keeper: Keeper,
+    teller: &mut Teller,
+    plan: &Plan,
+    unit: UnitId,
+    answer: oneshot::Sender<Result<RotateReport, LogError>>,
+) -> Result<Keeper, BoxError> {
+    let Some(plan) = plan.units.get(&unit).cloned() else { return Ok(keeper) };
+    let done = if plan.logs.mode == LogMode::Direct {
+        let (unit, logs) = (unit.clone(), plan.logs.clone());
+        let (returned, done) = tokio::task::spawn_blocking(move || {
+            let done = keeper.rotate(&unit, &logs);
+            (keeper, done)
+        })
+        .await?;
+        keeper = returned;
+        done
+    } else {
+        let (sender, done) = oneshot::channel();
+        let answer = move |done| drop(sender.send(done));
+        context.pump.rotate(unit.clone(), context.directories.logs.clone(), plan.logs.clone(), answer);
+        done.await?
+    };
+    if let Ok(done) = &done {
+        teller.rotated(&unit, Ok(done.clone()));
+    }
+    // Who asked may be gone.
+    drop(answer.send(done));
+    Ok(keeper)
+}
+
+/// A new plan: what pipes are emptied into has new bounds.
+fn replan(context: &Context, before: &Plan, after: &Plan) {
+    for (unit, old) in &before.units {
+        if let Some(new) = after.units.get(unit).filter(|new| new.logs != old.logs) {
+            context.pump.change(unit.clone(), new.logs.clone());
         }
     }
 }
 
-fn sweep_unit(unit: &UnitPlan) -> SweepUnit {
-    SweepUnit { unit: unit.id.clone(), mode: unit.logs.mode, max_size: unit.logs.max_size, keep: unit.logs.keep }
-}
-
 impl Context {
-    /// Has a unit's output pipe emptied into its log file.
-    pub(crate) fn pump(&self, plan: &UnitPlan, output: OwnedFd) {
-        let log = PumpLog { dir: self.directories.logs.clone(), max_size: plan.logs.max_size, keep: plan.logs.keep };
+    /// Has a unit's output pipe emptied into its log.
+    pub(crate) fn pump(&self, plan: &UnitPlan, run: u64, output: OwnedFd) {
+        let log = PumpLog::new(&self.directories.logs, plan.id.as_str(), run, plan.logs.clone());
+        let to = SpillTo { path: log.spill.clone(), limit: plan.logs.max_total, may_drop: plan.logs.overflow == LogOverflow::DropOldest };
+        self.launcher.send(ToLauncher::Spill { unit: plan.id.clone(), to });
         self.pump.add(plan.id.clone(), output, log);
+    }
+
+    /// Rotates the log of a unit now.
+    ///
+    /// # Errors
+    /// Why that cannot be done.
+    pub async fn rotate(&self, unit: UnitId) -> Result<RotateReport, String> {
+        let (answer, done) = oneshot::channel();
+        self.logs.try_send(ToLogs::Rotate(unit, answer)).map_err(|_| "too much is asked of the logs at once".to_owned())?;
+        done.await.map_err(|_| "it is not declared any more".to_owned())?.map_err(|error| error.to_string())
     }
 }

@@ -256,6 +256,13 @@ impl Tree {
         }
     }
 
+    /// Stops every process of a unit until there is room in its log, or lets it go on.
+    pub(crate) fn pause_for_log(&self, unit: &UnitId, is_full: bool) {
+        if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+            drop(actor.cast(unit::Msg::PauseForLog(is_full)));
+        }
+    }
+
     /// Takes over a new plan: touches only what `diff` names.
     ///
     /// # Errors

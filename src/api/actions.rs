@@ -10,10 +10,13 @@ use super::dto::{ActionRequest, ActionResponse, SignalRequest, TargetResult};
 use super::refusal::Refusal;
 use super::routes::App;
 use super::server::Peer;
-use super::targets::Known;
+use super::targets::{Known, units_below};
 use crate::actor::tree::{Ask, TreeError};
 use crate::base::exit::Signal;
+use crate::base::quantity::format_size;
 use crate::event::Event;
+use crate::os::logfile::RotateReport;
+use crate::plan::LogMode;
 use crate::policy::supervisor::RequestError;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -64,6 +67,43 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
         }
     });
     Ok(Json(ActionResponse { results: results.collect() }))
+}
+
+/// Rotates logs; a supervisor's name stands for everything below it.
+pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    let Json(request) = body?;
+    let plan = app.node.tree.plan();
+    let units = units_below(&plan, &resolve(&app.node, &request.targets)?);
+    let results = units.into_iter().map(|unit| {
+        let (app, plan) = (app.clone(), plan.clone());
+        async move {
+            tell(&app.node, peer, "rotate", unit.as_str());
+            let mode = plan.units.get(&unit).map(|plan| plan.logs.mode);
+            let rotated = match mode {
+                Some(LogMode::Direct | LogMode::Pipe) => app.node.context.rotate(unit.clone()).await,
+                Some(LogMode::Journald) => Err("its output goes to the journal".into()),
+                Some(LogMode::None) | None => Err("its output is not kept".into()),
+            };
+            match rotated {
+                Ok(report) => done(unit.as_str(), Some(rotation_text(&report))),
+                Err(why) => TargetResult { target: unit.as_str().into(), ok: false, remembered: true, message: Some(why) },
+            }
+        }
+    });
+    Ok(Json(ActionResponse { results: join_all(results).await }))
+}
+
+fn rotation_text(report: &RotateReport) -> String {
+    let mut text = match report.rotated {
+        0 => "nothing to rotate".to_owned(),
+        bytes => format!("rotated {}", format_size(bytes)),
+    };
+    for (count, what) in [(u64::from(report.removed), "old files removed"), (report.dropped(), "bytes dropped beyond the quota")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
 }
 
 fn signal_help() -> String {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::time::Wall;
-use crate::event::{SupervisorStatus, UnitStatus};
+use crate::event::{Gap, SupervisorStatus, UnitStatus};
 use crate::launcher::BOOK;
+use crate::os::logfile::Found;
 
 /// How everything stands: `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -250,8 +251,39 @@ pub struct LogLine {
     pub unit: String,
     /// The stream offset of its first byte.
     pub offset: u64,
+    /// The stream offset behind it.
+    pub end: u64,
     /// The line without its newline.
     pub text: String,
+    /// What was dropped here, for a line that only tells of that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub gap: Option<Gap>,
+}
+
+impl From<Found> for LogLine {
+    fn from(found: Found) -> Self {
+        let Found { unit, line } = found;
+        Self { unit: unit.as_str().to_owned(), offset: line.offset, end: line.end, text: line.text, gap: line.gap }
+    }
+}
+
+/// Where a unit's log stands: what comes next begins there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogMark {
+    /// The unit.
+    pub unit: String,
+    /// The stream offset.
+    pub mark: u64,
+}
+
+/// An item of a stream of lines that begins with marks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LogItem {
+    /// A line.
+    Line(LogLine),
+    /// Where a log stands.
+    Mark(LogMark),
 }
 
 /// Why a request was refused.

@@ -40,6 +40,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/stop", post(actions::stop))
         .route("/restart", post(actions::restart))
         .route("/signal", post(actions::signal))
+        .route("/rotate", post(actions::rotate))
         .route("/logs", get(logs::all))
         .route("/logs/{targets}", get(logs::some))
         .route("/events", get(events::events));
@@ -113,7 +114,7 @@ async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<U
         restart: unit.restart.kind.as_str().into(),
         requires: words(&unit.requires),
         dependents: words(&app.node.context.gates.dependents(&unit.id)),
-        log: (unit.logs.mode != LogMode::None).then(|| logfile::live_path(logs, &name)),
+        log: matches!(unit.logs.mode, LogMode::Direct | LogMode::Pipe).then(|| logfile::live_path(logs, &name)),
         status,
     }))
 }

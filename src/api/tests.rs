@@ -85,6 +85,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         wishes: Wishes::without(directory, |_| {}),
         launcher,
         pump: Pump::start(|_| {}).unwrap(),
+        logs: tokio::sync::mpsc::channel(1).0,
         gates: Gates::new(4),
         directories,
         environment: Vec::new(),
@@ -200,7 +201,7 @@ async fn streams_go_on_until_the_server_ends() {
         assert_eq!(client.block_on(events.next()).unwrap().and_then(sequence), Some(2));
         std::fs::write(crate::os::logfile::live_path(&node.context.directories.logs, "web@2"), "hello\n").unwrap();
         let line = client.block_on(logs.next()).unwrap().unwrap();
-        assert_eq!(line, r#"{"unit":"web@2","offset":0,"text":"hello"}"#);
+        assert_eq!(line, r#"{"unit":"web@2","offset":0,"end":6,"text":"hello"}"#);
         let mut past = client.block_on(client.lines("/v1/events?about=redis&last=1")).unwrap();
         assert_eq!(client.block_on(past.next()).unwrap().and_then(sequence), Some(2));
         assert_eq!(client.block_on(past.next()).unwrap(), None);

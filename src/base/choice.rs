@@ -127,7 +127,31 @@ choices! {
         Direct = "direct",
         /// Through a pipe the supervisor empties.
         Pipe = "pipe",
+        /// Through a pipe, line by line to systemd's journal, with fields.
+        Journald = "journald",
         /// Nowhere: /dev/null.
+        None = "none",
+    }
+}
+
+choices! {
+    /// What happens when a unit's logs have reached their `max_total`, or cannot be written.
+    LogOverflow = DropOldest {
+        /// The oldest output is dropped, what cannot be written at all too; a gap record says how much. The unit never waits.
+        DropOldest = "drop_oldest",
+        /// The pipe is not read until there is room: the unit waits in its next write. Needs mode `pipe`.
+        Block = "block",
+        /// Every process of the unit is stopped until there is room.
+        Pause = "pause",
+    }
+}
+
+choices! {
+    /// How rotated files are compressed.
+    LogCompress = Zstd {
+        /// With zstd in its seekable format, some seconds after the rotation; the newest stays as it is.
+        Zstd = "zstd",
+        /// They stay as they are.
         None = "none",
     }
 }

@@ -116,6 +116,8 @@ pub enum Request {
     },
     /// Show what units write
     Logs(LogsArgs),
+    /// Rotate the logs of units now
+    Rotate(Targets),
     /// Show what has happened
     Events(EventsArgs),
     /// Print the JSON Schema of a kind of declaration
@@ -173,12 +175,18 @@ pub struct LogsArgs {
     /// Go on with what comes
     #[arg(short, long)]
     pub follow: bool,
-    /// How many past lines of each unit
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, conflicts_with = "since")]
-    pub lines: usize,
+    /// How many past lines of each unit [default: 100; all with --grep or --until]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "since")]
+    pub lines: Option<usize>,
     /// Lines since a time (2026-11-22T10:00:00Z) or for so long (10m)
     #[arg(long, value_name = "TIME", value_parser = super::logs::parse_since)]
     pub since: Option<super::logs::Since>,
+    /// Lines until a time, or until so long ago
+    #[arg(long, value_name = "TIME", value_parser = super::logs::parse_since, conflicts_with = "follow")]
+    pub until: Option<super::logs::Since>,
+    /// Only lines that match a regular expression; (?i) at its beginning ignores case
+    #[arg(short, long, value_name = "REGEX", value_parser = super::logs::parse_grep)]
+    pub grep: Option<String>,
     /// Write a JSON object for each line
     #[arg(long)]
     pub json: bool,

@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart` and `signal`.
+//! `start`, `stop`, `restart`, `signal` and `rotate`.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -59,6 +59,12 @@ pub(super) fn signal(session: &mut Session, signal: Signal, targets: Vec<String>
     let request = SignalRequest { targets, signal: signal.to_string(), whole };
     let response: ActionResponse = client.block_on(client.post("/v1/signal", &request))?;
     tell(session, "signalled", &response.results)
+}
+
+pub(super) fn rotate(session: &mut Session, targets: Vec<String>) -> Ending {
+    let client = session.client()?;
+    let response: ActionResponse = client.block_on(client.post("/v1/rotate", &ActionRequest { targets }))?;
+    tell(session, "rotated", &response.results)
 }
 
 /// Shows on the terminal how far it is; what is shown goes when the answer is there.

@@ -8,6 +8,7 @@ mod declarations;
 mod events;
 mod exit;
 mod logs;
+mod offline;
 mod output;
 mod render;
 mod simulate;
@@ -24,7 +25,7 @@ pub use logs::Since;
 use self::exit::{Ending, Exit, Failure};
 use self::output::Output;
 use crate::api::client::Client;
-use crate::os::paths;
+use crate::os::paths::{self, Directories};
 
 /// The command line of this process. Ends the process with code 2 when it makes no sense, and after `--help` and `--version`.
 #[must_use]
@@ -62,6 +63,7 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Restart(targets) => control::ask(session, control::Verb::Restart, targets.targets),
         Request::Signal { signal, targets, whole } => control::signal(session, signal, targets.targets, whole),
         Request::Logs(args) => logs::logs(session, &args),
+        Request::Rotate(targets) => control::rotate(session, targets.targets),
         Request::Events(args) => events::events(session, &args),
         Request::Schema { kind } => tools::schema(session, kind),
         Request::Completions { shell } => tools::completions(session, shell),
@@ -79,9 +81,14 @@ struct Session {
 impl Session {
     /// A client of the daemon that serves this directory.
     fn client(&self) -> Result<Client, Failure> {
-        let directories = paths::directories(self.config.as_deref()).map_err(|error| Failure::new(Exit::Bad, error.to_string()))?;
+        let directories = self.directories()?;
         let socket = directories.control_socket().map_err(|error| Failure::new(Exit::Bad, error.to_string()))?;
         Client::new(&socket).map_err(|error| Failure::new(Exit::Failed, format!("cannot start the client: {error}")))
+    }
+
+    /// Where that daemon's files are.
+    fn directories(&self) -> Result<Directories, Failure> {
+        paths::directories(self.config.as_deref()).map_err(|error| Failure::new(Exit::Bad, error.to_string()))
     }
 
     /// The directory of the declarations.

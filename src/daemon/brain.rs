@@ -15,9 +15,10 @@ use super::past::Wished;
 use super::{Settings, greeting, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
+use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::recorder::{self, History};
 use crate::actor::tree::{Standing, Tree};
-use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext, logs};
+use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext};
 use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
 use crate::event::Event;
@@ -77,7 +78,8 @@ async fn run(settings: Settings) -> Result<(), String> {
     let bus = Arc::new(bus);
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
     let wished = Wished::open(&settings.directories.state, &bus).await?;
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, wished.wishes)?);
+    let (logs, inbox) = mpsc::channel(INBOX);
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, wished.wishes)?);
     wished.opened.into_iter().for_each(|event| context.bus.tell(event));
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
@@ -96,6 +98,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         faces: Faces::new(control.clone(), greeting.launcher, greeting.cgroup.clone()),
         control,
         events: Arc::new(Mutex::new(events)),
+        inbox: Arc::new(Mutex::new(inbox)),
         receiver: receiver.clone(),
         orders,
     };
@@ -155,20 +158,23 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
     }
 }
 
-fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Arc<Bus>, wishes: Wishes) -> Result<Context, String> {
-    let pump = Pump::start(|report| {
-        if report.over {
-            tracing::warn!("{} can write its log again; {} bytes were lost", report.unit, report.lost_bytes);
-        } else {
-            let why = std::io::Error::from_raw_os_error(report.errno);
-            tracing::error!("cannot write the log of {}: {why}; its output is dropped and counted", report.unit);
-        }
-    });
+fn context(
+    settings: &Settings,
+    loaded: &Loaded,
+    launcher: link::Sender,
+    bus: Arc<Bus>,
+    logs: mpsc::Sender<ToLogs>,
+    wishes: Wishes,
+) -> Result<Context, String> {
+    let news = logs.clone();
+    // The pump does not wait: what it says beyond the bound is not heard.
+    let pump = Pump::start(move |report| drop(news.try_send(ToLogs::Pump(report))));
     Ok(Context {
         view: crate::event::View::default(),
         bus,
         launcher,
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
+        logs,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         directories: settings.directories.clone(),
         environment: inherited::base_environment(),
@@ -190,6 +196,7 @@ struct Parts {
     control: Arc<Control>,
     faces: Arc<Faces>,
     events: Arc<Mutex<mpsc::Receiver<(Wall, Event)>>>,
+    inbox: Inbox,
     receiver: Arc<Mutex<link::Receiver>>,
     orders: mpsc::Sender<ToBrain>,
 }
@@ -209,8 +216,8 @@ impl Parts {
         let (control, events) = (self.control.clone(), self.events.clone());
         let recorder =
             ChildSpec::task("recorder", move |task| recorder::run(task, control.context.clone(), control.history.clone(), events.clone()));
-        let control = self.control.clone();
-        let logs = ChildSpec::task("logs", move |task| logs::run(task, control.context.clone(), control.tree.clone()));
+        let (control, inbox) = (self.control.clone(), self.inbox.clone());
+        let logs = ChildSpec::task("logs", move |task| logs::run(task, control.context.clone(), control.tree.clone(), inbox.clone()));
         let (control, receiver, orders) = (self.control.clone(), self.receiver.clone(), self.orders.clone());
         let link = ChildSpec::task("link", move |task| hear(task, control.tree.clone(), receiver.clone(), orders.clone()));
         let control = self.control.clone();

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
-use crate::base::time::seconds;
+use crate::base::time::{Wall, seconds};
+use crate::event::GapReason;
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,6 +205,38 @@ pub enum Event {
         /// How many bytes were lost.
         lost: u64,
     },
+    /// Output of a unit was dropped.
+    LogDropped {
+        /// The unit.
+        unit: UnitId,
+        /// How many bytes.
+        bytes: u64,
+        /// When the first of them was written.
+        from: Wall,
+        /// When the last was.
+        to: Wall,
+        /// Why.
+        why: GapReason,
+    },
+    /// A unit is stopped until there is room in its log again.
+    LogFull {
+        /// The unit.
+        unit: UnitId,
+        /// How many bytes its log takes.
+        bytes: u64,
+    },
+    /// A unit that was stopped because its log was full goes on.
+    LogHasRoom {
+        /// The unit.
+        unit: UnitId,
+    },
+    /// A unit's output is not read until there is room in its log, or it can be written.
+    LogBlocked {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        why: String,
+    },
     /// A child of a supervisor has ended by itself.
     ChildTerminated {
         /// The supervisor.
@@ -286,7 +319,11 @@ impl Event {
             | Self::UnitStopped { unit }
             | Self::UnitSignalled { unit, .. }
             | Self::LogLost { unit, .. }
-            | Self::LogRotated { unit, .. } => Some(unit.as_str()),
+            | Self::LogRotated { unit, .. }
+            | Self::LogDropped { unit, .. }
+            | Self::LogFull { unit, .. }
+            | Self::LogHasRoom { unit }
+            | Self::LogBlocked { unit, .. } => Some(unit.as_str()),
             Self::ChildTerminated { supervisor, .. }
             | Self::SupervisorUp { supervisor }
             | Self::IntensityReached { supervisor, .. }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::RestartCause;
+use super::{GapReason, RestartCause};
 use crate::base::exit::ExitCause;
 
 /// Counts of one unit since the brain started.
@@ -17,6 +17,10 @@ pub struct Counters {
     pub start: Histogram,
     /// From an unexpected exit until it was in operation again.
     pub restart: Histogram,
+    /// Bytes of its output that were dropped, by reason.
+    pub log_dropped: BTreeMap<GapReason, u64>,
+    /// Bytes its log files take.
+    pub log_bytes: u64,
 }
 
 /// An exit as metric labels.

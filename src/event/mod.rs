@@ -3,11 +3,13 @@
 mod catalog;
 mod counters;
 mod envelope;
+mod gap;
 mod text;
 mod view;
 
 pub use catalog::{Event, RestartCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
+pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};

@@ -57,6 +57,12 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
         Event::LogLost { why, .. } => format!("its output is lost: {why}"),
         Event::LogRotated { bytes, lost: 0, .. } => format!("log rotated, {}", format_size(*bytes)),
+        Event::LogDropped { bytes, from, to, why, .. } => {
+            format!("{} of its output dropped, {from} to {to}: {}", format_size(*bytes), why.text())
+        }
+        Event::LogFull { bytes, .. } => format!("stopped until there is room in its log, which takes {}", format_size(*bytes)),
+        Event::LogHasRoom { .. } => "goes on: there is room in its log".into(),
+        Event::LogBlocked { why, .. } => format!("its output is not read for now: {why}"),
         Event::LogRotated { bytes, lost, .. } => format!("log rotated, {}; {} lost", format_size(*bytes), format_size(*lost)),
     }
 }
@@ -82,6 +88,8 @@ const fn cause_text(cause: RestartCause) -> &'static str {
 mod tests {
     use super::*;
     use crate::base::exit::{ExitCause, ExitReason, Signal};
+    use crate::base::time::Wall;
+    use crate::event::GapReason;
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
@@ -124,6 +132,10 @@ mod tests {
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
             Event::LogRotated { unit: "web".into(), bytes: 10 << 20, lost: 512 },
+            Event::LogDropped { unit: "web".into(), bytes: 5 << 20, from: Wall(0), to: Wall(1000), why: GapReason::Quota },
+            Event::LogFull { unit: "web".into(), bytes: 70 << 20 },
+            Event::LogHasRoom { unit: "web".into() },
+            Event::LogBlocked { unit: "web".into(), why: GapReason::Quota.text().into() },
         ];
         let lines: Vec<_> = events.iter().map(|event| format!("{}: {}", event.subject().unwrap_or("-"), event_text(event))).collect();
         insta::assert_snapshot!(lines.join("\n"));

@@ -131,6 +131,13 @@ impl View {
         self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit).map(|entry| lock(entry).clone())
     }
 
+    /// Changes how `unit` stands.
+    pub fn change_unit(&self, unit: &str, change: impl FnOnce(&mut UnitStatus)) {
+        if let Some(entry) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+            change(&mut lock(entry));
+        }
+    }
+
     /// How every unit stands, by name.
     #[must_use]
     pub fn units(&self) -> Vec<UnitStatus> {

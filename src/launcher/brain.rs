@@ -260,6 +260,11 @@ impl Brain {
         self.alive.is_some()
     }
 
+    /// Since when it has said nothing, if it is there to say anything.
+    pub(super) fn silent_since(&self) -> Option<Mono> {
+        self.is_connected().then(|| self.alive.unwrap_or(self.started))
+    }
+
     fn hangs_at(&self) -> Option<Mono> {
         let patience = self.alive.map_or(self.started + UP_WITHIN, |alive| alive + ALIVE_WITHIN);
         self.is_connected().then_some(patience)

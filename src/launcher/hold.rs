@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::book::{Place, Record, Ticks};
 use super::complain;
 use super::serve::Launcher;
+use super::spill::Spill;
 use super::upgrade::Carried;
 use super::wire::{Exit, Fds, HeldState, NOTE_MAX, Process, ToBrain, VERSION};
 use crate::base::id::UnitId;
@@ -44,6 +45,8 @@ pub(super) struct Slot {
     pub(super) output: Option<(OwnedFd, OwnedFd)>,
     /// The inode of that pipe.
     pub(super) output_inode: Option<u64>,
+    /// Where it is emptied to while there is no brain.
+    pub(super) spill: Option<Spill>,
     pub(super) notify: Option<Notify>,
     /// The read end of its readiness pipe, and where the process has the other one.
     pub(super) ready: Option<OwnedFd>,

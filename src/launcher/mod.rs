@@ -18,6 +18,7 @@ mod reap;
 mod safe;
 mod serve;
 mod spawn;
+mod spill;
 mod survivors;
 mod systemd;
 mod tree;

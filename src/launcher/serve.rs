@@ -17,6 +17,7 @@ use super::exec::Executor;
 use super::foreign::Foreign;
 use super::hold::Slot;
 use super::options::Options;
+use super::spill::Spilling;
 use super::systemd::Systemd;
 use super::tree::{Killing, send_to_trees};
 use super::upgrade::{Handover, Trial};
@@ -88,6 +89,7 @@ pub(super) struct Launcher {
     /// Room for that list.
     pub(super) pids: Vec<u32>,
     pub(super) killing: Killing,
+    pub(super) spilling: Spilling,
     pub(super) closing: Option<Closing>,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
@@ -139,6 +141,7 @@ impl Launcher {
             has_looked: false,
             pids: Vec::new(),
             killing: Killing::default(),
+            spilling: Spilling::default(),
             closing: None,
             more_to_reap: false,
             has_spawned: !found.is_empty(),
@@ -212,7 +215,8 @@ impl Launcher {
             closing,
         ];
         let at_once = self.more_to_reap.then_some(Mono(0));
-        let timeout = deadlines.into_iter().flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
+        let timeout =
+            deadlines.into_iter().chain([self.spilling.deadline()]).flatten().chain(at_once).min().map(|at| at.since(clock::mono()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some((socket, read, write)) = self.brain.socket() {
@@ -234,6 +238,7 @@ impl Launcher {
     }
 
     fn tick(&mut self, now: Mono) {
+        self.spill(now);
         let starts = self.brain.starts;
         let started = self.brain.start_if_due(&self.executor, self.umask.bits(), now);
         if let (true, None, Some(end)) = (starts != self.brain.starts, started, self.brain.last) {
@@ -241,6 +246,7 @@ impl Launcher {
         }
         if let Some(pid) = started {
             self.children.insert(pid, Role::Brain);
+            self.end_spill();
             self.introduce();
             // A request to end outlives the brain that heard it first.
             let pending = self.quit.into_iter().chain(std::mem::take(&mut self.hung_up).then_some(Signal(libc::SIGHUP)));
@@ -318,6 +324,7 @@ impl Launcher {
                 ToLauncher::Alive => self.hear_alive(clock::mono()),
                 ToLauncher::Upgrade { program } => self.upgrade(&program),
                 ToLauncher::Exit { code } => self.close(code),
+                ToLauncher::Spill { unit, to } => self.spill_to(&unit, to),
             }
         }
         Ok(())
@@ -383,6 +390,7 @@ impl Launcher {
             return None;
         }
         self.brain.kill();
+        self.spill_rest();
         for slot in self.slots.values_mut() {
             slot.close_run();
         }

@@ -96,7 +96,10 @@ fn start(
     match &spawn.output {
         Output::Null => {}
         Output::File(path) => match open_log(path) {
-            Ok(log) => file = Some(log),
+            Ok(log) => {
+                give_to(&log, spawn);
+                file = Some(log);
+            }
             Err(fault) => output_lost = Some(fault.raw_os_error()),
         },
         Output::Pipe if slot.output.is_some() => {}
@@ -108,6 +111,9 @@ fn start(
             slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
             slot.output = Some((read, for_unit));
         }
+    }
+    if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
+        give_to(write, spawn);
     }
     let output = match (&file, &slot.output) {
         (Some(file), _) => file.as_fd(),
@@ -135,6 +141,15 @@ fn start(
     let ticks = process::stat(pid).map_or(Ticks::Unknown, |stat| Ticks::At(stat.started));
     slot.main = Some(Main { process, pidfd, ticks });
     Ok((process, output_lost))
+}
+
+/// Lets the unit open its own output anew, as /dev/stdout: the kernel asks the file behind it whether this user may.
+fn give_to(output: impl AsFd, spawn: &Spawn) {
+    let uid = spawn.credentials.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+    if rustix::fs::fstat(&output).is_ok_and(|stat| stat.st_uid != uid) {
+        // Without the right to, the unit cannot do this one thing.
+        let _stays = rustix::fs::fchown(&output, Some(rustix::fs::Uid::from_raw(uid)), None);
+    }
 }
 
 /// Opens without waiting: the path may be that of a named pipe nobody reads.

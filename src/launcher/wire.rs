@@ -81,6 +81,24 @@ pub enum ToLauncher {
         /// The exit code of the daemon.
         code: u8,
     },
+    /// Where the output pipe of a unit is emptied to while there is no brain. Without it, it waits for the next one.
+    Spill {
+        /// The unit.
+        unit: UnitId,
+        /// Where to.
+        to: SpillTo,
+    },
+}
+
+/// Where a unit's output goes while there is no brain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpillTo {
+    /// At the end of this file.
+    pub path: PathBuf,
+    /// The file grows no further than this, in bytes.
+    pub limit: u64,
+    /// Whether what has no room there is dropped and counted; otherwise the unit waits.
+    pub may_drop: bool,
 }
 
 /// Whom a signal is for.

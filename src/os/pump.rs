@@ -1,31 +1,34 @@
-//! Log mode `pipe`: one thread that moves the output of many units from their pipes to their log files, within the kernel (splice(2)).
+//! Log modes `pipe` and `journald`: one thread that empties the pipes of many units, into their log files within the kernel (splice(2))
+//! or line by line into the journal.
 //!
-//! The pump is the only writer of these files and rotates them by renaming. A unit never blocks because of its log: what cannot be
-//! written is thrown away and counted, and a line in the log says how much is missing once writing works again.
+//! The pump is the only writer of these files and rotates them by renaming. Unless it is declared otherwise a unit never blocks because
+//! of its log: what cannot be written is thrown away and counted, and a line in the log says how much is missing once writing works
+//! again. What was not written when the process is killed still is in the pipe, whose ends the launcher holds.
+
+mod bucket;
+mod journal;
+mod peek;
+mod sink;
+mod stream;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
+use rustix::fs::fstat;
 
-use super::logfile::{live_path, recover, rotate_pipe};
+use self::peek::Kit;
+use self::sink::{Sink, Turn};
+use super::logfile::{LogError, RotateReport, live_path, rotate_pipe};
 use crate::base::id::UnitId;
-
-/// The most bytes moved for one pipe before the others have their turn.
-const TURN: usize = 1 << 20;
-
-/// How often writing is tried again after it failed.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::base::time::Wall;
+use crate::plan::{LogMode, LogsPlan};
 
 /// The most turns that empty a pipe when it is given up; its writers may still write.
 const LAST_TURNS: usize = 64;
@@ -43,24 +46,68 @@ pub struct PumpError(#[from] io::Error);
 pub struct PumpLog {
     /// The log directory.
     pub dir: PathBuf,
-    /// The live file is rotated beyond this size.
-    pub max_size: u64,
-    /// How many archives are kept.
-    pub keep: u32,
+    /// The log's bounds.
+    pub plan: LogsPlan,
+    /// The number of the run, for the journal.
+    pub run: u64,
+    /// Where the launcher writes while there is no pump.
+    pub spill: PathBuf,
+    /// Where the journal listens.
+    pub journal: PathBuf,
 }
 
-/// Output of a unit that could not be written. Sent when it begins, while it goes on (once a second at most) and when it is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PumpReport {
-    /// Whose output.
-    pub unit: UnitId,
-    /// How many bytes are lost so far, since writing began to fail.
-    pub lost_bytes: u64,
-    /// Why.
-    pub errno: i32,
-    /// Whether writing works again.
-    pub over: bool,
+impl PumpLog {
+    /// The log of `unit` in `dir`.
+    #[must_use]
+    pub fn new(dir: &Path, unit: &str, run: u64, plan: LogsPlan) -> Self {
+        Self { dir: dir.to_owned(), run, spill: spill_path(dir, unit, plan.mode), journal: journal::socket_path(), plan }
+    }
 }
+
+/// Where the launcher writes the output of `unit` while nobody else does: its log, or a file that is handed to the journal later.
+#[must_use]
+pub fn spill_path(dir: &Path, unit: &str, mode: LogMode) -> PathBuf {
+    match mode {
+        LogMode::Journald => dir.join(format!("{unit}.spill")),
+        LogMode::Direct | LogMode::Pipe | LogMode::None => live_path(dir, unit),
+    }
+}
+
+/// What the pump tells.
+#[derive(Debug)]
+pub enum PumpReport {
+    /// Output could not be written. Sent when it begins, while it goes on (once a second at most) and when it is over.
+    Lost {
+        /// Whose output.
+        unit: UnitId,
+        /// How many bytes are lost so far, since this began.
+        bytes: u64,
+        /// How many of them since the last report.
+        news: u64,
+        /// When it began.
+        from: Wall,
+        /// Why.
+        why: PumpFault,
+        /// Whether writing works again.
+        over: bool,
+    },
+    /// A unit's pipe is not read for now, because its log is full and it is declared so; or the log cannot be written.
+    Waiting {
+        /// Which unit waits.
+        unit: UnitId,
+        /// Why.
+        why: PumpFault,
+    },
+    /// A log was rotated, or archives were removed.
+    Rotated {
+        /// Whose log.
+        unit: UnitId,
+        /// What was done.
+        done: RotateReport,
+    },
+}
+
+pub use self::sink::Fault as PumpFault;
 
 /// The running pump. Dropping it writes what is in the pipes and ends the thread.
 #[derive(Debug)]
@@ -70,10 +117,13 @@ pub struct Pump {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
+/// Hears what became of a rotation.
+type Answer = Box<dyn FnOnce(Result<RotateReport, LogError>) + Send>;
+
 enum Command {
     Add(UnitId, OwnedFd, PumpLog),
-    Remove(UnitId),
+    Change(UnitId, LogsPlan),
+    Rotate(UnitId, PathBuf, LogsPlan, Answer),
     Stop,
 }
 
@@ -86,15 +136,15 @@ impl Pump {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(io::Error::from)?;
-        let null = File::options().write(true).open("/dev/null")?;
         let (commands, receiver) = mpsc::channel();
         let mut worker = Worker {
             epoll,
             wake: Arc::clone(&wake),
-            null,
+            kit: Kit::new()?,
             commands: receiver,
             sinks: BTreeMap::new(),
             pipes: BTreeMap::new(),
+            timers: BTreeMap::new(),
             next: 0,
             report: Box::new(report),
         };
@@ -108,9 +158,14 @@ impl Pump {
         self.send(Command::Add(unit, pipe, log));
     }
 
-    /// Writes what is in the unit's pipes and lets go of them and of the log.
-    pub fn remove(&self, unit: UnitId) {
-        self.send(Command::Remove(unit));
+    /// The log of `unit` has other bounds from now on.
+    pub fn change(&self, unit: UnitId, plan: LogsPlan) {
+        self.send(Command::Change(unit, plan));
+    }
+
+    /// Rotates the log of `unit` in `dir`. `answer` is called on the pump's thread and must not block.
+    pub fn rotate(&self, unit: UnitId, dir: PathBuf, plan: LogsPlan, answer: impl FnOnce(Result<RotateReport, LogError>) + Send + 'static) {
+        self.send(Command::Rotate(unit, dir, plan, Box::new(answer)));
     }
 
     fn send(&self, command: Command) {
@@ -132,12 +187,23 @@ impl Drop for Pump {
 struct Worker {
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
-    null: File,
+    kit: Kit,
     commands: mpsc::Receiver<Command>,
     sinks: BTreeMap<UnitId, Sink>,
-    pipes: BTreeMap<u64, (UnitId, OwnedFd)>,
+    pipes: BTreeMap<u64, Pipe>,
+    /// Sinks that want to be woken.
+    timers: BTreeMap<UnitId, Instant>,
     next: u64,
     report: Box<dyn FnMut(PumpReport) + Send>,
+}
+
+struct Pipe {
+    unit: UnitId,
+    fd: OwnedFd,
+    /// What tells it from others, however often it is sent here.
+    inode: u64,
+    /// Its sink wants nothing of it for now.
+    is_muted: bool,
 }
 
 impl Worker {
@@ -145,8 +211,8 @@ impl Worker {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            let timeout = self.sinks.values().filter_map(|sink| sink.gap.as_ref()).map(|gap| gap.retry).min().map(|retry| {
-                let rest = retry.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            let timeout = self.timers.values().min().map(|due| {
+                let rest = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
                 Timespec { tv_sec: i64::try_from(rest.as_secs()).unwrap_or(1), tv_nsec: i64::from(rest.subsec_nanos()) }
             });
             // An interrupted wait is a wait without events.
@@ -155,14 +221,10 @@ impl Worker {
             for event in &events {
                 match event.data.u64() {
                     WAKE => told = true,
-                    token => {
-                        if matches!(self.turn(token), Turn::Over) {
-                            self.let_go(token);
-                        }
-                    }
+                    token => self.serve(token),
                 }
             }
-            self.retry_due();
+            self.wake_due();
             if told && self.obey() {
                 return;
             }
@@ -175,10 +237,22 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Add(unit, pipe, log) => self.add(unit, pipe, log),
-                Command::Remove(unit) => self.remove(&unit),
+                Command::Change(unit, plan) => {
+                    if let Some(sink) = self.sinks.get_mut(&unit) {
+                        sink.replan(plan);
+                    }
+                }
+                Command::Rotate(unit, dir, plan, answer) => answer(match self.sinks.get_mut(&unit) {
+                    Some(sink) => sink.rotate(),
+                    // Nobody writes it.
+                    None => rotate_pipe(&dir, unit.as_str(), &plan).map(|(_, done)| done),
+                }),
                 Command::Stop => {
                     let tokens: Vec<u64> = self.pipes.keys().copied().collect();
                     tokens.into_iter().for_each(|token| self.empty(token));
+                    for sink in self.sinks.values_mut() {
+                        sink.close_gap(&mut *self.report);
+                    }
                     return true;
                 }
             }
@@ -186,204 +260,98 @@ impl Worker {
         false
     }
 
-    fn add(&mut self, unit: UnitId, pipe: OwnedFd, log: PumpLog) {
+    fn add(&mut self, unit: UnitId, fd: OwnedFd, log: PumpLog) {
         match self.sinks.get_mut(&unit) {
-            Some(sink) => sink.log = log,
+            Some(sink) => sink.change(log),
             None => {
                 self.sinks.insert(unit.clone(), Sink::new(unit.clone(), log));
             }
         }
+        let inode = fstat(&fd).map_or(0, |stat| stat.st_ino);
+        if self.pipes.values().any(|pipe| pipe.unit == unit && pipe.inode == inode) {
+            // A new run writes to the pipe of the last one.
+            return;
+        }
         let token = self.next;
         self.next += 1;
-        match epoll::add(&self.epoll, &pipe, epoll::EventData::new_u64(token), epoll::EventFlags::IN) {
-            Ok(()) => {
-                self.pipes.insert(token, (unit, pipe));
-            }
-            Err(errno) => (self.report)(PumpReport { unit, lost_bytes: 0, errno: errno.raw_os_error(), over: false }),
+        match epoll::add(&self.epoll, &fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN) {
+            Ok(()) => drop(self.pipes.insert(token, Pipe { unit, fd, inode, is_muted: false })),
+            Err(errno) => (self.report)(PumpReport::Waiting { unit, why: errno.into() }),
         }
-    }
-
-    fn remove(&mut self, unit: &UnitId) {
-        let tokens: Vec<u64> = self.pipes.iter().filter(|(_, (of, _))| of == unit).map(|(&token, _)| token).collect();
-        for token in tokens {
-            self.empty(token);
-            self.let_go(token);
-        }
-        self.sinks.remove(unit);
     }
 
     fn empty(&mut self, token: u64) {
         for _ in 0..LAST_TURNS {
-            if !matches!(self.turn(token), Turn::Moved) {
+            if !matches!(self.turn(token, true), Turn::Moved) {
                 break;
             }
         }
     }
 
-    fn turn(&mut self, token: u64) -> Turn {
+    /// Serves a pipe that has something.
+    fn serve(&mut self, token: u64) {
+        match self.turn(token, false) {
+            Turn::Over => self.let_go(token),
+            Turn::Wait => self.mute(token, true),
+            Turn::Moved | Turn::Empty => {}
+        }
+    }
+
+    fn turn(&mut self, token: u64, last: bool) -> Turn {
         // An event of a pipe that was let go of in this very round.
-        let Some((unit, pipe)) = self.pipes.get(&token) else { return Turn::Empty };
-        let Some(sink) = self.sinks.get_mut(unit) else { return Turn::Over };
-        sink.turn(pipe, &self.null, &mut self.report)
+        let Some(pipe) = self.pipes.get(&token) else { return Turn::Empty };
+        let Some(sink) = self.sinks.get_mut(&pipe.unit) else { return Turn::Over };
+        let turn = sink.turn(&pipe.fd, &mut self.kit, last, &mut *self.report);
+        match sink.due() {
+            Some(due) => drop(self.timers.insert(pipe.unit.clone(), due)),
+            None => drop(self.timers.remove(&pipe.unit)),
+        }
+        turn
+    }
+
+    /// Does not wait for the pipe any more, or does again.
+    fn mute(&mut self, token: u64, is_muted: bool) {
+        let Some(pipe) = self.pipes.get(&token).filter(|pipe| pipe.is_muted != is_muted) else { return };
+        // That all writers are gone is told in any case: once is enough.
+        let flags = if is_muted { epoll::EventFlags::ET } else { epoll::EventFlags::IN };
+        let changed = epoll::modify(&self.epoll, &pipe.fd, epoll::EventData::new_u64(token), flags);
+        if let Some(pipe) = self.pipes.get_mut(&token).filter(|_| changed.is_ok()) {
+            pipe.is_muted = is_muted;
+        }
     }
 
     fn let_go(&mut self, token: u64) {
-        if let Some((_, pipe)) = self.pipes.remove(&token) {
+        if let Some(pipe) = self.pipes.remove(&token) {
             // The launcher holds the same pipe: closing our descriptor does not end the interest.
-            let _ = epoll::delete(&self.epoll, &pipe);
+            let _ = epoll::delete(&self.epoll, &pipe.fd);
+            self.forget_if_over(&pipe.unit);
         }
     }
 
-    /// Tries again where output was lost and no more of it comes.
-    fn retry_due(&mut self) {
+    /// A sink nothing comes to any more goes, once it has told of what it has lost.
+    fn forget_if_over(&mut self, unit: &UnitId) {
+        if self.sinks.get(unit).is_some_and(|sink| !sink.has_gap()) && self.pipes.values().all(|pipe| pipe.unit != *unit) {
+            self.sinks.remove(unit);
+            self.timers.remove(unit);
+        }
+    }
+
+    /// Tries again where it is time to.
+    fn wake_due(&mut self) {
         let now = Instant::now();
-        for sink in self.sinks.values_mut().filter(|sink| sink.gap.as_ref().is_some_and(|gap| gap.retry <= now)) {
-            sink.close_gap(&mut self.report);
-        }
-    }
-}
-
-/// What came of one turn.
-enum Turn {
-    Moved,
-    Empty,
-    /// Nobody can write to the pipe any more.
-    Over,
-}
-
-/// A log that is written.
-struct Sink {
-    unit: UnitId,
-    log: PumpLog,
-    file: Option<File>,
-    offset: u64,
-    /// Beyond this size the file is rotated: `max_size`, or more after a rotation that failed.
-    rotate_at: u64,
-    gap: Option<Gap>,
-}
-
-/// Output that is being lost.
-struct Gap {
-    lost: u64,
-    errno: i32,
-    retry: Instant,
-    told: Option<Instant>,
-}
-
-impl Sink {
-    fn new(unit: UnitId, log: PumpLog) -> Self {
-        Self { unit, log, file: None, offset: 0, rotate_at: 0, gap: None }
-    }
-
-    fn turn(&mut self, pipe: &OwnedFd, null: &File, report: &mut dyn FnMut(PumpReport)) -> Turn {
-        if self.gap.as_ref().is_some_and(|gap| gap.retry <= Instant::now()) {
-            self.close_gap(report);
-        }
-        if self.gap.is_none() {
-            match self.write(pipe) {
-                Ok(0) => return Turn::Over,
-                Ok(_) => return Turn::Moved,
-                Err(Errno::AGAIN | Errno::INTR) => return Turn::Empty,
-                Err(errno) => {
-                    let retry = Instant::now() + RETRY;
-                    self.gap = Some(Gap { lost: 0, errno: errno.raw_os_error(), retry, told: None });
-                }
+        let due: Vec<UnitId> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
+        for unit in due {
+            self.timers.remove(&unit);
+            let Some(sink) = self.sinks.get_mut(&unit) else { continue };
+            sink.wake(&mut *self.report);
+            if let Some(due) = sink.due() {
+                self.timers.insert(unit.clone(), due);
             }
+            let muted: Vec<u64> =
+                self.pipes.iter().filter(|(_, pipe)| pipe.is_muted && pipe.unit == unit).map(|(&token, _)| token).collect();
+            muted.into_iter().for_each(|token| self.mute(token, false));
+            self.forget_if_over(&unit);
         }
-        match splice(pipe, None, null, None, TURN, SpliceFlags::NONBLOCK) {
-            Ok(0) => Turn::Over,
-            Ok(bytes) => {
-                self.lost(bytes as u64, report);
-                Turn::Moved
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Turn::Empty,
-            // Not a pipe.
-            Err(_) => Turn::Over,
-        }
-    }
-
-    /// Moves bytes to the file; `Ok(0)`: the pipe has no writer any more.
-    fn write(&mut self, pipe: &OwnedFd) -> Result<usize, Errno> {
-        self.open().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let Some(file) = &self.file else { return Err(Errno::IO) };
-        let bytes = splice(pipe, None, file, Some(&mut self.offset), TURN, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
-        if self.offset > self.rotate_at.max(self.log.max_size) {
-            self.rotate();
-        }
-        Ok(bytes)
-    }
-
-    fn open(&mut self) -> io::Result<()> {
-        if self.file.is_some() {
-            return Ok(());
-        }
-        // What a unit that wrote the file itself has left. If that fails the file is whole all the same.
-        let _ = recover(&self.log.dir, self.unit.as_str());
-        let path = live_path(&self.log.dir, self.unit.as_str());
-        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
-        self.offset = file.metadata()?.len();
-        self.file = Some(file);
-        Ok(())
-    }
-
-    fn rotate(&mut self) {
-        match rotate_pipe(&self.log.dir, self.unit.as_str(), self.log.keep) {
-            Ok((file, _)) => (self.file, self.offset, self.rotate_at) = (Some(file), 0, 0),
-            Err(_) => {
-                // Perhaps it is renamed already: open whatever bears the name, and try again after as many bytes more.
-                self.file = None;
-                self.rotate_at = self.offset.saturating_add(self.log.max_size);
-            }
-        }
-    }
-
-    fn lost(&mut self, bytes: u64, report: &mut dyn FnMut(PumpReport)) {
-        let Some(gap) = &mut self.gap else { return };
-        gap.lost += bytes;
-        let now = Instant::now();
-        if gap.told.is_none_or(|told| now >= told + RETRY) {
-            gap.told = Some(now);
-            report(PumpReport { unit: self.unit.clone(), lost_bytes: gap.lost, errno: gap.errno, over: false });
-        }
-    }
-
-    /// Writes the line that tells of the gap; if that fails, the gap goes on.
-    fn close_gap(&mut self, report: &mut dyn FnMut(PumpReport)) {
-        let Some(mut gap) = self.gap.take() else { return };
-        match self.write_gap(&gap) {
-            Ok(()) => report(PumpReport { unit: self.unit.clone(), lost_bytes: gap.lost, errno: gap.errno, over: true }),
-            Err(error) => {
-                gap.errno = error.raw_os_error().unwrap_or(gap.errno);
-                gap.retry = Instant::now() + RETRY;
-                self.gap = Some(gap);
-            }
-        }
-    }
-
-    fn write_gap(&mut self, gap: &Gap) -> io::Result<()> {
-        self.open()?;
-        let Some(file) = &self.file else { return Ok(()) };
-        if gap.lost == 0 {
-            return Ok(());
-        }
-        let mut last = [b'\n'];
-        if let Some(at) = self.offset.checked_sub(1) {
-            file.read_exact_at(&mut last, at)?;
-        }
-        let newline = if last == [b'\n'] { "" } else { "\n" };
-        let line = format!("{newline}[ms-supervisor: {} bytes lost: {}]\n", gap.lost, reason(gap.errno));
-        file.write_all_at(line.as_bytes(), self.offset)?;
-        self.offset += line.len() as u64;
-        Ok(())
-    }
-}
-
-fn reason(errno: i32) -> String {
-    match Errno::from_raw_os_error(errno) {
-        Errno::NOSPC => "no space left on device".into(),
-        Errno::DQUOT => "disk quota exceeded".into(),
-        Errno::IO => "input/output error".into(),
-        other => other.to_string(),
     }
 }
 

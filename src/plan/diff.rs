@@ -142,7 +142,13 @@ fn is_live(field: &str) -> bool {
             | "significant"
             | "readiness.timeout"
             | "logs.max_size"
+            | "logs.max_age"
             | "logs.keep"
+            | "logs.keep_for"
+            | "logs.max_total"
+            | "logs.overflow"
+            | "logs.compress"
+            | "logs.rate_limit"
             | "supervisor"
     )
 }
@@ -177,7 +183,21 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
     names.extend(changes!(RestartPlan { kind: "restart.type", backoff: "restart.backoff" }, old.restart, new.restart));
     names.extend(changes!(ShutdownPlan { signal: "shutdown.signal", timeout: "shutdown.timeout" }, old.shutdown, new.shutdown));
     names.extend(changes!(ReadinessPlan { kind: "readiness", timeout: "readiness.timeout" }, old.readiness, new.readiness));
-    names.extend(changes!(LogsPlan { mode: "logs.mode", max_size: "logs.max_size", keep: "logs.keep" }, old.logs, new.logs));
+    names.extend(changes!(
+        LogsPlan {
+            mode: "logs.mode",
+            max_size: "logs.max_size",
+            max_age: "logs.max_age",
+            keep: "logs.keep",
+            keep_for: "logs.keep_for",
+            max_total: "logs.max_total",
+            overflow: "logs.overflow",
+            compress: "logs.compress",
+            rate_limit: "logs.rate_limit",
+        },
+        old.logs,
+        new.logs
+    ));
     names
 }
 
@@ -220,7 +240,8 @@ fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
             listen: "listen",
             start_limit: "start_limit",
             on_root_failure: "on_root_failure",
-            on_launcher_death: "on_launcher_death"
+            on_launcher_death: "on_launcher_death",
+            logs_max_total: "logs.max_total"
         },
         old,
         new
@@ -313,7 +334,7 @@ mod tests {
         check("", "nice: 5\nenvironment: {A: b}", "restart, because environment, nice changed");
         check("", "restart: temporary", "change live: restart.type");
         check("", "shutdown: infinity", "change live: shutdown.timeout");
-        check("logs: {keep: 2}", "logs: {keep: 3, max_size: 1MiB}", "change live: logs.max_size, logs.keep");
+        check("logs: {keep: 2}", "logs: {keep: 3, max_size: 1MiB}", "change live: logs.max_size, logs.keep, logs.max_total");
         check("logs: pipe", "logs: none", "restart, because logs.mode changed");
         check("requires: b", "wants: b", "change live: requires, wants");
         check("readiness: notify", "readiness: {notify: true, timeout: 5s}", "change live: readiness.timeout");

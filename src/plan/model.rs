@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::base::choice::{AutoShutdown, Jitter, LogMode, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy};
+pub use crate::base::choice::{
+    AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
+};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 pub use crate::base::shutdown::ShutdownTimeout;
@@ -38,6 +40,8 @@ pub struct DaemonPlan {
     pub on_root_failure: OnRootFailure,
     /// What happens to units that run on when the whole daemon was killed and is started again.
     pub on_launcher_death: OnLauncherDeath,
+    /// How many bytes the logs of all units together may take.
+    pub logs_max_total: u64,
 }
 
 /// A supervisor with its children in start order.
@@ -240,6 +244,47 @@ pub struct LogsPlan {
     pub mode: LogMode,
     /// The live file is rotated beyond this size, in bytes.
     pub max_size: u64,
+    /// The live file is rotated when its oldest byte is older.
+    pub max_age: Option<Duration>,
     /// How many rotated files are kept.
     pub keep: u32,
+    /// Rotated files whose newest byte is older are removed.
+    pub keep_for: Option<Duration>,
+    /// How many bytes all files together may take.
+    pub max_total: u64,
+    /// What happens when they do.
+    pub overflow: LogOverflow,
+    /// How rotated files are compressed.
+    pub compress: LogCompress,
+    /// How many bytes a second are taken from the pipe.
+    pub rate_limit: Option<u64>,
+}
+
+impl LogsPlan {
+    /// When nothing is declared.
+    pub const MAX_SIZE: u64 = 10 << 20;
+    /// When nothing is declared.
+    pub const KEEP: u32 = 5;
+
+    /// The quota when none is declared: what the other bounds allow, and one file more for what is written between two looks.
+    #[must_use]
+    pub const fn implied_total(max_size: u64, keep: u32) -> u64 {
+        max_size.saturating_mul(keep as u64 + 2)
+    }
+}
+
+impl Default for LogsPlan {
+    fn default() -> Self {
+        Self {
+            mode: LogMode::default(),
+            max_size: Self::MAX_SIZE,
+            max_age: None,
+            keep: Self::KEEP,
+            keep_for: None,
+            max_total: Self::implied_total(Self::MAX_SIZE, Self::KEEP),
+            overflow: LogOverflow::default(),
+            compress: LogCompress::default(),
+            rate_limit: None,
+        }
+    }
 }

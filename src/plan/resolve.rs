@@ -24,6 +24,7 @@ pub const UNITS_MAX: usize = 100_000;
 const DEFAULT_INTENSITY: u32 = 5;
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_START_LIMIT: u32 = 64;
+const DEFAULT_LOGS_TOTAL: u64 = 4 << 30;
 
 /// Makes a plan of declarations that were read from `directory`, an absolute path.
 ///
@@ -130,6 +131,7 @@ fn daemon(spec: &DaemonSpec) -> DaemonPlan {
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
         on_launcher_death: or(&spec.on_launcher_death, OnLauncherDeath::default(), |choice| choice.0),
+        logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
     }
 }
 
@@ -235,7 +237,13 @@ mod tests {
         assert_eq!(unit.shutdown.timeout, ShutdownTimeout::BrutalKill);
         assert_eq!(
             plan.daemon,
-            DaemonPlan { listen: None, start_limit: 3, on_root_failure: OnRootFailure::Exit, on_launcher_death: OnLauncherDeath::Stop }
+            DaemonPlan {
+                listen: None,
+                start_limit: 3,
+                on_root_failure: OnRootFailure::Exit,
+                on_launcher_death: OnLauncherDeath::Stop,
+                logs_max_total: 4 << 30
+            }
         );
     }
 

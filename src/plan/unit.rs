@@ -6,15 +6,16 @@ use std::time::Duration;
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::spec::Field;
-use crate::spec::readiness::{LogsSpec, ReadinessSpec};
+use crate::spec::logs::LogsSpec;
+use crate::spec::readiness::ReadinessSpec;
 use crate::spec::restart::{BackoffKind, BackoffSpec, ExitValue, RestartSpec, ShutdownSpec};
 use crate::spec::template::expand;
 use crate::spec::unit::UnitSpec;
 use crate::spec::value::{TimeLimit, Umask};
 
 use super::model::{
-    Backoff, EnvironmentFile, Growth, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit,
-    UnitPlan,
+    Backoff, EnvironmentFile, Growth, LogCompress, LogMode, LogOverflow, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan, ShutdownPlan,
+    ShutdownTimeout, SuccessExit, UnitPlan,
 };
 use super::order::Dependencies;
 use super::resolve::{absolute, or};
@@ -27,8 +28,6 @@ const DEFAULT_BACKOFF_MAX: Duration = Duration::from_secs(30);
 const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
-const DEFAULT_LOG_SIZE: u64 = 10 << 20;
-const DEFAULT_LOG_KEEP: u32 = 5;
 
 /// The plan of the instance `id` of `spec`, which has no faults.
 pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, dependencies: &Dependencies, directory: &Path) -> UnitPlan {
@@ -125,9 +124,18 @@ fn readiness_plan(spec: &ReadinessSpec, text: &impl Fn(&str) -> String) -> Readi
 }
 
 fn logs_plan(spec: &LogsSpec) -> LogsPlan {
+    let assumed = if or(&spec.shipped, false, |flag| flag.0) { LogMode::Pipe } else { LogMode::default() };
+    let max_size = or(&spec.max_size, LogsPlan::MAX_SIZE, |size| size.0);
+    let keep = or(&spec.keep, LogsPlan::KEEP, |keep| keep.to_u32());
     LogsPlan {
-        mode: or(&spec.mode, Default::default(), |mode| mode.0),
-        max_size: or(&spec.max_size, DEFAULT_LOG_SIZE, |size| size.0),
-        keep: or(&spec.keep, DEFAULT_LOG_KEEP, |keep| keep.to_u32()),
+        mode: or(&spec.mode, assumed, |mode| mode.0),
+        max_size,
+        max_age: or(&spec.max_age, None, |time| Some(time.0)),
+        keep,
+        keep_for: or(&spec.keep_for, None, |time| Some(time.0)),
+        max_total: or(&spec.max_total, LogsPlan::implied_total(max_size, keep), |size| size.0),
+        overflow: or(&spec.overflow, LogOverflow::default(), |choice| choice.0),
+        compress: or(&spec.compress, LogCompress::default(), |choice| choice.0),
+        rate_limit: or(&spec.rate_limit, None, |rate| Some(rate.0)),
     }
 }

@@ -8,6 +8,8 @@ pub mod backoff;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
+#[cfg(feature = "daemon")]
+pub mod retention;
 pub mod supervisor;
 
 use crate::base::time::Mono;

@@ -8,7 +8,7 @@ use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
-use super::value::{Int, OneOf, schema};
+use super::value::{Int, OneOf, Size, schema};
 
 mapping! {
     /// The daemon's own settings.
@@ -21,6 +21,27 @@ mapping! {
         on_root_failure: OneOf<OnRootFailure> = "keep",
         /// What happens to the units that run on when the whole daemon was killed and is started again.
         on_launcher_death: OneOf<OnLauncherDeath> = "adopt",
+        /// The logs of all units together.
+        logs: AllLogsSpec = {"max_total": "4GiB"},
+    }
+}
+
+mapping! {
+    /// The logs of all units together.
+    AllLogsSpec: "a mapping, for example `{max_total: 4GiB}`" {
+        /// How many bytes all log files together may take. Beyond, the oldest rotated files of any unit are removed, and a gap record
+        /// says so. Files that are being written are not touched: their number times `max_size` is the least that is needed.
+        max_total: Size<1_048_576> = "4GiB",
+    }
+}
+
+schema!(AllLogsSpec, generator => Self::mapping_schema(generator).to_value());
+
+impl Decode for AllLogsSpec {
+    const EXPECTED: &'static str = "a mapping";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        Self::from_mapping(node, cx)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod daemon;
 mod decode;
 mod diagnostic;
 mod load;
+pub mod logs;
 mod node;
 mod parse;
 pub mod readiness;

@@ -1,15 +1,13 @@
-//! `readiness` and `logs` of a unit: when it counts as started, and where its output goes.
+//! `readiness` of a unit: when it counts as started.
 
 use serde_json::json;
-
-use crate::base::choice::LogMode;
 
 use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Spanned, did_you_mean, quote};
 use super::node::Node;
 use super::restart::is_word;
-use super::value::{Flag, Int, OneOf, PositiveTime, Size, Text, choose, one_of, schema};
+use super::value::{Flag, Int, PositiveTime, Text, schema};
 
 mapping! {
     /// When a unit counts as started: exactly one of `notify`, `tcp`, `http`, `log` and `fd`.
@@ -129,32 +127,6 @@ fn log_fault(pattern: &str) -> Option<String> {
     let error = regex::Regex::new(pattern).err()?.to_string();
     let why = error.lines().last().unwrap_or("").trim_start_matches("error: ");
     Some(format!("{} is not a regular expression: {why}", quote(pattern)))
-}
-
-mapping! {
-    /// Where a unit's output goes; a bare word is its `mode`.
-    LogsSpec: "`direct`, `pipe`, `none` or a mapping, for example `{max_size: 10MiB, keep: 5}`" {
-        /// How the output gets to the log file.
-        mode: OneOf<LogMode> = "direct",
-        /// The live file is rotated beyond this size, at least 64KiB.
-        max_size: Size<65_536> = "10MiB",
-        /// How many rotated files are kept.
-        keep: Int<1, 1000> = 5,
-    }
-}
-
-schema!(LogsSpec, generator => json!({"anyOf": [one_of::<LogMode>(), Self::mapping_schema(generator)]}));
-
-impl Decode for LogsSpec {
-    const EXPECTED: &'static str = "`direct`, `pipe`, `none` or a mapping";
-
-    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        if is_word(node) {
-            let mode = choose(node, cx)?;
-            return Some(Self { mode: Some(Spanned { value: OneOf(mode), span: node.span }), ..Self::default() });
-        }
-        Self::from_mapping(node, cx)
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use super::code;
 use super::command::Exec;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, quote};
+use super::logs::LogsSpec;
 use super::node::Node;
-use super::readiness::{LogsSpec, ReadinessSpec};
+use super::readiness::ReadinessSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
@@ -111,10 +112,11 @@ impl UnitSpec {
                 cx.report(Diagnostic::new(code::BAD_VALUE, target.span, format!("`readiness`: {why}")));
             }
         }
-        let mode = self.logs.as_ref().and_then(|logs| logs.mode.as_ref()).filter(|mode| mode.0 == LogMode::None);
+        let mode =
+            self.logs.as_ref().and_then(|logs| logs.mode.as_ref()).filter(|mode| matches!(mode.0, LogMode::None | LogMode::Journald));
         if let (Some(log), Some(mode)) = (&readiness.log, mode) {
             let fault = Diagnostic::new(code::CONFLICT, log.span, "readiness cannot be read from a log that is not kept");
-            cx.report(fault.related(mode.span, "there is no log").help("choose another readiness, or `logs: direct`"));
+            cx.report(fault.related(mode.span, "there is no log file").help("choose another readiness, or `logs: direct`"));
         }
     }
 

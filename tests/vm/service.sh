@@ -46,12 +46,17 @@ SCRIPT
 cat > /etc/ms-supervisor/supervisors/root.yaml << 'YAML'
 supervisor: root
 strategy: rest_for_one
-children: [first, second, third]
+children: [first, second, third, scribe]
 YAML
 for unit in first second third; do
     printf 'unit: %s\nexec: /bin/sh /etc/ms-supervisor/unit.sh %s\nreadiness: {log: is ready, timeout: 1min}\n' $unit $unit \
         > "/etc/ms-supervisor/units/$unit.yaml"
 done
+cat > /etc/ms-supervisor/units/scribe.yaml << 'YAML'
+unit: scribe
+exec: [sh, -c, 'echo "a line"; echo "<3>a serious line" >&2; head -c 300000 /dev/zero | tr "\0" x; echo; exec sleep 86400']
+logs: journald
+YAML
 check "the unit file is understood" systemd-analyze verify /etc/systemd/system/ms-supervisor.service
 systemctl daemon-reload
 
@@ -62,12 +67,19 @@ took=$((($(date +%s%N) - begin) / 1000000))
 check "it returned when every unit was ready, after $took ms" test "$took" -ge 4500
 check "the service is active" is ActiveState active
 check "every unit runs" all_run_once
-check "status: $(show StatusText)" within 5 is StatusText "3 of 3 units active"
+check "status: $(show StatusText)" within 5 is StatusText "4 of 4 units active"
 systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p' | cut -c 1-120
 check "msctl finds it" msctl status
 score_of() { cat "/proc/$1/oom_score_adj"; }
 check "the launcher is spared when memory is short" test "$(score_of "$(show MainPID)")" = -900
 check "a unit is not" test "$(score_of "$(pid_of first)")" = 0
+# What a unit writes to the journal, with its fields.
+entries() { journalctl --no-pager -o json MS_UNIT=scribe "$@"; }
+has_entries() { [ "$(entries | wc -l)" -ge 9 ]; }
+check "scribe's lines are in the journal" within 20 has_entries
+check "with priority and identifier" test "$(entries PRIORITY=3 SYSLOG_IDENTIFIER=scribe MS_RUN=1 -o cat)" = "a serious line"
+check "a line without a prefix is informational" test "$(entries PRIORITY=6 -o cat | head -n 1)" = "a line"
+check "long lines come in pieces, whole" test "$(entries -o cat | grep -E '^x+$' | tr -d '\n' | wc -c)" = 300000
 check "it says that it is ready" curl -sS -f -o /dev/null http://127.0.0.1:8001/readyz
 
 # Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
@@ -89,7 +101,7 @@ third_has_changed() { grep -qz '^CHANGED=yes$' "/proc/$(pid_of third)/environ" 2
 check "the change is applied" within 30 third_has_changed
 check "third was restarted" test "$(pid_of third)" != "$third"
 check "first and second were left alone" test "$(pid_of first) $(pid_of second)" = "$first $second"
-check "the tree is up again" within 30 is StatusText "3 of 3 units active"
+check "the tree is up again" within 30 is StatusText "4 of 4 units active"
 third=$(pid_of third)
 echo 'no_such_key: 1' >> /etc/ms-supervisor/units/third.yaml
 check "systemctl reload with a faulty file" systemctl reload ms-supervisor

@@ -190,7 +190,7 @@ impl Unit {
     pub(super) fn take_descriptors(&mut self, myself: &ActorRef<Msg>, fds: FdSet) {
         self.ready_pipe = fds.ready;
         if let Some(output) = fds.output {
-            self.context.pump(&self.plan, output);
+            self.context.pump(&self.plan, self.run, output);
         }
         let Some(Ok(socket)) = fds.notify.filter(|_| self.uses_notify()).map(NotifySocket::new) else { return };
         let (actor, run) = (myself.clone(), self.run);
@@ -246,8 +246,20 @@ impl Unit {
         self.readiness = Some(watcher.abort_handle());
     }
 
+    /// Stops every process of it, or lets them go on.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        let signal = crate::base::exit::Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
+        self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target: Target::Tree });
+    }
+
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
         self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
+        if self.is_paused {
+            // A process that is stopped hears nothing.
+            let (unit, signal) = (self.plan.id.clone(), crate::base::exit::Signal(libc::SIGCONT));
+            self.context.launcher.send(ToLauncher::Signal { unit, run: self.run, signal, target: Target::Tree });
+        }
     }
 
     fn started(&mut self) {

@@ -56,6 +56,8 @@ pub(crate) enum Msg {
     Notices(u64, Vec<Notice>),
     /// An operator sends it a signal.
     Signal(Signal, Target),
+    /// Its log is full, or has room again.
+    PauseForLog(bool),
     /// An operator keeps it stopped, or not any more.
     Hold {
         /// Whether it is to stay stopped.
@@ -156,6 +158,8 @@ pub(crate) struct Unit {
     ordered_at: Mono,
     /// When the run before this one ended by itself.
     failed_at: Option<Mono>,
+    /// It is stopped until there is room in its log.
+    is_paused: bool,
     turn: Option<OwnedSemaphorePermit>,
     waiter: Option<AbortHandle>,
     readiness: Option<AbortHandle>,
@@ -219,6 +223,7 @@ impl Unit {
             order: None,
             ordered_at: Mono::default(),
             failed_at: None,
+            is_paused: false,
             turn: None,
             waiter: None,
             readiness: None,
@@ -294,6 +299,7 @@ impl Unit {
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
+            Msg::PauseForLog(is_full) => self.pause(is_full),
             Msg::Hold { held, kept } => {
                 (self.note.held, self.note.unkept) = (held, !kept);
                 self.remember();
@@ -376,6 +382,9 @@ impl Unit {
                 if let Some(errno) = output_lost {
                     let why = std::io::Error::from_raw_os_error(errno).to_string();
                     self.tell(Event::LogLost { unit: self.id().clone(), why });
+                }
+                if self.is_paused {
+                    self.pause(true);
                 }
                 self.step(myself, Input::Spawned);
             }

@@ -66,7 +66,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
         nice: plan.nice,
         output: match plan.logs.mode {
             LogMode::Direct => Output::File(logfile::live_path(&places.logs, plan.id.as_str())),
-            LogMode::Pipe => Output::Pipe,
+            LogMode::Pipe | LogMode::Journald => Output::Pipe,
             LogMode::None => Output::Null,
         },
         notify,

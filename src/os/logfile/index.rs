@@ -37,14 +37,37 @@ impl Index {
     /// # Errors
     /// When the index cannot be read; a missing one is empty.
     pub fn lookup(dir: &Path, unit: &str, wall: Wall) -> Result<Option<u64>, LogError> {
-        let path = Files::new(dir, unit).index();
-        let records = match File::open(&path).and_then(|mut file| load(&mut file)) {
-            Ok(records) => records,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(LogError::io("read", &path, source)),
-        };
+        let records = Self::records(dir, unit)?;
         let later = records.partition_point(|&(at, _)| at <= wall);
         Ok(later.checked_sub(1).and_then(|at| records.get(at)).map(|&(_, end)| end))
+    }
+
+    /// The stream offset that had been reached when `wall` was over for sure: every byte written before lies before it. `None`: the
+    /// index does not reach so far.
+    ///
+    /// # Errors
+    /// When the index cannot be read; a missing one is empty.
+    pub fn lookup_end(dir: &Path, unit: &str, wall: Wall) -> Result<Option<u64>, LogError> {
+        let records = Self::records(dir, unit)?;
+        Ok(records.get(records.partition_point(|&(at, _)| at < wall)).map(|&(_, end)| end))
+    }
+
+    /// When the stream had surely grown to `offset`, as exactly as is known; `None`: nobody has seen that.
+    ///
+    /// # Errors
+    /// When the index cannot be read; a missing one is empty.
+    pub fn reached(dir: &Path, unit: &str, offset: u64) -> Result<Option<Wall>, LogError> {
+        let records = Self::records(dir, unit)?;
+        Ok(records.get(records.partition_point(|&(_, end)| end < offset)).map(|&(at, _)| at))
+    }
+
+    fn records(dir: &Path, unit: &str) -> Result<Vec<(Wall, u64)>, LogError> {
+        let path = Files::new(dir, unit).index();
+        match File::open(&path).and_then(|mut file| load(&mut file)) {
+            Ok(records) => Ok(records),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(LogError::io("read", &path, source)),
+        }
     }
 }
 
@@ -135,6 +158,12 @@ mod tests {
         }
         for (at, end) in [(999, None), (1000, Some(10)), (2500, Some(10)), (3000, Some(30)), (9000, Some(40))] {
             assert_eq!(Index::lookup(dir.path(), "a", Wall(at)).unwrap(), end, "{at}");
+        }
+        for (at, end) in [(0, Some(10)), (1000, Some(10)), (1001, Some(30)), (4000, Some(40)), (4001, None)] {
+            assert_eq!(Index::lookup_end(dir.path(), "a", Wall(at)).unwrap(), end, "{at}");
+        }
+        for (offset, at) in [(1, Some(1000)), (10, Some(1000)), (11, Some(3000)), (40, Some(4000)), (41, None)] {
+            assert_eq!(Index::reached(dir.path(), "a", offset).unwrap(), at.map(Wall), "{offset}");
         }
         assert_eq!(std::fs::metadata(dir.path().join("a.log.idx")).unwrap().len(), 3 * 16, "without growth nothing is noted");
     }

@@ -11,12 +11,13 @@
 //!
 //! The marker is what makes a crash decidable: comparing contents instead would take a log of equal lines for not yet collapsed.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::{Files, LogError, Meaning};
+use crate::base::time::Wall;
 
 /// How often a look is repeated when a rotation came in between. A rotation takes far longer than a look.
 const LOOKS: usize = 10_000;
@@ -60,6 +61,12 @@ pub(super) struct Segment {
     pub(super) start: u64,
     pub(super) len: u64,
     pub(super) path: PathBuf,
+    /// Bytes of the file.
+    pub(super) stored: u64,
+    /// When it was written last.
+    pub(super) written: Wall,
+    /// Whether the file is compressed.
+    pub(super) packed: bool,
 }
 
 impl Segment {
@@ -73,10 +80,25 @@ impl Segment {
 pub(super) struct Listing {
     pub(super) archives: Vec<Segment>,
     pub(super) parts: Vec<Segment>,
+    /// Compressed archives beside plain ones that hold the same bytes: the plain ones count, and are about to go.
+    pub(super) doubles: Vec<Segment>,
 }
 
 impl Listing {
     pub(super) fn read(files: &Files) -> Result<Self, LogError> {
+        let mut listing = Self::scan(files)?;
+        // While an archive is being replaced by its compressed form, a list in several pieces may miss both.
+        while listing.has_hole() {
+            let again = Self::scan(files)?;
+            if again == listing {
+                break;
+            }
+            listing = again;
+        }
+        Ok(listing)
+    }
+
+    fn scan(files: &Files) -> Result<Self, LogError> {
         let mut listing = Self::default();
         let entries = std::fs::read_dir(&files.dir).map_err(|source| LogError::io("list", &files.dir, source))?;
         for entry in entries {
@@ -85,14 +107,44 @@ impl Listing {
             let Some(meaning) = name.to_str().and_then(|name| files.meaning(name)) else { continue };
             // What vanishes between the two calls was removed as too old, or renamed: the next look will tell.
             let Ok(metadata) = entry.metadata() else { continue };
-            let (list, start) = match meaning {
-                Meaning::Archive(start) => (&mut listing.archives, start),
-                Meaning::Part(start) => (&mut listing.parts, start),
-            };
-            list.push(Segment { start, len: metadata.len(), path: entry.path() });
+            listing.add(meaning, entry.path(), &metadata);
         }
-        listing.archives.sort_by_key(|segment| segment.start);
+        listing.settle();
         Ok(listing)
+    }
+
+    /// Takes a file that is there. [`Listing::settle`] follows when all are.
+    pub(super) fn add(&mut self, meaning: Meaning, path: PathBuf, metadata: &Metadata) {
+        let stored = metadata.len();
+        let (list, start, len, packed) = match meaning {
+            Meaning::Archive(start) => (&mut self.archives, start, stored, false),
+            Meaning::Packed(start, len) => (&mut self.archives, start, len, true),
+            Meaning::Part(start) => (&mut self.parts, start, stored, false),
+        };
+        let written = written(metadata);
+        list.push(Segment { start, len, path, stored, written, packed });
+    }
+
+    /// Sorts, and lets one file count for each piece of the stream.
+    pub(super) fn settle(&mut self) {
+        self.archives.sort_by_key(|segment| (segment.start, segment.packed));
+        let mut last = None;
+        let doubles = self.archives.extract_if(.., |segment| last.replace(segment.start) == Some(segment.start));
+        self.doubles = doubles.collect();
+    }
+
+    /// Bytes of all files.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored_from(0) + self.parts.iter().chain(&self.doubles).map(|segment| segment.stored).sum::<u64>()
+    }
+
+    /// Bytes of the archives without the `count` oldest.
+    pub(super) fn stored_from(&self, count: usize) -> u64 {
+        self.archives.iter().skip(count).map(|segment| segment.stored).sum()
+    }
+
+    fn has_hole(&self) -> bool {
+        self.archives.windows(2).any(|pair| pair[0].end() != pair[1].start)
     }
 
     fn archived(&self) -> u64 {
@@ -168,6 +220,11 @@ impl Layout {
         };
         Ok(self.base + size.max(self.skip))
     }
+}
+
+/// When a file was written last.
+pub(super) fn written(metadata: &Metadata) -> Wall {
+    Wall(metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000))
 }
 
 pub(super) fn open_live(files: &Files) -> Result<Option<File>, LogError> {

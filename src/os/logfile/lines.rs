@@ -1,5 +1,8 @@
 //! Bytes into lines.
 
+use super::pattern::Pattern;
+use crate::event::Gap;
+
 /// The longest line shown in one piece, in bytes; longer ones come in pieces of this size.
 pub const LINE_MAX: usize = 64 * 1024;
 
@@ -8,8 +11,19 @@ pub const LINE_MAX: usize = 64 * 1024;
 pub struct Line {
     /// The stream offset of its first byte.
     pub offset: u64,
+    /// The stream offset behind it and its newline.
+    pub end: u64,
     /// The text without its newline.
     pub text: String,
+    /// What is gone, for a line that only tells of that.
+    pub gap: Option<Gap>,
+}
+
+impl Line {
+    /// The line that stands for what is gone.
+    pub(super) fn of_gap(gap: Gap) -> Self {
+        Self { offset: gap.start, end: gap.end, text: gap.to_string(), gap: Some(gap) }
+    }
 }
 
 /// Cuts a stream into lines; holds the unfinished one.
@@ -46,14 +60,33 @@ impl Cutter {
         }
     }
 
+    /// As [`Cutter::push`], but only lines that match. Most of the bytes are never cut into lines.
+    pub(super) fn sift(&mut self, offset: u64, mut bytes: &[u8], pattern: &Pattern, lines: &mut Vec<Line>) {
+        let mut cut = Vec::new();
+        // The line that was begun before, and everything where the pattern must see each line alone.
+        let own =
+            if pattern.is_by_line() { bytes.len() } else { bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1) };
+        self.push(offset, &bytes[..own], &mut cut);
+        bytes = &bytes[own..];
+        let mut at = offset + own as u64;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        pattern.each_match(&bytes[..whole], |line| {
+            self.push(at + line.start as u64, &bytes[line], &mut cut);
+        });
+        at += whole as u64;
+        self.push(at, &bytes[whole..], &mut cut);
+        lines.extend(cut.into_iter().filter(|line| pattern.is_match(line.text.as_bytes())));
+    }
+
     /// The unfinished line, if there is one.
     pub(super) fn take(&mut self) -> Option<Line> {
         (!self.rest.is_empty()).then(|| self.cut(0))
     }
 
     fn cut(&mut self, newline: u64) -> Line {
-        let line = Line { offset: self.start, text: String::from_utf8_lossy(&self.rest).into_owned() };
-        self.start += self.rest.len() as u64 + newline;
+        let end = self.start + self.rest.len() as u64 + newline;
+        let line = Line { offset: self.start, end, text: String::from_utf8_lossy(&self.rest).into_owned(), gap: None };
+        self.start = end;
         self.rest.clear();
         line
     }

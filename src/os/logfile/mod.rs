@@ -4,29 +4,45 @@
 //! mail.log                        the live file; in `direct` mode the unit itself appends to it
 //! mail.log.00000000000000000000   archives, named after the stream offset of their first byte
 //! mail.log.00000000000010485760
+//! mail.log.00000000000000000000.10485760.zst   a compressed archive, and how many bytes it holds
 //! mail.log.00000000000020971520.part   an archive being written
 //! mail.log.idx                    when the log had grown how far ([`Index`])
+//! mail.log.gaps                   what was dropped, when and why
 //! ```
 //!
 //! A *stream offset* counts bytes since the log began. The first byte of the live file stands where the newest archive ends;
 //! the newest archive is therefore never removed, and where bytes could not be kept an empty archive holds the place.
 //! [`LogReader`] shows archives and live file as one stream, whatever is rotated meanwhile.
 
+mod archive;
+mod compress;
+mod gaps;
 mod index;
 mod layout;
 mod lines;
+mod pattern;
+mod query;
 mod read;
 mod rotate;
+mod survey;
 mod sweep;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::time::Wall;
+
+pub use crate::event::spill_gap_line;
+pub use compress::{CompressReport, clear_unfinished, compress};
+pub use gaps::GAPS_MAX;
 pub use index::{INDEX_MAX, Index};
 pub use lines::{LINE_MAX, Line};
+pub use pattern::Pattern;
+pub use query::{Feed, Found, Query};
 pub use read::{Chunk, Follow, LogReader, TAIL_MAX};
-pub use rotate::{RotateReport, recover, rotate_direct, rotate_pipe, supports_collapse};
-pub use sweep::{SweepMemory, SweepReport, SweepUnit, sweep};
+pub use rotate::{RotateReport, drop_archive, recover, remove_archives, rotate_direct, rotate_pipe, supports_collapse, used};
+pub use survey::{Stored, Survey, survey};
+pub use sweep::{PERIOD, SweepMemory, SweepReport, SweepUnit, Swept, sweep};
 
 /// What can go wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +89,18 @@ pub fn live_path(dir: &Path, unit: &str) -> PathBuf {
     dir.join(format!("{unit}.log"))
 }
 
+/// How large the live file of `unit` is; nothing if there is none.
+#[must_use]
+pub fn live_size(dir: &Path, unit: &str) -> u64 {
+    std::fs::metadata(live_path(dir, unit)).map_or(0, |metadata| metadata.len())
+}
+
+/// When something last came into the directory or went out of it.
+#[must_use]
+pub fn changed(dir: &Path) -> Option<Wall> {
+    std::fs::metadata(dir).ok().map(|metadata| layout::written(&metadata))
+}
+
 /// The names of one unit's files.
 #[derive(Clone, Debug)]
 struct Files {
@@ -83,7 +111,10 @@ struct Files {
 /// What a file name in the log directory means to one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
+    /// From this stream offset on.
     Archive(u64),
+    /// From this stream offset on, so many bytes.
+    Packed(u64, u64),
     Part(u64),
 }
 
@@ -108,14 +139,30 @@ impl Files {
         self.dir.join(format!("{}.log.idx", self.unit))
     }
 
+    fn packed(&self, start: u64, len: u64) -> PathBuf {
+        self.dir.join(format!("{}.log.{start:020}.{len}.zst", self.unit))
+    }
+
+    fn gaps(&self) -> PathBuf {
+        self.dir.join(format!("{}.log.gaps", self.unit))
+    }
+
     fn meaning(&self, name: &str) -> Option<Meaning> {
-        let digits = name.strip_prefix(self.unit.as_str())?.strip_prefix(".log.")?;
-        let (digits, part) = digits.strip_suffix(".part").map_or((digits, false), |digits| (digits, true));
-        if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
+        Meaning::of(name.strip_prefix(self.unit.as_str())?.strip_prefix(".log.")?)
+    }
+}
+
+impl Meaning {
+    /// What the rest of a name behind `UNIT.log.` means.
+    fn of(rest: &str) -> Option<Self> {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+        let (start, rest) = rest.split_at_checked(20)?;
+        let start = digits(start)?;
+        match rest {
+            "" => Some(Self::Archive(start)),
+            ".part" => Some(Self::Part(start)),
+            _ => digits(rest.strip_prefix('.')?.strip_suffix(".zst")?).map(|len| Self::Packed(start, len)),
         }
-        let start = digits.parse().ok()?;
-        Some(if part { Meaning::Part(start) } else { Meaning::Archive(start) })
     }
 }
 
@@ -130,7 +177,17 @@ mod tests {
         assert_eq!(meaning(files.archive(7)), Some(Meaning::Archive(7)));
         assert_eq!(meaning(files.archive(u64::MAX)), Some(Meaning::Archive(u64::MAX)));
         assert_eq!(meaning(files.part(7)), Some(Meaning::Part(7)));
-        for other in ["a.log", "a.log.idx", "b.log.00000000000000000007", "aa.log.00000000000000000007", "a.log.00000000000000000007.log"] {
+        assert_eq!(meaning(files.packed(7, 99)), Some(Meaning::Packed(7, 99)));
+        for other in [
+            "a.log",
+            "a.log.idx",
+            "b.log.00000000000000000007",
+            "aa.log.00000000000000000007",
+            "a.log.00000000000000000007.log",
+            "a.log.gaps",
+            "a.log.00000000000000000007..zst",
+            "a.log.7",
+        ] {
             assert_eq!(files.meaning(other), None, "{other}");
         }
     }

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::archive::Packed;
 use super::layout::{Layout, Segment};
 use super::lines::{Cutter, LINE_MAX, Line};
-use super::{Files, Index, LogError};
+use super::pattern::Pattern;
+use super::{Files, Index, LogError, gaps};
 use crate::base::time::Wall;
+use crate::event::Gap;
 
 /// The most [`LogReader::tail`] looks back, in bytes.
 pub const TAIL_MAX: u64 = 64 << 20;
@@ -34,13 +37,15 @@ pub struct Chunk {
 pub struct LogReader {
     files: Files,
     layout: Option<Layout>,
+    /// The compressed archive that was read last.
+    packed: Option<(PathBuf, Packed)>,
 }
 
 impl LogReader {
     /// A reader of the log of `unit` in `dir`. A log that does not exist yet is empty.
     #[must_use]
     pub fn open(dir: &Path, unit: &str) -> Self {
-        Self { files: Files::new(dir, unit), layout: None }
+        Self { files: Files::new(dir, unit), layout: None, packed: None }
     }
 
     /// The stream offsets that can be read now.
@@ -72,7 +77,7 @@ impl LogReader {
             };
             let chunk = if let Some(segment) = layout.segments.iter().find(|segment| segment.end() > offset && segment.len > 0) {
                 // Segments do not change; one that is gone by now asks for another look.
-                read_segment(segment, offset, max)?
+                self.read_segment(segment, offset, max)?
             } else {
                 let chunk = self.read_live(&layout, offset, max)?;
                 layout.holds(&self.files)?.then_some(chunk)
@@ -132,10 +137,63 @@ impl LogReader {
         }
     }
 
+    /// Where the line begins that was the last to be complete for sure when `wall` was over; the end of the log where that is not known.
+    ///
+    /// # Errors
+    /// When a system call fails.
+    pub fn until(&mut self, wall: Wall) -> Result<u64, LogError> {
+        let end = self.range()?.end;
+        Ok(Index::lookup_end(&self.files.dir, &self.files.unit, wall)?.map_or(end, |offset| offset.min(end)))
+    }
+
+    /// Where reading `from` an offset at the very beginning of the log is to start, so that what was dropped before it is told of.
+    #[must_use]
+    pub fn with_gap(&self, from: u64) -> u64 {
+        let before = gaps::load(&self.files).into_iter().filter(|gap| gap.start < from && gap.end >= from);
+        before.map(|gap| gap.start).min().unwrap_or(from)
+    }
+
     /// Goes through the lines from stream offset `offset` on, and through those to come.
     #[must_use]
     pub fn follow(self, offset: u64) -> Follow {
         Follow { reader: self, offset, cutter: Cutter::default(), seen: None }
+    }
+
+    /// `None`: it is not there any more.
+    fn read_segment(&mut self, segment: &Segment, offset: u64, max: usize) -> Result<Option<Chunk>, LogError> {
+        let fail = |source| LogError::io("read", &segment.path, source);
+        let offset = offset.max(segment.start);
+        let place = offset - segment.start;
+        let known = self.packed.take_if(|(path, _)| *path == segment.path);
+        let file = match (&known, File::open(&segment.path)) {
+            (Some(_), _) => None,
+            (None, Ok(file)) => Some(file),
+            (None, Err(source)) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            (None, Err(source)) => return Err(fail(source)),
+        };
+        let bytes = if segment.packed {
+            let packed = match (known, file) {
+                (Some((_, packed)), _) => packed,
+                (None, Some(file)) => {
+                    let packed = Packed::open(file).map_err(fail)?;
+                    if packed.len() != segment.len {
+                        return Err(fail(io::Error::new(io::ErrorKind::InvalidData, "it holds more or less than its name says")));
+                    }
+                    packed
+                }
+                (None, None) => return Ok(None),
+            };
+            let mut bytes = packed.read(place).map_err(fail)?;
+            bytes.truncate(max);
+            self.packed = Some((segment.path.clone(), packed));
+            bytes
+        } else {
+            let rest = usize::try_from(segment.end() - offset).unwrap_or(usize::MAX);
+            let Some(file) = file else { return Ok(None) };
+            read_some(&file, place, max.min(rest)).map_err(fail)?
+        };
+        // Shorter than it was: somebody tampers with it; look again.
+        Ok((!bytes.is_empty()).then_some(Chunk { offset, bytes }))
     }
 
     fn read_live(&self, layout: &Layout, offset: u64, max: usize) -> Result<Chunk, LogError> {
@@ -226,10 +284,41 @@ impl Follow {
     /// When a system call fails; the place is kept.
     pub fn poll(&mut self) -> Result<Vec<Line>, LogError> {
         let mut lines = Vec::new();
+        let from = self.offset;
         if let Some(chunk) = self.advance()? {
+            self.cross(from, chunk.offset, &mut lines);
             self.cutter.push(chunk.offset, &chunk.bytes, &mut lines);
         }
         Ok(lines)
+    }
+
+    /// As [`Follow::poll`], but only lines that match, and those that tell of a gap.
+    ///
+    /// # Errors
+    /// When a system call fails; the place is kept.
+    pub fn poll_matching(&mut self, pattern: &Pattern) -> Result<Vec<Line>, LogError> {
+        let mut lines = Vec::new();
+        let from = self.offset;
+        if let Some(chunk) = self.advance()? {
+            self.cross(from, chunk.offset, &mut lines);
+            lines.retain(|line| line.gap.is_some() || pattern.is_match(line.text.as_bytes()));
+            self.cutter.sift(chunk.offset, &chunk.bytes, pattern, &mut lines);
+        }
+        Ok(lines)
+    }
+
+    /// Tells of what was dropped between `from` and `to`; what went because it was old enough is not worth a word.
+    fn cross(&mut self, from: u64, to: u64, lines: &mut Vec<Line>) {
+        if from >= to {
+            return;
+        }
+        lines.extend(self.cutter.take());
+        for gap in gaps::load(&self.reader.files) {
+            let gap = Gap { start: gap.start.max(from), end: gap.end.min(to), ..gap };
+            if gap.start < gap.end {
+                lines.push(Line::of_gap(gap));
+            }
+        }
     }
 
     /// The next bytes, for those who want no lines; none when there is nothing new. Not to be mixed with [`Follow::poll`].
@@ -267,20 +356,6 @@ impl Follow {
     fn look(&self) -> Seen {
         std::fs::metadata(self.reader.files.live()).ok().map(|metadata| (metadata.ino(), metadata.len()))
     }
-}
-
-fn read_segment(segment: &Segment, offset: u64, max: usize) -> Result<Option<Chunk>, LogError> {
-    let fail = |source| LogError::io("read", &segment.path, source);
-    let file = match File::open(&segment.path) {
-        Ok(file) => file,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(fail(source)),
-    };
-    let offset = offset.max(segment.start);
-    let rest = usize::try_from(segment.end() - offset).unwrap_or(usize::MAX);
-    let bytes = read_some(&file, offset - segment.start, max.min(rest)).map_err(fail)?;
-    // Shorter than it was: somebody tampers with it; look again.
-    Ok((!bytes.is_empty()).then_some(Chunk { offset, bytes }))
 }
 
 fn read_some(file: &File, at: u64, max: usize) -> io::Result<Vec<u8>> {

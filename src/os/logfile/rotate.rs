@@ -10,47 +10,57 @@ use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
 use rustix::io::Errno;
 
 use super::layout::{Listing, Marker, Segment};
-use super::{Files, LogError};
+use super::{Files, Index, LogError, gaps};
+use crate::event::{Gap, GapReason};
+use crate::os::clock;
+use crate::plan::{LogOverflow, LogsPlan};
 
 /// What a rotation has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RotateReport {
     /// Bytes that left the live file.
     pub rotated: u64,
-    /// How many of them are in no archive: none are kept, or the disk was full.
-    pub dropped: u64,
     /// Archives removed, because there were more than are kept.
     pub removed: u32,
-    /// Archives removed to make room on a full disk.
-    pub removed_for_space: u32,
+    /// What was dropped against the declaration: because of a quota, or for want of space on the disk.
+    pub gaps: Vec<Gap>,
 }
 
-/// Rotates the live file of `unit` when it is larger than `max_size`, under the unit that writes it, and removes the oldest archives
-/// beyond `keep`. No byte is lost or doubled, wherever this is cut short; the next call finishes what was left.
+impl RotateReport {
+    /// How many bytes were dropped against the declaration.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.gaps.iter().map(Gap::bytes).sum()
+    }
+}
+
+/// Rotates the live file of `unit` when it is larger than `max_size`, or `force` is set, under the unit that writes it, and removes
+/// archives beyond `keep` and `max_total`. No byte is lost or doubled, wherever this is cut short; the next call finishes what was left.
 ///
-/// On a full disk the oldest archives make room, and at last the head itself is given up: the report says so.
+/// On a full disk the oldest archives make room, and at last the head itself is given up; so is what the live file has beyond
+/// `max_total`. The report and `UNIT.log.gaps` say so. Nothing is given up of a log that declares another `overflow`.
 ///
 /// # Errors
 /// When a system call fails, or the file system cannot collapse; the log is whole then.
-pub fn rotate_direct(dir: &Path, unit: &str, max_size: u64, keep: u32) -> Result<RotateReport, LogError> {
+pub fn rotate_direct(dir: &Path, unit: &str, plan: &LogsPlan, force: bool) -> Result<RotateReport, LogError> {
     let files = Files::new(dir, unit);
     let mut report = RotateReport::default();
     let Some(live) = open_for_rotation(&files)? else { return Ok(report) };
     report.rotated += finish(&files, &live)?;
-    let Some(rotation) = Rotation::plan(&files, &live, max_size)? else { return Ok(report) };
-    let copied = if keep == 0 { None } else { make_room(&files, &rotation, &mut report)? };
-    let part = match copied {
-        Some(part) => part,
-        None => {
-            report.dropped = rotation.len;
-            rotation.bookmark()?
+    if plan.overflow == LogOverflow::DropOldest
+        && let Some(surplus) = Rotation::plan(&files, &live, |size| size.saturating_sub(plan.max_total))?
+    {
+        give_up(&files, &surplus, GapReason::Quota, &mut report)?;
+    }
+    let wanted = |size: u64| if force || size > plan.max_size { size.saturating_sub(1) } else { 0 };
+    if let Some(rotation) = Rotation::plan(&files, &live, wanted)? {
+        match make_room(&files, &rotation, plan, &mut report)? {
+            Some(part) => rotation.carry_out(&part)?,
+            None => give_up(&files, &rotation, GapReason::DiskFull, &mut report)?,
         }
-    };
-    rotation.commit()?;
-    rotation.publish(&part)?;
-    rotation.collapse()?;
-    report.rotated += rotation.len;
-    report.removed += prune(&files, keep)?;
+        report.rotated += rotation.len;
+    }
+    prune(&files, plan, &mut report)?;
     Ok(report)
 }
 
@@ -58,7 +68,7 @@ pub fn rotate_direct(dir: &Path, unit: &str, max_size: u64, keep: u32) -> Result
 ///
 /// # Errors
 /// When a system call fails. The live file may have been renamed by then; the call can be repeated.
-pub fn rotate_pipe(dir: &Path, unit: &str, keep: u32) -> Result<(File, RotateReport), LogError> {
+pub fn rotate_pipe(dir: &Path, unit: &str, plan: &LogsPlan) -> Result<(File, RotateReport), LogError> {
     let files = Files::new(dir, unit);
     let live = files.live();
     let mut report = RotateReport::default();
@@ -73,9 +83,43 @@ pub fn rotate_pipe(dir: &Path, unit: &str, keep: u32) -> Result<(File, RotateRep
         Err(source) => return Err(LogError::io("inspect", &live, source)),
     }
     let file = create(&live, 0o640, false)?;
-    // The newest archive holds the place of the stream, so at least one stays.
-    report.removed = prune(&files, keep)?;
+    prune(&files, plan, &mut report)?;
     Ok((file, report))
+}
+
+/// Removes the oldest archives of `unit` up to the stream offset `end`; `why`: they go against the declaration.
+///
+/// # Errors
+/// When a system call fails.
+pub fn remove_archives(dir: &Path, unit: &str, end: u64, why: Option<GapReason>) -> Result<RotateReport, LogError> {
+    let files = Files::new(dir, unit);
+    let mut report = RotateReport::default();
+    let archives = Listing::read(&files)?;
+    let count = archives.archives.iter().take_while(|archive| archive.end() <= end).count();
+    drop_oldest(&files, &archives, count, why, &mut report)?;
+    Ok(report)
+}
+
+/// Removes the oldest archive of `unit`, if there is more than the one that holds the place.
+///
+/// # Errors
+/// When a system call fails.
+pub fn drop_archive(dir: &Path, unit: &str, why: GapReason) -> Result<RotateReport, LogError> {
+    let files = Files::new(dir, unit);
+    let mut report = RotateReport::default();
+    drop_oldest(&files, &Listing::read(&files)?, 1, Some(why), &mut report)?;
+    Ok(report)
+}
+
+/// How many bytes all files of `unit` take; the time index and the list of gaps, which are small, are not counted.
+///
+/// # Errors
+/// When a system call fails.
+pub fn used(dir: &Path, unit: &str) -> Result<u64, LogError> {
+    let files = Files::new(dir, unit);
+    let listing = Listing::read(&files)?;
+    let live = std::fs::metadata(files.live()).map_or(0, |metadata| metadata.len());
+    Ok(live + listing.stored())
 }
 
 /// Finishes or discards what a rotation that was cut short has left. Cheap when there is nothing to do.
@@ -110,14 +154,14 @@ struct Rotation<'a> {
 }
 
 impl<'a> Rotation<'a> {
-    /// What is to be done, if anything. The live file carries no marker.
-    fn plan(files: &'a Files, live: &'a File, max_size: u64) -> Result<Option<Self>, LogError> {
+    /// What is to be done, if anything: `wanted` says how much of the live file's size. The live file carries no marker.
+    fn plan(files: &'a Files, live: &'a File, wanted: impl Fn(u64) -> u64) -> Result<Option<Self>, LogError> {
         let path = files.live();
         let metadata = live.metadata().map_err(|source| LogError::io("inspect", &path, source))?;
         let (size, block) = (metadata.len(), metadata.blksize().max(4096));
         // Whole blocks, and never up to the end: the kernel refuses that.
-        let len = size.saturating_sub(1) / block * block;
-        if size <= max_size || len == 0 {
+        let len = wanted(size).min(size.saturating_sub(1)) / block * block;
+        if len == 0 {
             return Ok(None);
         }
         let (base, ..) = Listing::read(files)?.place(None);
@@ -153,6 +197,13 @@ impl<'a> Rotation<'a> {
         Ok(path)
     }
 
+    /// Steps 2 to 4.
+    fn carry_out(&self, part: &Path) -> Result<(), LogError> {
+        self.commit()?;
+        self.publish(part)?;
+        self.collapse()
+    }
+
     /// Step 2: from here on the head is dead and the `.part` counts.
     fn commit(&self) -> Result<(), LogError> {
         let marker = Marker { base: self.base, len: self.len }.encode();
@@ -175,19 +226,27 @@ impl<'a> Rotation<'a> {
     }
 }
 
+/// Drops the head.
+fn give_up(files: &Files, rotation: &Rotation<'_>, why: GapReason, report: &mut RotateReport) -> Result<(), LogError> {
+    let part = rotation.bookmark()?;
+    note_gap(files, rotation.base, rotation.base + rotation.len, why, report);
+    rotation.carry_out(&part)
+}
+
 /// Copies the head, removing the oldest archives as long as the disk is too full for it. `None` when only the newest archive is left
 /// and it still is.
-fn make_room(files: &Files, rotation: &Rotation<'_>, report: &mut RotateReport) -> Result<Option<PathBuf>, LogError> {
+fn make_room(files: &Files, rotation: &Rotation<'_>, plan: &LogsPlan, report: &mut RotateReport) -> Result<Option<PathBuf>, LogError> {
     loop {
         match rotation.copy() {
             Ok(part) => return Ok(Some(part)),
-            Err(error) if error.is_no_space() => {}
+            Err(error) if error.is_no_space() && plan.overflow == LogOverflow::DropOldest => {}
             Err(error) => return Err(error),
         }
-        let archives = Listing::read(files)?.archives;
-        let [oldest, _, ..] = archives.as_slice() else { return Ok(None) };
-        remove(oldest)?;
-        report.removed_for_space += 1;
+        let listing = Listing::read(files)?;
+        if listing.archives.len() < 2 {
+            return Ok(None);
+        }
+        drop_oldest(files, &listing, 1, Some(GapReason::DiskFull), report)?;
     }
 }
 
@@ -210,17 +269,60 @@ fn finish(files: &Files, live: &File) -> Result<u64, LogError> {
     Ok(dead)
 }
 
-/// Removes the oldest archives beyond `keep`. The newest one stays in any case: it tells where the live file stands in the stream.
-fn prune(files: &Files, keep: u32) -> Result<u32, LogError> {
-    let archives = Listing::read(files)?.archives;
+/// Removes the oldest archives: beyond `keep`, and beyond `max_total` if the log is one whose oldest bytes go.
+fn prune(files: &Files, plan: &LogsPlan, report: &mut RotateReport) -> Result<(), LogError> {
+    let listing = Listing::read(files)?;
+    let archives = &listing.archives;
     let bookmark = archives.last().is_some_and(|newest| newest.len == 0);
-    let keep = usize::try_from(keep).unwrap_or(usize::MAX).saturating_add(usize::from(bookmark)).max(1);
-    let mut removed = 0;
-    for archive in archives.iter().take(archives.len().saturating_sub(keep)) {
-        remove(archive)?;
-        removed += u32::from(archive.len > 0);
+    let keep = usize::try_from(plan.keep).unwrap_or(usize::MAX).saturating_add(usize::from(bookmark)).max(1);
+    let surplus = archives.len().saturating_sub(keep);
+    drop_oldest(files, &listing, surplus, None, report)?;
+    if plan.overflow != LogOverflow::DropOldest {
+        return Ok(());
     }
-    Ok(removed)
+    let live = std::fs::metadata(files.live()).map_or(0, |metadata| metadata.len());
+    let (mut left, mut used) = (surplus, live + listing.stored_from(surplus));
+    while used > plan.max_total && left < archives.len() {
+        left += 1;
+        used = live + listing.stored_from(left);
+    }
+    let rest = Listing { archives: archives[surplus..].to_vec(), ..listing };
+    drop_oldest(files, &rest, left - surplus, Some(GapReason::Quota), report)
+}
+
+/// Removes the `count` oldest archives. When none would be left, an empty one holds the place: it tells where the live file stands.
+fn drop_oldest(files: &Files, listing: &Listing, count: usize, why: Option<GapReason>, report: &mut RotateReport) -> Result<(), LogError> {
+    let (gone, left) = listing.archives.split_at(count.min(listing.archives.len()));
+    let (Some(first), Some(last)) = (gone.iter().find(|archive| archive.len > 0), gone.last()) else { return Ok(()) };
+    if left.is_empty() {
+        if last.len == 0 {
+            return drop_oldest(files, listing, count - 1, why, report);
+        }
+        create(&files.archive(last.end()), 0o640, false)?;
+        sync_directory(&files.dir)?;
+    }
+    if let Some(why) = why {
+        note_gap(files, first.start, last.end(), why, report);
+    }
+    for archive in gone {
+        remove(archive)?;
+        for double in listing.doubles.iter().filter(|double| double.start == archive.start) {
+            remove(double)?;
+        }
+        report.removed += u32::from(archive.len > 0 && why.is_none());
+    }
+    Ok(())
+}
+
+fn note_gap(files: &Files, start: u64, end: u64, why: GapReason, report: &mut RotateReport) {
+    let now = clock::wall();
+    let when = |offset| Index::reached(&files.dir, &files.unit, offset).ok().flatten().unwrap_or(now);
+    let gap = Gap { start, end, from: when(start + 1), to: when(end), why };
+    if let Err(error) = gaps::note(files, gap) {
+        // A full disk takes no note either; the event and the counter still tell.
+        tracing::debug!("{error}");
+    }
+    report.gaps.push(gap);
 }
 
 fn open_for_rotation(files: &Files) -> Result<Option<File>, LogError> {
@@ -232,7 +334,7 @@ fn open_for_rotation(files: &Files) -> Result<Option<File>, LogError> {
     }
 }
 
-fn create(path: &Path, mode: u32, truncate: bool) -> Result<File, LogError> {
+pub(super) fn create(path: &Path, mode: u32, truncate: bool) -> Result<File, LogError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(truncate).mode(mode);
     options.open(path).map_err(|source| LogError::io("create", path, source))
@@ -260,18 +362,18 @@ fn can_collapse(file: &File, block: u64) -> bool {
     file.set_len(2 * block).is_ok() && collapse(file, block).is_ok() && file.set_len(0).is_ok()
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), LogError> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), LogError> {
     std::fs::rename(from, to).map_err(|source| LogError::io("rename", from, source))
 }
 
-fn remove(segment: &Segment) -> Result<(), LogError> {
+pub(super) fn remove(segment: &Segment) -> Result<(), LogError> {
     match std::fs::remove_file(&segment.path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", &segment.path, source)),
         _ => Ok(()),
     }
 }
 
-fn sync_directory(dir: &Path) -> Result<(), LogError> {
+pub(super) fn sync_directory(dir: &Path) -> Result<(), LogError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| LogError::io("sync", dir, source))
 }
 

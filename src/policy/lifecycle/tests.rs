@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::plan::{Backoff, Growth, Jitter, LogMode, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan};
+use crate::plan::{Backoff, Growth, Jitter, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan};
 
 fn plan() -> UnitPlan {
     UnitPlan {
@@ -36,7 +36,7 @@ fn plan() -> UnitPlan {
         shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
         success_exit: vec![SuccessExit::Code(143)],
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
-        logs: LogsPlan { mode: LogMode::Direct, max_size: 1 << 20, keep: 1 },
+        logs: LogsPlan::default(),
     }
 }
 

@@ -40,6 +40,13 @@ pub(super) const ALL: &[Family] = &[
     family("ms_unit_threads", Gauge, "Threads of the unit's processes.", unit_threads),
     family("ms_unit_descriptors", Gauge, "Open descriptors of the unit's processes.", unit_descriptors),
     family("ms_unit_processes", Gauge, "Processes of the unit.", unit_processes),
+    family("ms_unit_log_bytes", Gauge, "What the unit's log files take.", unit_log_bytes),
+    family(
+        "ms_unit_log_dropped_bytes",
+        Counter,
+        "Output of the unit that was dropped since the brain started, by reason.",
+        unit_log_dropped,
+    ),
     family("ms_supervisor_up", Gauge, "Whether all children of the supervisor have come up and it still runs.", supervisor_up),
     family("ms_supervisor_restarts", Counter, "How often the supervisor restarted a child that had ended or failed.", supervisor_restarts),
     family("ms_supervisor_escalations", Counter, "How often the supervisor gave up and ended.", supervisor_escalations),
@@ -163,6 +170,19 @@ fn unit_descriptors(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<()
 
 fn unit_processes(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
     of_units(snapshot, metric, |sample| sample.processes)
+}
+
+fn unit_log_bytes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| gauge(&mut metric, [("unit", unit.unit.as_str())], unit.counters.log_bytes))
+}
+
+fn unit_log_dropped(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    for unit in &snapshot.units {
+        for (reason, bytes) in &unit.counters.log_dropped {
+            counter(&mut metric, [("unit", unit.unit.as_str()), ("reason", reason.as_str())], *bytes)?;
+        }
+    }
+    Ok(())
 }
 
 fn of_units(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&Sample) -> u64) -> Result<(), Error> {

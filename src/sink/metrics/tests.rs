@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::time::Wall;
-use crate::event::{Counters, RestartCause};
+use crate::event::{Counters, GapReason, RestartCause};
 
 fn snapshot() -> Snapshot {
     let mut counters = Counters::default();
@@ -10,6 +10,8 @@ fn snapshot() -> Snapshot {
     counters.exits.insert(ExitCause::Signal { signal: Signal::KILL, core: false }.into(), 1);
     counters.start.observe(Duration::from_millis(3));
     counters.start.observe(Duration::from_secs(70));
+    counters.log_dropped.insert(GapReason::Quota, 4096);
+    counters.log_bytes = 10_000;
     let unit = UnitStatus {
         unit: "web@1".into(),
         description: None,

@@ -96,6 +96,12 @@ impl Daemon {
         self.command(arguments).output().unwrap()
     }
 
+    /// Starts a command of the CLI that goes on; its output goes to the file `out`.
+    pub(crate) fn begin(&self, arguments: &[&str], out: &str) -> Child {
+        let out = fs::File::create(self.path(out)).unwrap();
+        self.command(arguments).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap()
+    }
+
     /// Runs a command of the CLI that has to succeed; what it printed.
     #[track_caller]
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {

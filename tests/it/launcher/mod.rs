@@ -3,5 +3,6 @@
 mod bench;
 mod hold;
 mod spawn;
+mod spill;
 mod survivors;
 mod tree;

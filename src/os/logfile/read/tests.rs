@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::os::logfile::{live_path, rotate_pipe};
+use crate::plan::LogsPlan;
 
 fn append(dir: &TempDir, text: &[u8]) {
     OpenOptions::new().append(true).create(true).open(live_path(dir.path(), "a")).unwrap().write_all(text).unwrap();
@@ -16,7 +17,7 @@ fn pieces(text: &[u8]) -> TempDir {
     let third = text.len() / 3;
     for piece in [&text[..third], &text[third..2 * third]] {
         append(&dir, piece);
-        rotate_pipe(dir.path(), "a", 9).unwrap();
+        rotate_pipe(dir.path(), "a", &LogsPlan { keep: 9, ..LogsPlan::default() }).unwrap();
     }
     append(&dir, &text[2 * third..]);
     dir
@@ -71,7 +72,7 @@ fn bytes_that_are_gone_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     for text in ["old line\nhalf a", " line\nnew line\n"] {
         append(&dir, text.as_bytes());
-        rotate_pipe(dir.path(), "a", 1).unwrap();
+        rotate_pipe(dir.path(), "a", &LogsPlan { keep: 1, ..LogsPlan::default() }).unwrap();
     }
     append(&dir, b"newest\n");
     let mut reader = LogReader::open(dir.path(), "a");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::time::Wall;
 use crate::os::logfile::{LogReader, live_path};
 
 /// A directory whose file system can collapse, if the temporary one can.
@@ -21,6 +22,11 @@ fn directory() -> Option<TempDir> {
 
 fn append(dir: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(live_path(dir, "a")).unwrap()
+}
+
+/// Bounds of which only these matter.
+fn bounds(max_size: u64, keep: u32) -> LogsPlan {
+    LogsPlan { max_size, keep, max_total: u64::MAX, ..LogsPlan::default() }
 }
 
 /// The whole stream as a reader sees it.
@@ -47,7 +53,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn cut_after(steps: usize, dir: &Path) {
     let files = Files::new(dir, "a");
     let live = open_for_rotation(&files).unwrap().unwrap();
-    let rotation = Rotation::plan(&files, &live, 0).unwrap().unwrap();
+    let rotation = Rotation::plan(&files, &live, |size| size).unwrap().unwrap();
     if steps == 0 {
         // Cut in the middle of the copy.
         std::fs::write(files.part(rotation.base), b"half a co").unwrap();
@@ -77,7 +83,7 @@ fn a_cut_at_any_step_loses_and_doubles_nothing() {
             let mut expected = text.clone();
             append(dir).write_all(text).unwrap();
             if earlier {
-                assert!(rotate_direct(dir, "a", 0, 9).unwrap().rotated > 0);
+                assert!(rotate_direct(dir, "a", &bounds(0, 9), false).unwrap().rotated > 0);
                 append(dir).write_all(text).unwrap();
                 expected.extend(text);
             }
@@ -89,7 +95,7 @@ fn a_cut_at_any_step_loses_and_doubles_nothing() {
             recover(dir, "a").unwrap();
             assert_eq!(stream(dir), expected, "recovered after step {steps}");
             assert!(!names(dir).iter().any(|name| name.ends_with(".part")), "{:?}", names(dir));
-            rotate_direct(dir, "a", 0, 9).unwrap();
+            rotate_direct(dir, "a", &bounds(0, 9), false).unwrap();
             assert_eq!(stream(dir), expected, "rotated after step {steps}");
         }
     }
@@ -103,7 +109,7 @@ fn what_looks_like_a_marker_is_only_output() {
     append(dir.path()).write_all(&text).unwrap();
     recover(dir.path(), "a").unwrap();
     assert_eq!(stream(dir.path()), text);
-    assert_eq!(rotate_direct(dir.path(), "a", 0, 3).unwrap().rotated, 16_384);
+    assert_eq!(rotate_direct(dir.path(), "a", &bounds(0, 3), false).unwrap().rotated, 16_384);
     assert_eq!(stream(dir.path()), text);
 }
 
@@ -111,17 +117,17 @@ fn what_looks_like_a_marker_is_only_output() {
 fn the_oldest_archives_go_first_and_offsets_stay() {
     let Some(dir) = directory() else { return };
     let dir = dir.path();
-    for keep in [3, 1, 0] {
+    for keep in [3, 2, 1] {
         for _ in 0..6 {
             append(dir).write_all(&[b'x'; 8192]).unwrap();
-            let report = rotate_direct(dir, "a", 4096, keep).unwrap();
-            assert_eq!(report.dropped, if keep == 0 { report.rotated } else { 0 });
+            let report = rotate_direct(dir, "a", &bounds(4096, keep), false).unwrap();
+            assert_eq!(report.dropped(), 0);
         }
         let archives = names(dir).iter().filter(|name| name.starts_with("a.log.")).count();
-        assert_eq!(archives, keep.max(1) as usize, "{:?}", names(dir));
+        assert_eq!(archives, keep as usize, "{:?}", names(dir));
     }
     assert_eq!(LogReader::open(dir, "a").range().unwrap().end, 3 * 6 * 8192);
-    let report = rotate_direct(dir, "a", 1 << 20, 0).unwrap();
+    let report = rotate_direct(dir, "a", &bounds(1 << 20, 1), false).unwrap();
     assert_eq!(report, RotateReport::default(), "small enough");
 }
 
@@ -130,7 +136,7 @@ fn memory_file_systems_cannot_collapse() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     assert!(!supports_collapse(dir.path()));
     append(dir.path()).write_all(&[b'x'; 20_000]).unwrap();
-    assert!(matches!(rotate_direct(dir.path(), "a", 0, 3), Err(LogError::NoCollapse { .. })));
+    assert!(matches!(rotate_direct(dir.path(), "a", &bounds(0, 3), false), Err(LogError::NoCollapse { .. })));
     assert_eq!(names(dir.path()), ["a.log"]);
     assert_eq!(std::fs::read(live_path(dir.path(), "a")).unwrap(), [b'x'; 20_000], "the head is untouched");
 }
@@ -143,11 +149,11 @@ fn renaming_keeps_the_stream_too() {
         let text = format!("line {round}\n").into_bytes();
         append(dir.path()).write_all(&text).unwrap();
         expected.extend(&text);
-        let (_, report) = rotate_pipe(dir.path(), "a", 9).unwrap();
+        let (_, report) = rotate_pipe(dir.path(), "a", &bounds(0, 9)).unwrap();
         assert_eq!(report.rotated, text.len() as u64);
     }
     assert_eq!(stream(dir.path()), expected);
-    let (_, report) = rotate_pipe(dir.path(), "a", 2).unwrap();
+    let (_, report) = rotate_pipe(dir.path(), "a", &bounds(0, 2)).unwrap();
     assert_eq!((report.rotated, report.removed), (0, 3));
     assert_eq!(LogReader::open(dir.path(), "a").range().unwrap(), 21..35);
 }
@@ -193,7 +199,7 @@ fn rotation_under_a_writer_at_full_speed() {
         });
         let mut rotations = 0;
         while rotations < 30 && Instant::now() < deadline && !reader.is_finished() {
-            rotations += u32::from(rotate_direct(dir, "a", 64 * 1024, 1000).unwrap().rotated > 0);
+            rotations += u32::from(rotate_direct(dir, "a", &bounds(64 * 1024, 1000), false).unwrap().rotated > 0);
         }
         stop.store(true, Ordering::Relaxed);
         let (mut follow, mut check) = reader.join().unwrap();
@@ -208,6 +214,75 @@ fn rotation_under_a_writer_at_full_speed() {
     let again: Vec<u8> = (0..written.into_inner()).flat_map(|number| format!("{number}\n").into_bytes()).collect();
     assert!(stream(dir) == again, "read once more, from cold");
     println!("{rotations} rotations, {} bytes", again.len());
+}
+
+#[test]
+fn beyond_the_quota_the_oldest_goes_and_the_gap_is_noted() {
+    let Some(dir) = directory() else { return };
+    let dir = dir.path();
+    let plan = LogsPlan { max_total: 40_000, ..bounds(8192, 100) };
+    let (mut written, mut dropped) = (0, 0);
+    for round in 0..20_i64 {
+        append(dir).write_all(&[b'x'; 10_000]).unwrap();
+        written += 10_000;
+        Index::observe(dir, "a", Wall(1_000_000 * (round + 1)), written, 0).unwrap();
+        dropped += rotate_direct(dir, "a", &plan, false).unwrap().dropped();
+        let used = used(dir, "a").unwrap();
+        assert!(used <= 40_000, "{used} bytes in round {round}");
+    }
+    let range = LogReader::open(dir, "a").range().unwrap();
+    assert_eq!((range.start, range.end), (dropped, written));
+    let [gap] = gaps::load(&Files::new(dir, "a"))[..] else { panic!("one gap") };
+    assert_eq!((gap.start, gap.end, gap.why, gap.from), (0, dropped, GapReason::Quota, Wall(1_000_000)));
+    assert!(gap.to > gap.from);
+    // More than the quota at once: what is too much is not even copied.
+    append(dir).write_all(&vec![b'y'; 200_000]).unwrap();
+    let report = rotate_direct(dir, "a", &plan, false).unwrap();
+    assert!(report.dropped() > 160_000 && used(dir, "a").unwrap() <= 40_000, "{report:?}");
+    assert_eq!(LogReader::open(dir, "a").range().unwrap().end, written + 200_000);
+    // A log whose unit is to wait loses nothing.
+    append(dir).write_all(&vec![b'z'; 200_000]).unwrap();
+    let waits = LogsPlan { overflow: LogOverflow::Pause, ..plan };
+    assert_eq!(rotate_direct(dir, "a", &waits, false).unwrap().dropped(), 0);
+    assert!(used(dir, "a").unwrap() > 200_000);
+}
+
+#[test]
+fn the_quota_holds_for_renamed_files_too() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let dir = dir.path();
+    let plan = LogsPlan { max_total: 35_000, ..bounds(0, 100) };
+    for _ in 0..10 {
+        append(dir).write_all(&[b'x'; 10_000]).unwrap();
+        rotate_pipe(dir, "a", &plan).unwrap();
+        assert!(used(dir, "a").unwrap() <= 35_000);
+    }
+    assert_eq!(LogReader::open(dir, "a").range().unwrap(), 70_000..100_000);
+    // Not even the newest stays, if it is too much; the place in the stream does.
+    append(dir).write_all(&[b'x'; 50_000]).unwrap();
+    let (_, report) = rotate_pipe(dir, "a", &plan).unwrap();
+    assert_eq!(report.dropped(), 80_000);
+    assert_eq!(LogReader::open(dir, "a").range().unwrap(), 150_000..150_000);
+    append(dir).write_all(b"on").unwrap();
+    assert_eq!(LogReader::open(dir, "a").range().unwrap(), 150_000..150_002);
+}
+
+#[test]
+fn archives_are_removed_up_to_a_place() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let dir = dir.path();
+    for _ in 0..4 {
+        append(dir).write_all(&[b'x'; 100]).unwrap();
+        rotate_pipe(dir, "a", &bounds(0, 9)).unwrap();
+    }
+    let report = remove_archives(dir, "a", 200, None).unwrap();
+    assert_eq!((report.removed, report.dropped()), (2, 0));
+    let report = remove_archives(dir, "a", 399, Some(GapReason::Total)).unwrap();
+    assert_eq!((report.removed, report.dropped()), (0, 100));
+    assert_eq!(LogReader::open(dir, "a").range().unwrap(), 300..400);
+    assert_eq!(remove_archives(dir, "a", 400, None).unwrap().removed, 1);
+    assert_eq!(remove_archives(dir, "a", 400, None).unwrap(), RotateReport::default());
+    assert_eq!(LogReader::open(dir, "a").range().unwrap(), 400..400);
 }
 
 /// A small ext4 of its own, for as long as it lives.
@@ -246,7 +321,7 @@ fn a_full_disk_costs_the_oldest_archives_first() {
     let fill = |bytes: usize| append(&dir).write_all(&vec![b'x'; bytes]);
     for _ in 0..4 {
         fill(1 << 20).unwrap();
-        assert_eq!(rotate_direct(&dir, "a", 0, 9).unwrap().removed_for_space, 0);
+        assert_eq!(rotate_direct(&dir, "a", &bounds(0, 9), false).unwrap().gaps, []);
     }
     let mut written = 4 << 20;
     while fill(64 * 1024).is_ok() {
@@ -254,8 +329,8 @@ fn a_full_disk_costs_the_oldest_archives_first() {
     }
     let end = LogReader::open(&dir, "a").range().unwrap().end;
     assert!(end >= written);
-    let report = rotate_direct(&dir, "a", 0, 9).unwrap();
-    assert!(report.removed_for_space >= 1 && report.rotated > 0, "{report:?}");
+    let report = rotate_direct(&dir, "a", &bounds(0, 9), false).unwrap();
+    assert!(report.gaps[0].why == GapReason::DiskFull && report.rotated > 0, "{report:?}");
     let range = LogReader::open(&dir, "a").range().unwrap();
     assert_eq!(range.end, end, "offsets stay");
     fill(1000).unwrap();
@@ -267,7 +342,7 @@ fn a_full_disk_costs_the_oldest_archives_first() {
     let end = end + 1000 + (1 << 20);
     let mut dropped = 0;
     for _ in 0..3 {
-        dropped += rotate_direct(&dir, "a", 0, 9).unwrap().dropped;
+        dropped += rotate_direct(&dir, "a", &bounds(0, 9), false).unwrap().dropped();
         let _ = (&other).write_all(&vec![0; 4 << 20]);
     }
     assert_eq!(LogReader::open(&dir, "a").range().unwrap().end, end);
