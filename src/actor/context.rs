@@ -1,6 +1,5 @@
 //! What every actor of the daemon may use.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
@@ -13,7 +12,6 @@ use crate::launcher::link;
 use crate::os::clock;
 use crate::os::paths::Directories;
 use crate::os::pump::Pump;
-use crate::store::wishes::Wishes;
 
 /// How many events may wait for the recorder. What comes faster is dropped and counted.
 pub const BUS_LIMIT: usize = 65_536;
@@ -24,7 +22,7 @@ pub struct Context {
     /// How everything stands.
     pub view: View,
     /// Where events go.
-    pub bus: Arc<Bus>,
+    pub bus: Bus,
     /// The way to the launcher.
     pub launcher: link::Sender,
     /// Empties the output pipes.
@@ -39,8 +37,6 @@ pub struct Context {
     pub environment: Vec<(String, String)>,
     /// What chance is derived from.
     pub seed: u64,
-    /// What operators wish, kept for good.
-    pub wishes: Wishes,
     /// Whether the whole daemon goes down.
     pub stopping: AtomicBool,
 }

@@ -2,7 +2,7 @@
 
 mod nested;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ractor::{Actor, ActorRef, SpawnErr};
@@ -19,7 +19,6 @@ use crate::base::time::Mono;
 use crate::event::SupervisorStatus;
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
-use crate::os::clock;
 use crate::plan::{Child, Diff, Plan, SupervisorPlan};
 use crate::policy::supervisor::{Input, Reply, Request, RequestError, Which, child_of, flags_of};
 
@@ -50,9 +49,6 @@ pub struct Tree {
 
 /// What the launcher holds from earlier brains, by name.
 pub type HeldUnits = BTreeMap<UnitId, Held>;
-
-/// Why what was done will not be remembered, if it will not.
-pub type Remembered = Option<String>;
 
 /// What is asked of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,17 +96,11 @@ pub enum TreeError {
 }
 
 impl Tree {
-    /// The tree of `plan`; nothing is started yet. `held`: what an earlier brain left running. `stopped`: what operators keep stopped, as the
-    /// store has it. What the launcher remembers of it counts only where the store could not be written.
+    /// The tree of `plan`; nothing is started yet. `held`: what an earlier brain left running.
     ///
     /// # Errors
     /// A unit's actor cannot be started.
-    pub async fn new(
-        context: Arc<Context>,
-        plan: Arc<Plan>,
-        mut held: HeldUnits,
-        stopped: &BTreeSet<String>,
-    ) -> Result<Arc<Self>, SpawnErr> {
+    pub async fn new(context: Arc<Context>, plan: Arc<Plan>, mut held: HeldUnits) -> Result<Arc<Self>, SpawnErr> {
         let tree = Arc::new(Self {
             context,
             plan: RwLock::new(plan.clone()),
@@ -123,15 +113,13 @@ impl Tree {
         tree.context.gates.plan(&plan);
         for (id, supervisor) in &plan.supervisors {
             tree.show_supervisor(&plan, supervisor);
-            let mut note = held.remove(id.as_str()).map(|held| held.note).unwrap_or_default();
-            note.agree(stopped.contains(id.as_str()));
-            tree.counted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), note.counted.clone());
-            tree.notes.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), note);
+            if let Some(held) = held.remove(id.as_str()) {
+                tree.counted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held.note.counted.clone());
+                tree.notes.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held.note);
+            }
         }
         for unit in plan.units.keys() {
-            let mut held = held.remove(unit).unwrap_or_default();
-            held.note.agree(stopped.contains(unit.as_str()));
-            tree.add_unit(&plan, unit, Some(held)).await?;
+            tree.add_unit(&plan, unit, held.remove(unit)).await?;
         }
         // What is left belongs to no unit of the plan.
         for (unit, held) in held {
@@ -202,21 +190,15 @@ impl Tree {
         }
     }
 
-    /// Starts, stops or restarts a unit or supervisor for an operator, who is the user `uid`. Returns when it is done.
+    /// Starts, stops or restarts a unit or supervisor for an operator. Returns when it is done.
     ///
     /// # Errors
     /// There is no such thing, or its supervisor refuses.
-    pub async fn ask(&self, target: &str, ask: Ask, uid: u32) -> Result<Remembered, TreeError> {
+    pub async fn ask(&self, target: &str, ask: Ask) -> Result<(), TreeError> {
         let plan = self.plan();
         let parent = parent_of(&plan, target)?;
         let held = matches!(ask, Ask::Stop { .. });
-        // Kept for good before it is done: what is acknowledged is never forgotten. If it cannot be kept it is done all the same.
-        let kept = match ask {
-            Ask::Stop { .. } => self.context.wishes.stop(target, uid, clock::wall()).await,
-            Ask::Start | Ask::Restart if self.is_held(&plan, target) => self.context.wishes.lift(target).await,
-            Ask::Start | Ask::Restart => Ok(()),
-        };
-        self.hold(&plan, target, held, kept.is_ok());
+        self.hold(&plan, target, held);
         let supervisor = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(&parent).cloned();
         let supervisor = supervisor.ok_or_else(|| TreeError::SupervisorDown(target.into(), parent.clone()))?;
         let (sender, reply) = oneshot::channel();
@@ -229,15 +211,8 @@ impl Tree {
         };
         match reply.await.map_err(|_| down())?.reply {
             Reply::Error(error) => Err(TreeError::Refused(verb, target.into(), error)),
-            _ => Ok(kept.err()),
+            _ => Ok(()),
         }
-    }
-
-    fn is_held(&self, plan: &Plan, target: &str) -> bool {
-        if plan.supervisors.contains_key(target) {
-            return self.notes.read().unwrap_or_else(PoisonError::into_inner).get(target).is_some_and(|note| note.held);
-        }
-        self.context.view.unit(target).is_some_and(|status| status.held)
     }
 
     /// Sends a signal to a unit for an operator.
@@ -346,11 +321,11 @@ impl Tree {
     }
 
     /// Remembers, here and with the launcher, that an operator keeps something stopped.
-    fn hold(&self, plan: &Plan, target: &str, held: bool, kept: bool) {
+    fn hold(&self, plan: &Plan, target: &str, held: bool) {
         if plan.supervisors.contains_key(target) {
-            self.note(&target.into(), |note| (note.held, note.unkept) = (held, !kept));
+            self.note(&target.into(), |note| note.held = held);
         } else if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(target) {
-            drop(actor.cast(unit::Msg::Hold { held, kept }));
+            drop(actor.cast(unit::Msg::Hold(held)));
         }
     }
 

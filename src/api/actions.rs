@@ -39,13 +39,10 @@ async fn ask(node: &Node, peer: Peer, command: &str, ask: Ask, targets: &[String
     let targets = resolve(node, targets)?;
     let results = targets.iter().map(|target| async move {
         tell(node, peer, command, target);
-        match node.tree.ask(target, ask, peer.uid).await {
-            Ok(None) => done(target, None),
-            Ok(Some(why)) => {
-                TargetResult { remembered: false, ..done(target, Some(format!("done, but it will not be remembered: {why}"))) }
-            }
+        match node.tree.ask(target, ask).await {
+            Ok(()) => done(target, None),
             Err(TreeError::Refused(_, _, RequestError::Running)) if ask == Ask::Start => done(target, Some("it is already running".into())),
-            Err(error) => TargetResult { target: target.clone(), ok: false, remembered: true, message: Some(error.to_string()) },
+            Err(error) => TargetResult { target: target.clone(), ok: false, message: Some(error.to_string()) },
         }
     });
     Ok(Json(ActionResponse { results: join_all(results).await }))
@@ -58,7 +55,7 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
     let targets = resolve(&app.node, &request.targets)?;
     let results = targets.iter().map(|target| {
         tell(&app.node, peer, &format!("signal {signal}"), target);
-        let failed = |message: String| TargetResult { target: target.clone(), ok: false, remembered: true, message: Some(message) };
+        let failed = |message: String| TargetResult { target: target.clone(), ok: false, message: Some(message) };
         match app.node.context.view.unit(target) {
             Some(unit) if unit.pid.is_none() => failed("it has no process".into()),
             _ => {
@@ -86,7 +83,7 @@ pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Pe
             };
             match rotated {
                 Ok(report) => done(unit.as_str(), Some(rotation_text(&report))),
-                Err(why) => TargetResult { target: unit.as_str().into(), ok: false, remembered: true, message: Some(why) },
+                Err(why) => TargetResult { target: unit.as_str().into(), ok: false, message: Some(why) },
             }
         }
     });
@@ -123,5 +120,5 @@ fn tell(node: &Node, peer: Peer, command: &str, target: &str) {
 }
 
 fn done(target: &str, message: Option<String>) -> TargetResult {
-    TargetResult { target: target.into(), ok: true, remembered: true, message }
+    TargetResult { target: target.into(), ok: true, message }
 }

@@ -226,8 +226,6 @@ pub struct TargetResult {
     pub target: String,
     /// Whether it was done.
     pub ok: bool,
-    /// Whether it will be remembered when the daemon is started again.
-    pub remembered: bool,
     /// Why not; or a remark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,

@@ -1,7 +1,7 @@
 //! The server and the client, over a real socket.
 #![expect(clippy::disallowed_methods, reason = "tests make files")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +27,6 @@ use crate::os::paths::Directories;
 use crate::os::pump::Pump;
 use crate::plan::{Diff, Plan, resolve};
 use crate::spec::{SourceFile, parse};
-use crate::store::wishes::Wishes;
 
 pub(super) fn unit(name: &str, state: &str) -> UnitStatus {
     UnitStatus {
@@ -81,8 +80,7 @@ async fn node(directory: &Path) -> Arc<Node> {
     std::mem::forget(events);
     let context = Arc::new(Context {
         view: View::default(),
-        bus: Arc::new(bus),
-        wishes: Wishes::without(directory, |_| {}),
+        bus,
         launcher,
         pump: Pump::start(|_| {}).unwrap(),
         logs: tokio::sync::mpsc::channel(1).0,
@@ -92,7 +90,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         seed: 1,
         stopping: AtomicBool::new(false),
     });
-    let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new(), &BTreeSet::new()).await.unwrap();
+    let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new()).await.unwrap();
     Arc::new(Node {
         context,
         tree,

@@ -117,10 +117,5 @@ fn tell(session: &mut Session, done: &str, results: &[TargetResult]) -> Ending {
     for result in &failed {
         eprintln!("error: {}: {}", result.target, result.message.as_deref().unwrap_or("it failed"));
     }
-    let forgotten = results.iter().any(|result| result.ok && !result.remembered);
-    Ok(match (failed.is_empty(), forgotten) {
-        (true, false) => Exit::Done,
-        (true, true) => Exit::NotRemembered,
-        (false, _) => Exit::Failed,
-    })
+    Ok(if failed.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -17,8 +17,7 @@ pub(super) const HELP: &str = "Exit codes:
   2  bad usage, or bad declarations
   3  no daemon is running here
   4  there is no such unit or supervisor
-  5  not permitted
-  6  done, but it will not be remembered: the store cannot be written";
+  5  not permitted";
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +35,6 @@ pub(super) enum Exit {
     Unknown = 4,
     /// Not permitted.
     NotPermitted = 5,
-    /// Done, but the store could not be written.
-    NotRemembered = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -11,7 +11,6 @@ use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::past::Wished;
 use super::{Settings, greeting, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
@@ -27,7 +26,6 @@ use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher, Upgrade};
 use crate::os::pump::Pump;
 use crate::os::{clock, inherited, last_words};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
-use crate::store::wishes::Wishes;
 
 /// The brain could not go on; the launcher starts another one.
 const FAILED: u8 = 70;
@@ -75,12 +73,9 @@ async fn run(settings: Settings) -> Result<(), String> {
         );
     }
     let (bus, events) = Bus::new();
-    let bus = Arc::new(bus);
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
-    let wished = Wished::open(&settings.directories.state, &bus).await?;
     let (logs, inbox) = mpsc::channel(INBOX);
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, wished.wishes)?);
-    wished.opened.into_iter().for_each(|event| context.bus.tell(event));
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
@@ -88,8 +83,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
     tell_of_the_past(&greeting, &settings, &context.bus);
     past::report(&mut greeting.held, &settings.directories.state, &context).await?;
-    let stopped = past::still_stopped(wished.stopped, &loaded.plan, &context).await;
-    let tree = Tree::new(context.clone(), loaded.plan.clone(), std::mem::take(&mut greeting.held), &stopped).await;
+    let tree = Tree::new(context.clone(), loaded.plan.clone(), std::mem::take(&mut greeting.held)).await;
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);
     let receiver = Arc::new(Mutex::new(receiver));
@@ -113,7 +107,6 @@ async fn run(settings: Settings) -> Result<(), String> {
         return Ok(());
     };
     root.stop().await;
-    parts.control.context.wishes.close().await;
     let mut receiver = receiver.lock().await;
     leave(&sender, &mut receiver, code).await
 }
@@ -158,14 +151,7 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
     }
 }
 
-fn context(
-    settings: &Settings,
-    loaded: &Loaded,
-    launcher: link::Sender,
-    bus: Arc<Bus>,
-    logs: mpsc::Sender<ToLogs>,
-    wishes: Wishes,
-) -> Result<Context, String> {
+fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bus, logs: mpsc::Sender<ToLogs>) -> Result<Context, String> {
     let news = logs.clone();
     // The pump does not wait: what it says beyond the bound is not heard.
     let pump = Pump::start(move |report| drop(news.try_send(ToLogs::Pump(report))));
@@ -179,7 +165,6 @@ fn context(
         directories: settings.directories.clone(),
         environment: inherited::base_environment(),
         seed: clock::mono().0,
-        wishes,
         stopping: AtomicBool::new(false),
     })
 }

@@ -89,18 +89,6 @@ pub enum Event {
         /// How many faults they have.
         errors: usize,
     },
-    /// The store cannot be written; what operators wish is kept in memory until it can.
-    StoreFailed {
-        /// Why.
-        why: String,
-    },
-    /// The store can be written again, and nothing is missing in it.
-    StoreResumed,
-    /// The store was broken.
-    StoreRestored {
-        /// Which copy of it took its place, 1 being the newest; none: there was no good one, and what operators wished is lost.
-        generation: Option<u32>,
-    },
     /// Somebody asked for something.
     CommandReceived {
         /// What.
@@ -338,9 +326,6 @@ impl Event {
             | Self::DaemonDegraded { .. }
             | Self::PlanApplied { .. }
             | Self::ReloadRefused { .. }
-            | Self::StoreFailed { .. }
-            | Self::StoreResumed
-            | Self::StoreRestored { .. }
             | Self::EventsDropped { .. } => None,
         }
     }

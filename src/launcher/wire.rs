@@ -303,10 +303,9 @@ pub struct Exit {
 }
 
 /// Where the latest run of a held unit stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeldState {
     /// Nothing of it runs and nothing is to be told.
-    #[default]
     Idle,
     /// The main process runs.
     Running(Process),

@@ -1,6 +1,4 @@
 //! The disk's edge: what has to outlive the process.
 #![expect(clippy::disallowed_methods, reason = "this is where the disk is touched")]
 
-pub mod database;
 pub mod journal;
-pub mod wishes;

@@ -21,4 +21,3 @@ mod sim;
 mod tidy;
 #[cfg(test)]
 mod tour;
-mod wishes;

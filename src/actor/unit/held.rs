@@ -7,7 +7,7 @@ use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState};
 
 /// What the launcher holds of a unit from an earlier brain.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Held {
     /// The number of its latest run.
     pub run: u64,

@@ -61,12 +61,7 @@ pub(crate) enum Msg {
     /// Its log is full, or has room again.
     PauseForLog(bool),
     /// An operator keeps it stopped, or not any more.
-    Hold {
-        /// Whether it is to stay stopped.
-        held: bool,
-        /// Whether the store knows it.
-        kept: bool,
-    },
+    Hold(bool),
     /// A new plan: for now, or for its next start.
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
@@ -262,8 +257,8 @@ impl Unit {
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause(is_full),
-            Msg::Hold { held, kept } => {
-                (self.note.held, self.note.unkept) = (held, !kept);
+            Msg::Hold(held) => {
+                self.note.held = held;
                 self.remember();
                 self.change(|status| status.held = held);
             }

@@ -20,8 +20,6 @@ pub(crate) struct Note {
     pub(crate) ready: bool,
     /// Whether an operator keeps it stopped.
     pub(crate) held: bool,
-    /// The store does not know of that yet.
-    pub(crate) unkept: bool,
     /// How often it was restarted.
     pub(crate) restarts: u64,
     /// The latest run whose end its brain has dealt with, and whether that end was expected. It may not be written down yet.
@@ -39,13 +37,6 @@ pub(crate) struct Note {
 pub struct ForeignNote(u8);
 
 impl Note {
-    /// The store says whether an operator keeps it stopped. It knows better, unless it could not be written.
-    pub(crate) fn agree(&mut self, stopped: bool) {
-        if !self.unkept {
-            self.held = stopped;
-        }
-    }
-
     pub(crate) fn encode(&self) -> Vec<u8> {
         // A plain struct always encodes; an empty note is the same as none.
         postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
@@ -73,7 +64,6 @@ mod tests {
             run: u64::MAX,
             ready: true,
             held: false,
-            unkept: true,
             restarts: u64::MAX,
             handled: u64::MAX,
             expected: true,
