@@ -11,11 +11,12 @@ use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::{Settings, greeting, past};
+use super::{Settings, greeting, memory, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::recorder::{self, History};
 use crate::actor::tree::{Standing, Tree};
+use crate::actor::wishes::Wishes;
 use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext, logs};
 use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
@@ -73,7 +74,8 @@ async fn run(settings: Settings) -> Result<(), String> {
     }
     let (bus, events) = Bus::new();
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus)?);
+    let wishes = memory::recall(&settings.directories, &bus).await?;
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, wishes)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
@@ -148,7 +150,7 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
     }
 }
 
-fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bus) -> Result<Context, String> {
+fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bus, wishes: Wishes) -> Result<Context, String> {
     let pump = Pump::start(|report| {
         if report.over {
             tracing::warn!("{} can write its log again; {} bytes were lost", report.unit, report.lost_bytes);
@@ -164,6 +166,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bu
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         directories: settings.directories.clone(),
+        wishes,
         environment: inherited::base_environment(),
         seed: clock::mono().0,
         stopping: AtomicBool::new(false),

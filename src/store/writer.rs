@@ -85,7 +85,8 @@ impl Writer {
         let too_many = absent.len().saturating_sub(ABSENT_MAX);
         for (index, (since, target)) in absent.into_iter().enumerate() {
             let old = age(now, since) > ABSENT_FOR;
-            let why = if old { "the plan has not known it for 30 days" } else { "there are too many wishes for what the plan does not know" };
+            let why =
+                if old { "the plan has not known it for 30 days" } else { "there are too many wishes for what the plan does not know" };
             if (old || index < too_many)
                 && let Some(row) = self.rows.remove(&target)
             {

@@ -66,7 +66,11 @@ fn damage_is_found_and_the_backup_taken() {
     for round in 0..400_usize {
         let mut bad = good.clone();
         let place = if round < 100 { round } else { usize::try_from(rng.next_u64() % good.len() as u64).unwrap() };
-        if round % 4 == 3 { bad.truncate(place) } else { bad[place] ^= 1 << (round % 8) }
+        if round % 4 == 3 {
+            bad.truncate(place)
+        } else {
+            bad[place] ^= 1 << (round % 8)
+        }
         std::fs::write(&path, &bad).unwrap();
         let mut writer = writer(directory.path());
         match writer.write() {

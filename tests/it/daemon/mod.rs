@@ -10,5 +10,6 @@ mod reload;
 mod survival;
 mod tree;
 mod upgrade;
+mod wishes;
 
 pub(crate) use bench::{Daemon, is_alive, until};
