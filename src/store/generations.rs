@@ -70,9 +70,8 @@ impl Files {
 
     /// When a backup was made, if it is good.
     fn good_backup(&self, generation: u32) -> Option<Wall> {
-        let path = self.backup(generation);
-        let made = made(&path)?;
-        Database::check_backup(&path).ok().map(|()| made)
+        let made = self.made(generation)?;
+        Database::check_backup(&self.backup(generation)).ok().map(|()| made)
     }
 
     /// Keeps what is damaged for a look.
@@ -97,13 +96,14 @@ impl Files {
         sync_directory(&new)
     }
 
-    /// When the newest backup was made.
-    pub(super) fn last_backup(&self) -> Option<Wall> {
-        made(&self.backup(1))
+    /// When a backup was made.
+    pub(super) fn made(&self, generation: u32) -> Option<Wall> {
+        made(&self.backup(generation))
     }
 
-    /// Makes a backup; the oldest one goes. Killed in between, it leaves a gap in the row of backups, and loses none but the oldest.
-    pub(super) fn back_up(&self, database: &Database) -> Result<(), Trouble> {
+    /// Makes the newest backup. With `rotate` the one before is kept and the oldest goes; killed in between, that leaves a gap in the
+    /// row of backups, and loses none but the oldest.
+    pub(super) fn back_up(&self, database: &Database, rotate: bool) -> Result<(), Trouble> {
         let failed = |error: io::Error| Trouble::Failed(format!("cannot make a backup: {error}"));
         let new = self.0.join("backup.new");
         let made = remove(&new).map_err(failed).and_then(|()| database.back_up(&new));
@@ -112,7 +112,7 @@ impl Files {
             return Err(why);
         }
         let shift = || {
-            for generation in (1..GENERATIONS).rev() {
+            for generation in (1..GENERATIONS).rev().filter(|_| rotate) {
                 rename(&self.backup(generation), &self.backup(generation + 1))?;
             }
             std::fs::rename(&new, self.backup(1))?;

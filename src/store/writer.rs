@@ -9,8 +9,11 @@ use super::wishes::{Clocks, Report};
 use crate::base::time::{Mono, Wall};
 use crate::event::{StoreFailure, StoreRestored, StoreStatus, Wish};
 
-/// A backup follows a change, but not sooner than this after the one before.
-pub(super) const BACKUP_EVERY: Duration = Duration::from_secs(600);
+/// The newest backup follows each change, but not sooner than this after the change before.
+pub(super) const BACKUP_EVERY: Duration = Duration::from_secs(1);
+
+/// The newest backup becomes an older generation, instead of being overwritten, when the second newest is so old.
+pub(super) const GENERATION_EVERY: Duration = Duration::from_secs(600);
 
 /// So long a wish for something the plan does not know is kept.
 pub(super) const ABSENT_FOR: Duration = Duration::from_secs(30 * 86_400);
@@ -36,8 +39,10 @@ pub(super) struct Writer {
     disk: Rows,
     failing: Option<StoreFailure>,
     restored: Option<StoreRestored>,
-    /// Changed since the last backup.
+    /// When the next backup is to be made, if something has changed since the last one.
     backup_due: Option<Mono>,
+    /// When the last one was made.
+    backed_up: Option<Mono>,
     commits: u64,
     failures: u64,
     backups: u64,
@@ -56,6 +61,7 @@ impl Writer {
             failing: None,
             restored: None,
             backup_due: None,
+            backed_up: None,
             commits: 0,
             failures: 0,
             backups: 0,
@@ -155,8 +161,7 @@ impl Writer {
     }
 
     fn next_backup(&self) -> Mono {
-        let last = self.files.last_backup().map(|made| age((self.clocks.wall)(), made));
-        (self.clocks.mono)() + last.map_or(Duration::ZERO, |last| BACKUP_EVERY.saturating_sub(last))
+        self.backed_up.map_or_else(|| (self.clocks.mono)(), |last| last + BACKUP_EVERY)
     }
 
     /// What can wait until nobody does.
@@ -165,7 +170,10 @@ impl Writer {
         let Some(database) = &self.database else { return };
         database.tidy();
         if self.backup_due.is_some_and(|due| due <= now) {
-            match self.files.back_up(database) {
+            let wall = (self.clocks.wall)();
+            let rotate = self.files.made(2).is_none_or(|made| age(wall, made) >= GENERATION_EVERY);
+            self.backed_up = Some(now);
+            match self.files.back_up(database, rotate) {
                 Ok(()) => {
                     self.backups += 1;
                     self.backup_due = None;
@@ -173,7 +181,7 @@ impl Writer {
                 Err(why) => {
                     self.failures += 1;
                     self.reports.push(Report::BackupFailed { why: why.to_string() });
-                    self.backup_due = Some(now + BACKUP_EVERY);
+                    self.backup_due = Some(now + GENERATION_EVERY);
                 }
             }
         }

@@ -7,7 +7,7 @@ use super::bench::{Daemon, is_alive, kill, until};
 use super::faults::SmallDisk;
 
 const TWO: &str = "unit: a\nexec: sleep 1000\n---\nunit: b\nexec: sleep 1000\n---\nunit: c\nexec: sleep 1000\n";
-const GROUP: &str = "supervisor: group\nchildren: [c]\n";
+const GROUP: &str = "supervisor: root\nchildren: [a, b, group]\n---\nsupervisor: group\nchildren: [c]\n";
 
 /// Whether `a` and `group` are stopped and `b` runs.
 #[track_caller]
@@ -78,7 +78,11 @@ fn a_damaged_store_is_recovered_from_its_backup() {
     let mut daemon = Daemon::up(&[("units/all.yaml", TWO), ("supervisors/group.yaml", GROUP)]);
     daemon.ok(&["stop", "--reason", "new disk", "a", "group"]);
     let store = daemon.path(".ms-supervisor/store");
-    until("there is a backup", || store.join("backup.1.db").exists().then_some(()));
+    until("the backup has both", || {
+        let backup = fs::read(store.join("backup.1.db")).ok()?;
+        let has = |name: &[u8]| backup.windows(name.len()).any(|bytes| bytes == name);
+        (has(b"group") && has(b"new disk")).then_some(())
+    });
     daemon.signal(15);
     assert_eq!(daemon.ended(), Some(0));
     let file = fs::OpenOptions::new().write(true).open(store.join("store.db")).unwrap();
