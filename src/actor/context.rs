@@ -1,11 +1,13 @@
 //! What every actor of the daemon may use.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
 use super::gate::Gates;
 use super::logs::ToLogs;
+use super::wishes::Wishes;
 use crate::base::time::Wall;
 use crate::event::{Event, View};
 use crate::launcher::link;
@@ -31,6 +33,8 @@ pub struct Context {
     pub logs: mpsc::Sender<ToLogs>,
     /// Who waits for whom.
     pub gates: Gates,
+    /// What operators asked for.
+    pub wishes: Wishes,
     /// Where things are.
     pub directories: Directories,
     /// The environment every unit starts from.
@@ -42,12 +46,12 @@ pub struct Context {
 }
 
 /// Where events go: a bounded queue that never makes anybody wait.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bus {
     queue: mpsc::Sender<(Wall, Event)>,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
     /// How many of those were taken note of.
-    noted: AtomicU64,
+    noted: Arc<AtomicU64>,
 }
 
 impl Bus {
@@ -55,7 +59,7 @@ impl Bus {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<(Wall, Event)>) {
         let (queue, end) = mpsc::channel(BUS_LIMIT);
-        (Self { queue, dropped: AtomicU64::new(0), noted: AtomicU64::new(0) }, end)
+        (Self { queue, dropped: Arc::default(), noted: Arc::default() }, end)
     }
 
     /// Tells the world; never waits.

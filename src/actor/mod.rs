@@ -16,6 +16,8 @@ mod supervisor;
 pub mod tree;
 #[cfg(feature = "daemon")]
 mod unit;
+#[cfg(feature = "daemon")]
+pub mod wishes;
 
 pub use library::{
     BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,

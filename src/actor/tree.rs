@@ -13,14 +13,16 @@ use super::context::Context;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 use super::unit::{self, UnitActor, UnitHost};
 pub use super::unit::{ForeignNote, Held, exit_event};
+use super::wishes::{Asker, remembered};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::Mono;
-use crate::event::SupervisorStatus;
+use crate::event::{Desired, SupervisorStatus};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
 use crate::plan::{Child, Diff, Plan, SupervisorPlan};
 use crate::policy::supervisor::{Input, Reply, Request, RequestError, Which, child_of, flags_of};
+use crate::store::wishes::Remembered;
 
 /// How the tree as a whole stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +66,33 @@ pub enum Ask {
     Restart,
 }
 
+/// What became of what was asked of a child.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether it was done.
+    pub done: Result<(), TreeError>,
+    /// Whether it outlives the daemon and the machine's power; why not.
+    pub remembered: Result<(), String>,
+}
+
 impl Ask {
+    const fn desired(self) -> Desired {
+        match self {
+            Self::Stop { .. } => Desired::Stopped,
+            Self::Start | Self::Restart => Desired::Started,
+        }
+    }
+
+    /// As a word.
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop { .. } => "stop",
+            Self::Restart => "restart",
+        }
+    }
+
     fn request(self, target: &str) -> Request {
         let child = Which::from(target);
         match self {
@@ -111,6 +139,8 @@ impl Tree {
             standing: watch::Sender::new(Standing::Starting),
         });
         tree.context.gates.plan(&plan);
+        held.iter().for_each(|(target, held)| tree.context.wishes.compare(target.as_str(), &held.note));
+        tree.context.wishes.plan(&plan);
         for (id, supervisor) in &plan.supervisors {
             tree.show_supervisor(&plan, supervisor);
             if let Some(held) = held.remove(id.as_str()) {
@@ -190,27 +220,27 @@ impl Tree {
         }
     }
 
-    /// Starts, stops or restarts a unit or supervisor for an operator. Returns when it is done.
-    ///
-    /// # Errors
-    /// There is no such thing, or its supervisor refuses.
-    pub async fn ask(&self, target: &str, ask: Ask) -> Result<(), TreeError> {
+    /// Starts, stops or restarts a unit or supervisor for an operator. Returns when it is done, and remembered or known not to be:
+    /// neither waits for the other.
+    pub async fn ask(&self, target: &str, ask: Ask, asker: &Asker) -> Answer {
         let plan = self.plan();
-        let parent = parent_of(&plan, target)?;
-        let held = matches!(ask, Ask::Stop { .. });
-        self.hold(&plan, target, held);
-        let supervisor = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(&parent).cloned();
-        let supervisor = supervisor.ok_or_else(|| TreeError::SupervisorDown(target.into(), parent.clone()))?;
-        let (sender, reply) = oneshot::channel();
-        let down = || TreeError::SupervisorDown(target.into(), parent.clone());
-        supervisor.cast(Msg::Request(ask.request(target), sender)).map_err(|_| down())?;
-        let verb = match ask {
-            Ask::Start => "start",
-            Ask::Stop { .. } => "stop",
-            Ask::Restart => "restart",
+        let parent = match parent_of(&plan, target) {
+            Ok(parent) => parent,
+            Err(error) => return Answer { done: Err(error), remembered: Ok(()) },
         };
+        let wish = self.wish(&plan, target, ask.desired(), asker);
+        let done = self.tell_supervisor(target, &parent, ask);
+        let (done, remembered) = tokio::join!(done, remembered(wish));
+        Answer { done, remembered }
+    }
+
+    async fn tell_supervisor(&self, target: &str, parent: &SupervisorId, ask: Ask) -> Result<(), TreeError> {
+        let down = || TreeError::SupervisorDown(target.into(), parent.clone());
+        let supervisor = self.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(parent).cloned();
+        let (sender, reply) = oneshot::channel();
+        supervisor.ok_or_else(down)?.cast(Msg::Request(ask.request(target), sender)).map_err(|_| down())?;
         match reply.await.map_err(|_| down())?.reply {
-            Reply::Error(error) => Err(TreeError::Refused(verb, target.into(), error)),
+            Reply::Error(error) => Err(TreeError::Refused(ask.verb(), target.into(), error)),
             _ => Ok(()),
         }
     }
@@ -245,6 +275,7 @@ impl Tree {
     pub async fn reload(self: &Arc<Self>, plan: Arc<Plan>, diff: &Diff) -> Result<(), SpawnErr> {
         let old = std::mem::replace(&mut *self.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
         self.context.gates.plan(&plan);
+        self.context.wishes.plan(&plan);
         for unit in plan.units.keys().filter(|unit| !old.units.contains_key(*unit)) {
             let leaving = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit).cloned();
             if let Some(leaving) = leaving {
@@ -299,7 +330,7 @@ impl Tree {
 
     async fn add_unit(&self, plan: &Plan, id: &UnitId, held: Option<Held>) -> Result<(), SpawnErr> {
         let supervisor = parent_of(plan, id.as_str()).unwrap_or_else(|_| plan.root.clone());
-        let wanted = held.as_ref().is_none_or(|held| !held.note.held) && !self.held_above(plan, &supervisor);
+        let wanted = !self.context.wishes.keeps_stopped(id.as_str()) && !self.held_above(plan, &supervisor);
         self.context.gates.set(id, if wanted { super::gate::Standing::Pending } else { super::gate::Standing::Down });
         let arguments = unit::Arguments { context: self.context.clone(), plan: plan.units[id].clone(), supervisor, held, wanted };
         let (actor, _) = Actor::spawn(None, UnitActor, arguments).await?;
@@ -309,10 +340,9 @@ impl Tree {
 
     /// Whether an operator keeps `supervisor` or one above it stopped.
     fn held_above(&self, plan: &Plan, supervisor: &SupervisorId) -> bool {
-        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
         let mut above = Some(supervisor.clone());
         while let Some(id) = above {
-            if notes.get(&id).is_some_and(|note| note.held) {
+            if self.context.wishes.keeps_stopped(id.as_str()) {
                 return true;
             }
             above = parent_of(plan, id.as_str()).ok();
@@ -320,13 +350,17 @@ impl Tree {
         false
     }
 
-    /// Remembers, here and with the launcher, that an operator keeps something stopped.
-    fn hold(&self, plan: &Plan, target: &str, held: bool) {
+    /// Remembers, here, with the launcher and in the store, what an operator wants. The last one tells when it does.
+    fn wish(&self, plan: &Plan, target: &str, desired: Desired, asker: &Asker) -> Option<Remembered> {
+        let (wish, remembered) = self.context.wishes.record(target, desired, asker)?;
         if plan.supervisors.contains_key(target) {
-            self.note(&target.into(), |note| note.held = held);
+            let id = target.into();
+            self.note(&id, |note| note.take_wish(Some(wish.clone())));
+            self.context.view.change_supervisor(&id, |status| status.wish = Some(wish));
         } else if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(target) {
-            drop(actor.cast(unit::Msg::Hold(held)));
+            drop(actor.cast(unit::Msg::Wish(wish)));
         }
+        Some(remembered)
     }
 
     /// Changes what the launcher remembers of a supervisor.
@@ -358,9 +392,11 @@ impl Tree {
             children: Vec::new(),
             restarts: 0,
             escalations: 0,
+            wish: None,
             reason: None,
         });
         self.context.view.add_supervisor(SupervisorStatus {
+            wish: self.context.wishes.of(supervisor.id.as_str()),
             parent: parent_of(plan, supervisor.id.as_str()).ok(),
             strategy: supervisor.strategy.as_str().into(),
             children: supervisor.children.iter().map(|child| child.as_str().to_owned()).collect(),
@@ -394,11 +430,11 @@ impl Tree {
         Some(match child {
             Child::Unit(id) => {
                 let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
-                let held = self.context.view.unit(id.as_str()).is_some_and(|status| status.held);
+                let held = self.context.wishes.keeps_stopped(id.as_str());
                 (child_of(plan, child, held), Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {
-                let held = self.notes.read().unwrap_or_else(PoisonError::into_inner).get(id).is_some_and(|note| note.held);
+                let held = self.context.wishes.keeps_stopped(id.as_str());
                 (child_of(plan, child, held), Box::new(PlanHost { tree: self.clone(), id: id.clone(), actor: None }))
             }
         })

@@ -2,16 +2,18 @@
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use futures_util::future::join_all;
 
 use super::Node;
-use super::dto::{ActionRequest, ActionResponse, SignalRequest, TargetResult};
+use super::dto::{ActionRequest, ActionResponse, REASON_MAX, SignalRequest, TargetResult};
 use super::refusal::Refusal;
 use super::routes::App;
 use super::server::Peer;
 use super::targets::{Known, units_below};
 use crate::actor::tree::{Ask, TreeError};
+use crate::actor::wishes::Asker;
 use crate::base::exit::Signal;
 use crate::base::quantity::format_size;
 use crate::event::Event;
@@ -20,32 +22,46 @@ use crate::plan::LogMode;
 use crate::policy::supervisor::RequestError;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
-type Answer = Result<Json<ActionResponse>, Refusal>;
+type Answer = Result<(StatusCode, Json<ActionResponse>), Refusal>;
 
 pub(super) async fn start(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, "start", Ask::Start, &body?.0.targets).await
+    ask(&app.node, peer, Ask::Start, body?.0).await
 }
 
 pub(super) async fn stop(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, "stop", Ask::Stop { hold: true }, &body?.0.targets).await
+    ask(&app.node, peer, Ask::Stop { hold: true }, body?.0).await
 }
 
 pub(super) async fn restart(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, "restart", Ask::Restart, &body?.0.targets).await
+    ask(&app.node, peer, Ask::Restart, body?.0).await
 }
 
 /// Asks for all targets at once: one may wait for another, so none may be kept from being asked. Their number is bounded by the plan.
-async fn ask(node: &Node, peer: Peer, command: &str, ask: Ask, targets: &[String]) -> Answer {
-    let targets = resolve(node, targets)?;
-    let results = targets.iter().map(|target| async move {
-        tell(node, peer, command, target);
-        match node.tree.ask(target, ask).await {
-            Ok(()) => done(target, None),
-            Err(TreeError::Refused(_, _, RequestError::Running)) if ask == Ask::Start => done(target, Some("it is already running".into())),
-            Err(error) => TargetResult { target: target.clone(), ok: false, message: Some(error.to_string()) },
+async fn ask(node: &Node, peer: Peer, ask: Ask, request: ActionRequest) -> Answer {
+    if request.reason.as_ref().is_some_and(|reason| reason.len() > REASON_MAX) {
+        return Err(Refusal::bad_request(format!("the reason has more than {REASON_MAX} bytes")));
+    }
+    let targets = resolve(node, &request.targets)?;
+    let asker = Asker { uid: peer.uid, why: request.reason };
+    let results = targets.iter().map(|target| {
+        let asker = &asker;
+        async move {
+            tell(node, peer, ask.verb(), target);
+            let answer = node.tree.ask(target, ask, asker).await;
+            let result = match answer.done {
+                Ok(()) => done(target, None),
+                Err(TreeError::Refused(_, _, RequestError::Running)) if ask == Ask::Start => {
+                    done(target, Some("it is already running".into()))
+                }
+                Err(error) => failed(target, error.to_string()),
+            };
+            TargetResult { not_remembered: answer.remembered.err(), ..result }
         }
     });
-    Ok(Json(ActionResponse { results: join_all(results).await }))
+    let results = join_all(results).await;
+    // Done, but not all there is to it.
+    let status = if results.iter().any(|result| result.not_remembered.is_some()) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(ActionResponse { results })))
 }
 
 pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<SignalRequest>) -> Answer {
@@ -55,15 +71,16 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
     let targets = resolve(&app.node, &request.targets)?;
     let results = targets.iter().map(|target| {
         tell(&app.node, peer, &format!("signal {signal}"), target);
-        let failed = |message: String| TargetResult { target: target.clone(), ok: false, message: Some(message) };
         match app.node.context.view.unit(target) {
-            Some(unit) if unit.pid.is_none() => failed("it has no process".into()),
-            _ => {
-                app.node.tree.signal(target, signal, request.whole).map_or_else(|error| failed(error.to_string()), |()| done(target, None))
-            }
+            Some(unit) if unit.pid.is_none() => failed(target, "it has no process".into()),
+            _ => app
+                .node
+                .tree
+                .signal(target, signal, request.whole)
+                .map_or_else(|error| failed(target, error.to_string()), |()| done(target, None)),
         }
     });
-    Ok(Json(ActionResponse { results: results.collect() }))
+    Ok((StatusCode::OK, Json(ActionResponse { results: results.collect() })))
 }
 
 /// Rotates logs; a supervisor's name stands for everything below it.
@@ -83,11 +100,11 @@ pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Pe
             };
             match rotated {
                 Ok(report) => done(unit.as_str(), Some(rotation_text(&report))),
-                Err(why) => TargetResult { target: unit.as_str().into(), ok: false, message: Some(why) },
+                Err(why) => TargetResult { target: unit.as_str().into(), ok: false, not_remembered: None, message: Some(why) },
             }
         }
     });
-    Ok(Json(ActionResponse { results: join_all(results).await }))
+    Ok((StatusCode::OK, Json(ActionResponse { results: join_all(results).await })))
 }
 
 fn rotation_text(report: &RotateReport) -> String {
@@ -120,5 +137,9 @@ fn tell(node: &Node, peer: Peer, command: &str, target: &str) {
 }
 
 fn done(target: &str, message: Option<String>) -> TargetResult {
-    TargetResult { target: target.into(), ok: true, message }
+    TargetResult { target: target.into(), ok: true, message, not_remembered: None }
+}
+
+fn failed(target: &str, message: String) -> TargetResult {
+    TargetResult { target: target.into(), ok: false, message: Some(message), not_remembered: None }
 }

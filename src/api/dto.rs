@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::time::Wall;
-use crate::event::{Gap, SupervisorStatus, UnitStatus};
+use crate::event::{Gap, StoreStatus, SupervisorStatus, UnitStatus, Wish};
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
@@ -45,6 +45,9 @@ pub struct DaemonStatus {
     pub cgroup: Option<PathBuf>,
     /// How the last upgrade in place went, if this launcher has seen one.
     pub upgrade: Option<UpgradeStatus>,
+    /// How the store of what operators asked for stands.
+    #[serde(default)]
+    pub store: StoreStatus,
 }
 
 /// What a program is: `version --json`.
@@ -172,7 +175,7 @@ fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorS
         reason: supervisor.reason.clone(),
         pid: None,
         restarts: supervisor.restarts,
-        held: false,
+        held: supervisor.wish.as_ref().is_some_and(Wish::is_stop),
     }
 }
 
@@ -191,12 +194,18 @@ fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow 
     }
 }
 
+/// The longest reason an operator may give, in bytes.
+pub const REASON_MAX: usize = 1024;
+
 /// The body of `POST /v1/start`, `/v1/stop` and `/v1/restart`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionRequest {
     /// Units and supervisors by name; the name of a unit with instances means all of them.
     pub targets: Vec<String>,
+    /// Why; it is remembered with what is asked. At most [`REASON_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The body of `POST /v1/signal`.
@@ -212,7 +221,7 @@ pub struct SignalRequest {
     pub whole: bool,
 }
 
-/// What became of a command.
+/// What became of a command. The status is 202 instead of 200 if something was done and is not remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionResponse {
     /// For each target, in the order they were named.
@@ -229,6 +238,9 @@ pub struct TargetResult {
     /// Why not; or a remark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
+    /// Why it would be forgotten if the daemon ended now; it is written down as soon as that can be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_remembered: Option<String>,
 }
 
 /// What a reload changed, or would change.

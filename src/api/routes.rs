@@ -78,6 +78,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         config: node.context.directories.config.clone(),
         cgroup: node.cgroup.clone(),
         upgrade: node.upgrade.clone(),
+        store: node.context.wishes.store(),
     }
 }
 

@@ -20,13 +20,16 @@ use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
+use crate::actor::wishes::Wishes;
 use crate::base::time::{Mono, Wall};
 use crate::event::{Event, UnitStatus, View};
 use crate::launcher::link::Link;
+use crate::os::clock;
 use crate::os::paths::Directories;
 use crate::os::pump::Pump;
 use crate::plan::{Diff, Plan, resolve};
 use crate::spec::{SourceFile, parse};
+use crate::store::wishes::{Clocks, Store};
 
 pub(super) fn unit(name: &str, state: &str) -> UnitStatus {
     UnitStatus {
@@ -78,6 +81,8 @@ async fn node(directory: &Path) -> Arc<Node> {
     let (bus, events) = Bus::new();
     // Nobody records: what is told is not waited for.
     std::mem::forget(events);
+    let (store, loaded) = Store::start(directories.state.join("store"), Clocks { mono: clock::mono, wall: clock::wall }, |_| {}).unwrap();
+    let wishes = Wishes::new(store, loaded.await.unwrap());
     let context = Arc::new(Context {
         view: View::default(),
         bus,
@@ -85,6 +90,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         pump: Pump::start(|_| {}).unwrap(),
         logs: tokio::sync::mpsc::channel(1).0,
         gates: Gates::new(4),
+        wishes,
         directories,
         environment: Vec::new(),
         seed: 1,
@@ -162,7 +168,7 @@ async fn refusals_say_why() {
         assert_eq!((status, code.as_str(), message.as_str()), (422, "bad_declarations", "units/a.yaml is wrong"));
         let body = SignalRequest { targets: vec!["redis".into()], signal: "SIGFOO".into(), whole: false };
         assert!(refused(client.block_on(client.post("/v1/signal", &body))).3.contains("SIGHUP"));
-        assert_eq!(refused(client.block_on(client.post("/v1/stop", &ActionRequest { targets: vec![] }))).1, "bad_request");
+        assert_eq!(refused(client.block_on(client.post("/v1/stop", &ActionRequest { targets: vec![], reason: None }))).1, "bad_request");
         assert_eq!(refused(client.block_on(client.post("/v1/stop", &serde_json::json!({"target": "x"})))).1, "bad_request");
     })
     .await;
@@ -171,7 +177,7 @@ async fn refusals_say_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn commands_answer_for_each_target() {
     with_server(|client, _| {
-        let body = ActionRequest { targets: vec!["web".into(), "workers".into()] };
+        let body = ActionRequest { targets: vec!["web".into(), "workers".into()], reason: None };
         let response: ActionResponse = client.block_on(client.post("/v1/start", &body)).unwrap();
         let targets: Vec<_> = response.results.iter().map(|result| (result.target.as_str(), result.ok)).collect();
         assert_eq!(targets, [("web@1", false), ("web@2", false), ("workers", false)]);

@@ -99,7 +99,14 @@ pub enum Request {
     /// Start units or supervisors and wait until they are up
     Start(Targets),
     /// Stop units or supervisors, wait until they are down, and keep them stopped
-    Stop(Targets),
+    Stop {
+        /// Which
+        #[command(flatten)]
+        targets: Targets,
+        /// Why; `status` shows it to whoever wonders
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// Restart units or supervisors and wait until they are up
     Restart(Targets),
     /// Send a signal to units
@@ -248,7 +255,9 @@ mod tests {
     #[test]
     fn commands_parse() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command).map_err(|error| error.to_string());
-        assert!(matches!(parse("msctl stop redis web"), Ok(Command::Other(Request::Stop(targets))) if targets.targets == ["redis", "web"]));
+        assert!(
+            matches!(parse("msctl stop redis web"), Ok(Command::Other(Request::Stop { targets, .. })) if targets.targets == ["redis", "web"])
+        );
         assert!(matches!(parse("msctl run --listen none"), Ok(Command::Run(RunArgs { listen: Some(Listen::None), .. }))));
         assert!(matches!(parse("msctl signal hup web"), Ok(Command::Other(Request::Signal { signal: Signal(1), .. }))));
         for bad in

@@ -36,11 +36,11 @@ impl Verb {
     }
 }
 
-pub(super) fn ask(session: &mut Session, verb: Verb, targets: Vec<String>) -> Ending {
+pub(super) fn ask(session: &mut Session, verb: Verb, targets: Vec<String>, reason: Option<String>) -> Ending {
     let client = session.client()?;
     let (command, _, done) = verb.words();
     let path = format!("/v1/{command}");
-    let request = ActionRequest { targets };
+    let request = ActionRequest { targets, reason };
     let response: ActionResponse = client.block_on(async {
         let answer = client.post(&path, &request);
         if !std::io::stderr().is_terminal() {
@@ -63,7 +63,7 @@ pub(super) fn signal(session: &mut Session, signal: Signal, targets: Vec<String>
 
 pub(super) fn rotate(session: &mut Session, targets: Vec<String>) -> Ending {
     let client = session.client()?;
-    let response: ActionResponse = client.block_on(client.post("/v1/rotate", &ActionRequest { targets }))?;
+    let response: ActionResponse = client.block_on(client.post("/v1/rotate", &ActionRequest { targets, reason: None }))?;
     tell(session, "rotated", &response.results)
 }
 
@@ -117,5 +117,18 @@ fn tell(session: &mut Session, done: &str, results: &[TargetResult]) -> Ending {
     for result in &failed {
         eprintln!("error: {}: {}", result.target, result.message.as_deref().unwrap_or("it failed"));
     }
-    Ok(if failed.is_empty() { Exit::Done } else { Exit::Failed })
+    let mut forgettable = results.iter().filter_map(|result| Some((result, result.not_remembered.as_deref()?))).peekable();
+    let remembered = forgettable.peek().is_none();
+    for (result, why) in forgettable {
+        let what = if result.ok { "done" } else { "asked for" };
+        eprintln!("warning: {}: {what}, but not remembered: {why}", result.target);
+    }
+    if !remembered {
+        eprintln!("  help: it holds until the daemon ends, and is written down as soon as that can be; `status` tells how that stands");
+    }
+    Ok(match (failed.is_empty(), remembered) {
+        (false, _) => Exit::Failed,
+        (true, false) => Exit::NotRemembered,
+        (true, true) => Exit::Done,
+    })
 }

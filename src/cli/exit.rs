@@ -17,7 +17,8 @@ pub(super) const HELP: &str = "Exit codes:
   2  bad usage, or bad declarations
   3  no daemon is running here
   4  there is no such unit or supervisor
-  5  not permitted";
+  5  not permitted
+  6  done, but not remembered: a restart of the daemon would forget it";
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum Exit {
     Unknown = 4,
     /// Not permitted.
     NotPermitted = 5,
+    /// Done, but not remembered.
+    NotRemembered = 6,
 }
 
 impl From<Exit> for ExitCode {

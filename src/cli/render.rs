@@ -6,7 +6,7 @@ use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::UnitStatus;
+use crate::event::{StoreStatus, UnitStatus, Wish};
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -43,9 +43,26 @@ pub(super) fn status_table(look: Look, status: &Status) -> String {
 
 /// Why a unit stands where it stands; else what it says of itself.
 fn reason(unit: &UnitStatus) -> String {
-    let held = unit.held.then_some("stopped by an operator");
-    let said = unit.reason.as_deref().or(held).or(unit.status.as_deref());
+    let held = unit.held.then(|| stopped_by(unit.wish.as_ref(), false));
+    let said = unit.reason.as_deref().or(held.as_deref()).or(unit.status.as_deref());
     said.unwrap_or_default().replace(['\n', '\t'], " ")
+}
+
+/// What an operator's stop looks like: with who, when and why where there is room.
+fn stopped_by(wish: Option<&Wish>, in_full: bool) -> String {
+    let why = wish.and_then(|wish| wish.why.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
+    let who = wish.filter(|_| in_full).map(|wish| format!(" (user {}) on {}", wish.uid, local_time(wish.at))).unwrap_or_default();
+    format!("stopped by an operator{who}{why}")
+}
+
+/// What is wrong, or was, with the store of what operators asked for. Empty if all is well.
+pub(super) fn store_trouble(store: &StoreStatus) -> String {
+    let restored = store.restored.as_ref().map(|restored| format!("store: {restored}"));
+    let failing = store.failing.as_ref().map(|failing| {
+        let waiting = if store.pending == 1 { "1 change waits".to_owned() } else { format!("{} changes wait", store.pending) };
+        format!("store: cannot be used since {}: {}; {waiting}", local_time(failing.since), failing.why)
+    });
+    restored.into_iter().chain(failing).collect::<Vec<_>>().join("\n")
 }
 
 /// Everything about one unit.
@@ -61,7 +78,7 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     let since = approx_duration(age(unit.now, status.since));
     row("State", format!("{} for {since}, since {}", look.state(&status.state, &status.state), local_time(status.since)));
     row("Reason", status.reason.clone().unwrap_or_default());
-    row("Held", if status.held { "an operator keeps it stopped".into() } else { String::new() });
+    row("Held", if status.held { stopped_by(status.wish.as_ref(), true) } else { String::new() });
     row("Says", status.status.clone().unwrap_or_default());
     let started = status.started.map(|started| format!(", up {}", approx_duration(age(unit.now, started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());

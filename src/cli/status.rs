@@ -34,6 +34,10 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
     let look = session.out.look;
     if units.is_empty() {
         session.out.line(&render::headline(look, &status.daemon, &status.units))?;
+        let trouble = render::store_trouble(&status.daemon.store);
+        if !trouble.is_empty() {
+            session.out.line(&trouble)?;
+        }
     }
     print(session, &render::status_table(look, &status))
 }

@@ -11,12 +11,13 @@ use super::control::{Control, Orders};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::{Settings, greeting, past};
+use super::{Settings, greeting, memory, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::recorder::{self, History};
 use crate::actor::tree::{Standing, Tree};
+use crate::actor::wishes::Wishes;
 use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext};
 use crate::base::exit::ExitReason;
 use crate::base::time::Wall;
@@ -74,8 +75,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     }
     let (bus, events) = Bus::new();
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
+    let wishes = memory::recall(&settings.directories, &bus).await?;
     let (logs, inbox) = mpsc::channel(INBOX);
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs)?);
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, wishes)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
@@ -151,7 +153,14 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
     }
 }
 
-fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bus, logs: mpsc::Sender<ToLogs>) -> Result<Context, String> {
+fn context(
+    settings: &Settings,
+    loaded: &Loaded,
+    launcher: link::Sender,
+    bus: Bus,
+    logs: mpsc::Sender<ToLogs>,
+    wishes: Wishes,
+) -> Result<Context, String> {
     let news = logs.clone();
     // The pump does not wait: what it says beyond the bound is not heard.
     let pump = Pump::start(move |report| drop(news.try_send(ToLogs::Pump(report))));
@@ -163,6 +172,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, bus: Bu
         logs,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         directories: settings.directories.clone(),
+        wishes,
         environment: inherited::base_environment(),
         seed: clock::mono().0,
         stopping: AtomicBool::new(false),

@@ -6,6 +6,7 @@ mod declarations;
 mod faces;
 mod greeting;
 mod launch;
+mod memory;
 mod past;
 mod program;
 mod settings;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, seconds};
-use crate::event::GapReason;
+use crate::event::{GapReason, StoreRestored, Wish};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -257,6 +257,32 @@ pub enum Event {
         /// Why.
         reason: ExitReason,
     },
+    /// What operators ask for cannot be written down; supervision goes on.
+    StoreFailed {
+        /// Why.
+        why: String,
+    },
+    /// What operators ask for is written down again, and what they asked for meanwhile.
+    StoreRecovered {
+        /// How many changes have waited for that.
+        written: usize,
+    },
+    /// The store was damaged; a backup has taken its place.
+    StoreRestored(StoreRestored),
+    /// The store could not be backed up; it is tried again when the next backup is due.
+    StoreBackupFailed {
+        /// Why.
+        why: String,
+    },
+    /// What an operator asked for was dropped, because it concerns nothing any more.
+    WishForgotten {
+        /// The unit or supervisor.
+        target: String,
+        /// What was asked.
+        wish: Wish,
+        /// Why it was dropped.
+        why: String,
+    },
     /// Events were lost, because they came faster than they could be recorded.
     EventsDropped {
         /// How many.
@@ -316,7 +342,7 @@ impl Event {
             | Self::SupervisorUp { supervisor }
             | Self::IntensityReached { supervisor, .. }
             | Self::SupervisorEnded { supervisor, .. } => Some(supervisor.as_str()),
-            Self::CommandReceived { target, .. } => Some(target),
+            Self::CommandReceived { target, .. } | Self::WishForgotten { target, .. } => Some(target),
             Self::DaemonStarted { .. }
             | Self::BrainEnded { .. }
             | Self::DaemonUpgraded { .. }
@@ -326,6 +352,10 @@ impl Event {
             | Self::DaemonDegraded { .. }
             | Self::PlanApplied { .. }
             | Self::ReloadRefused { .. }
+            | Self::StoreFailed { .. }
+            | Self::StoreRecovered { .. }
+            | Self::StoreRestored(_)
+            | Self::StoreBackupFailed { .. }
             | Self::EventsDropped { .. } => None,
         }
     }

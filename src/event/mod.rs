@@ -6,6 +6,7 @@ mod envelope;
 mod gap;
 mod text;
 mod view;
+mod wish;
 
 pub use catalog::{Event, RestartCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
@@ -13,3 +14,4 @@ pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};
+pub use wish::{Desired, StoreFailure, StoreRestored, StoreStatus, Wish};

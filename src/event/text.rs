@@ -31,6 +31,12 @@ pub fn event_text(event: &Event) -> String {
         Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
         Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
         Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
+        Event::StoreFailed { why } => format!("what operators ask for cannot be remembered: the store cannot be used: {why}"),
+        Event::StoreRecovered { written: 1 } => "the store works again; 1 change was waiting".into(),
+        Event::StoreRecovered { written } => format!("the store works again; {written} changes were waiting"),
+        Event::StoreRestored(restored) => format!("store {restored}"),
+        Event::StoreBackupFailed { why } => format!("the store could not be backed up: {why}"),
+        Event::WishForgotten { why, .. } => format!("what an operator asked of it is forgotten: {why}"),
         Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
         Event::ChildTerminated { child, reason, restart: true, .. } => format!("{child} ended ({reason}); restarting"),
         Event::ChildTerminated { child, reason, restart: false, .. } => format!("{child} ended ({reason}); it stays down"),
@@ -85,7 +91,7 @@ mod tests {
     use super::*;
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
-    use crate::event::GapReason;
+    use crate::event::{Desired, GapReason, StoreRestored, Wish};
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
@@ -128,6 +134,16 @@ mod tests {
             Event::LogFull { unit: "web".into(), bytes: 70 << 20 },
             Event::LogHasRoom { unit: "web".into() },
             Event::LogBlocked { unit: "web".into(), why: GapReason::Quota.text().into() },
+            Event::StoreFailed { why: "the disk is full".into() },
+            Event::StoreRecovered { written: 2 },
+            Event::StoreRestored(StoreRestored { why: "it is damaged: x".into(), generation: Some(2), of: Some(Wall(0)) }),
+            Event::StoreRestored(StoreRestored { why: "it is damaged: x".into(), generation: None, of: None }),
+            Event::StoreBackupFailed { why: "the disk is full".into() },
+            Event::WishForgotten {
+                target: "web".into(),
+                wish: Wish { number: 1, desired: Desired::Stopped, uid: 0, at: Wall(0), why: None },
+                why: "the plan has not known it for 30 days".into(),
+            },
         ];
         let lines: Vec<_> = events.iter().map(|event| format!("{}: {}", event.subject().unwrap_or("-"), event_text(event))).collect();
         insta::assert_snapshot!(lines.join("\n"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
-use crate::event::Counters;
+use crate::event::{Counters, Wish};
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct UnitStatus {
     pub restarts: u64,
     /// Whether an operator keeps it stopped.
     pub held: bool,
+    /// What an operator asked of it last.
+    #[serde(default)]
+    pub wish: Option<Wish>,
     /// Why it stands where it stands, if that needs saying.
     pub reason: Option<String>,
     /// What it says of itself (`STATUS=` of `sd_notify(3)`).
@@ -62,6 +65,7 @@ impl UnitStatus {
             started: None,
             restarts: 0,
             held: false,
+            wish: None,
             reason: None,
             status: None,
             last_exit: None,
@@ -100,6 +104,9 @@ pub struct SupervisorStatus {
     pub restarts: u64,
     /// How often it gave up.
     pub escalations: u64,
+    /// What an operator asked of it last.
+    #[serde(default)]
+    pub wish: Option<Wish>,
     /// Why it stands where it stands, if that needs saying.
     pub reason: Option<String>,
 }

@@ -18,6 +18,8 @@ mod otp;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tour;

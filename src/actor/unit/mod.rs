@@ -20,7 +20,7 @@ use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-use crate::event::{Event, RestartCause, UnitStatus};
+use crate::event::{Event, RestartCause, UnitStatus, Wish};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
@@ -60,8 +60,8 @@ pub(crate) enum Msg {
     Signal(Signal, Target),
     /// Its log is full, or has room again.
     PauseForLog(bool),
-    /// An operator keeps it stopped, or not any more.
-    Hold(bool),
+    /// What an operator wants of it.
+    Wish(Wish),
     /// A new plan: for now, or for its next start.
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
@@ -143,6 +143,7 @@ impl Actor for UnitActor {
                 unit.finish_stop(&myself);
             }
         }
+        unit.note.take_wish(unit.context.wishes.of(unit.id().as_str()));
         unit.publish();
         unit.driver.arm(&myself, || Msg::Wake);
         Ok(unit)
@@ -257,10 +258,10 @@ impl Unit {
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause(is_full),
-            Msg::Hold(held) => {
-                self.note.held = held;
+            Msg::Wish(wish) => {
+                self.note.take_wish(Some(wish));
                 self.remember();
-                self.change(|status| status.held = held);
+                self.publish();
             }
             Msg::Replan(plan, supervisor) => self.replan(plan, supervisor),
             Msg::Retire => self.retired = true,

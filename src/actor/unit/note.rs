@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Mono;
+use crate::event::Wish;
 use crate::policy::lifecycle::Memory;
 
 /// The version of the format, the first byte of a note.
 const VERSION: u8 = 1;
 
 /// So many restarts of a supervisor are remembered. Should its intensity allow more within its period, the older ones are forgotten when a brain dies.
-pub(crate) const COUNTED_MAX: usize = 96;
+pub(crate) const COUNTED_MAX: usize = 94;
 
 /// What a new brain has to know and cannot see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub(crate) struct Note {
     pub(crate) memory: Memory,
     /// The restarts that count against a supervisor's intensity.
     pub(crate) counted: Vec<Mono>,
+    /// What an operator asked last. It follows the rest, so that versions which do not know it read what they know.
+    #[serde(skip)]
+    pub(crate) wish: Option<Wish>,
 }
 
 /// A note of another version.
@@ -37,16 +41,33 @@ pub(crate) struct Note {
 pub struct ForeignNote(u8);
 
 impl Note {
+    /// Takes note of what an operator asked last.
+    pub(crate) fn take_wish(&mut self, wish: Option<Wish>) {
+        self.held = wish.as_ref().is_some_and(Wish::is_stop);
+        self.wish = wish;
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         // A plain struct always encodes; an empty note is the same as none.
-        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+        let note = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
+        match &self.wish {
+            // Why is in the store: here there is little room.
+            Some(wish) => postcard::to_extend(&Wish { why: None, ..wish.clone() }, note).unwrap_or_default(),
+            None => note,
+        }
     }
 
     /// An empty note tells nothing.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ForeignNote> {
         match bytes.split_first() {
             None => Ok(Self::default()),
-            Some((&VERSION, note)) => postcard::from_bytes(note).map_err(|_| ForeignNote(VERSION)),
+            Some((&VERSION, note)) => {
+                let (mut note, rest): (Self, _) = postcard::take_from_bytes(note).map_err(|_| ForeignNote(VERSION))?;
+                if !rest.is_empty() {
+                    note.wish = Some(postcard::from_bytes(rest).map_err(|_| ForeignNote(VERSION))?);
+                }
+                Ok(note)
+            }
             Some((&other, _)) => Err(ForeignNote(other)),
         }
     }
@@ -55,6 +76,8 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Wall;
+    use crate::event::Desired;
     use crate::policy::lifecycle::Phase;
 
     #[test]
@@ -69,10 +92,16 @@ mod tests {
             expected: true,
             memory,
             counted: vec![Mono(u64::MAX); COUNTED_MAX],
+            wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
         };
         let encoded = note.encode();
         assert!(encoded.len() <= crate::launcher::wire::NOTE_MAX, "{}", encoded.len());
-        assert_eq!(Note::decode(&encoded), Ok(note));
+        assert_eq!(Note::decode(&encoded), Ok(note.clone()));
+        let wordy = Note { wish: note.wish.clone().map(|wish| Wish { why: Some("w".repeat(2000)), ..wish }), ..note.clone() };
+        assert_eq!(wordy.encode(), encoded);
+        // As an earlier version writes it.
+        let old = Note { wish: None, ..note };
+        assert_eq!(Note::decode(&old.encode()), Ok(old));
         assert_eq!(Note::decode(b""), Ok(Note::default()));
         assert_eq!(Note::decode(&[9, 1, 2]), Err(ForeignNote(9)));
     }

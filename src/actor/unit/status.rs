@@ -86,6 +86,7 @@ impl Unit {
             status.started = self.process.map(|process| process.started_wall);
             status.restarts = self.note.restarts;
             status.held = self.note.held;
+            status.wish.clone_from(&self.note.wish);
         });
     }
 }

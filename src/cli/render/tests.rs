@@ -2,7 +2,7 @@ use super::*;
 use crate::api::dto::tree_rows;
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::time::Mono;
-use crate::event::{Counters, LastExit, SupervisorStatus};
+use crate::event::{Counters, Desired, LastExit, StoreFailure, StoreRestored, SupervisorStatus};
 
 const NOW: Wall = Wall(1_700_000_000_000);
 
@@ -20,6 +20,13 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         started: runs.then_some(Wall(NOW.0 - 182_500)),
         restarts: 2,
         held: state == "stopped",
+        wish: (state == "stopped").then(|| Wish {
+            number: 7,
+            desired: Desired::Stopped,
+            uid: 1000,
+            at: Wall(NOW.0 - 182_000),
+            why: Some("new disk".into()),
+        }),
         reason: reason.map(str::to_owned),
         status: runs.then(|| "serving 3 clients".into()),
         last_exit: None,
@@ -36,6 +43,7 @@ fn status() -> Status {
         children: children.iter().map(|&child| child.to_owned()).collect(),
         restarts: 1,
         escalations: 0,
+        wish: None,
         reason: None,
     };
     Status {
@@ -50,6 +58,7 @@ fn status() -> Status {
             config: "/etc/ms-supervisor".into(),
             cgroup: None,
             upgrade: None,
+            store: StoreStatus::default(),
         },
         supervisors: vec![
             supervisor("root", None, &["workers", "mailer"]),
@@ -120,4 +129,18 @@ fn branches_end_where_siblings_end() {
         [(0, "a"), (1, "b"), (2, "c"), (3, "d"), (2, "e"), (1, "f"), (2, "g")].map(|(depth, text)| (depth, text.to_owned())).into();
     let expect = "a\n├── b\n│   ├── c\n│   │   └── d\n│   └── e\n└── f\n    └── g";
     assert_eq!(branches(&lines), expect);
+}
+
+#[test]
+fn trouble_with_the_store_is_told() {
+    assert_eq!(store_trouble(&StoreStatus::default()), "");
+    let restored = StoreRestored { why: "it is damaged: x".into(), generation: Some(2), of: Some(Wall(0)) };
+    let failing = StoreFailure { why: "the disk is full".into(), since: NOW };
+    let text = store_trouble(&StoreStatus { restored: Some(restored), failing: Some(failing), pending: 2, ..StoreStatus::default() });
+    let (first, second) = text.split_once('\n').unwrap();
+    assert_eq!(first, "store: recovered from generation 2, of 1970-01-01T00:00:00.000Z: it is damaged: x");
+    assert!(
+        second.starts_with("store: cannot be used since 2023-11-1") && second.ends_with(": the disk is full; 2 changes wait"),
+        "{second}"
+    );
 }

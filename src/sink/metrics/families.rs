@@ -51,6 +51,12 @@ pub(super) const ALL: &[Family] = &[
     family("ms_supervisor_restarts", Counter, "How often the supervisor restarted a child that had ended or failed.", supervisor_restarts),
     family("ms_supervisor_escalations", Counter, "How often the supervisor gave up and ended.", supervisor_escalations),
     family("ms_events", Counter, "Events recorded, over the life of the journal.", events),
+    family("ms_store_up", Gauge, "Whether what operators ask for can be written down.", store_up),
+    family("ms_store_wishes", Gauge, "What operators asked for and the store holds.", store_wishes),
+    family("ms_store_pending", Gauge, "Changes that wait to be written down.", store_pending),
+    family("ms_store_commits", Counter, "Transactions of the store since the brain started.", store_commits),
+    family("ms_store_failures", Counter, "How often the store could not be written or backed up since the brain started.", store_failures),
+    family("ms_store_backups", Counter, "Backups of the store since the brain started.", store_backups),
     family(
         "ms_events_dropped",
         Counter,
@@ -237,4 +243,28 @@ fn of_processes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&S
 fn process_start(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit")]
     snapshot.own().try_for_each(|(process, sample)| gauge(&mut metric, [("process", process)], sample.started.0 as f64 / 1e3))
+}
+
+fn store_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_gauge(&i64::from(snapshot.store.failing.is_none()))
+}
+
+fn store_wishes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_gauge(&(snapshot.store.wishes as u64))
+}
+
+fn store_pending(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_gauge(&(snapshot.store.pending as u64))
+}
+
+fn store_commits(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.store.commits, None)
+}
+
+fn store_failures(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.store.failures, None)
+}
+
+fn store_backups(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.store.backups, None)
 }

@@ -16,7 +16,7 @@ use crate::actor::context::Context;
 use crate::actor::recorder::History;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
-use crate::event::{SupervisorStatus, UnitStatus};
+use crate::event::{StoreStatus, SupervisorStatus, UnitStatus};
 use crate::os::clock;
 use crate::os::sample::{Sample, SampleError, Samples, sample};
 
@@ -49,6 +49,7 @@ struct Snapshot {
     samples: Arc<Samples>,
     events: u64,
     events_dropped: u64,
+    store: StoreStatus,
 }
 
 impl Exporter {
@@ -71,6 +72,7 @@ impl Exporter {
             samples,
             events: self.history.last(),
             events_dropped: self.context.bus.dropped(),
+            store: self.context.wishes.store(),
         };
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }

@@ -24,6 +24,7 @@ fn snapshot() -> Snapshot {
         started: Some(Wall(0)),
         restarts: 2,
         held: false,
+        wish: None,
         reason: None,
         status: None,
         last_exit: None,
@@ -37,6 +38,7 @@ fn snapshot() -> Snapshot {
         children: vec!["web@1".into()],
         restarts: 2,
         escalations: 1,
+        wish: None,
         reason: None,
     };
     let sample = Sample {
@@ -56,6 +58,7 @@ fn snapshot() -> Snapshot {
         samples: Arc::new(Samples { units, own: sample }),
         events: 42,
         events_dropped: 0,
+        store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
     }
 }
 

@@ -111,7 +111,7 @@ fn a_full_disk_costs_logs_but_no_unit() {
         "unit: flood\nexec: sh -c 'while :; do echo 0123456789012345678901234567890123456789; done'\n---\n\
          unit: late\nexec: sleep 1000\n",
     )]);
-    let _small = SmallDisk::mount(daemon.path(".ms-supervisor/logs"));
+    let _small = SmallDisk::mount(daemon.path(".ms-supervisor/logs"), "64k");
     daemon.start();
     daemon.event("DaemonReady", |_| true);
     until("it is said", || daemon.printed().contains("No space left").then_some(()));
@@ -122,12 +122,12 @@ fn a_full_disk_costs_logs_but_no_unit() {
 }
 
 /// A file system of 64 KiB; gone at the end, come what may.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(path: PathBuf) -> Self {
+    pub(super) fn mount(path: PathBuf, size: &str) -> Self {
         std::fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&path).status().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).status().unwrap();
         assert!(mounted.success());
         Self(path)
     }

@@ -12,5 +12,6 @@ mod shipped;
 mod survival;
 mod tree;
 mod upgrade;
+mod wishes;
 
 pub(crate) use bench::{Daemon, is_alive, until};
