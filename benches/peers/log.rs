@@ -53,7 +53,8 @@ impl Peer for S6Log {
 
     fn prepare(&self, site: &Site) -> Result<Command, Fault> {
         let mut command = Command::new("sh");
-        let script = "\"$0\" \"$@\" | exec s6-log n5 s10000000 ./logs";
+        // The child is the one that is signalled; s6-log ends with its input.
+        let script = "mkfifo pipe; s6-log n5 s10000000 ./logs < pipe & exec \"$0\" \"$@\" > pipe";
         command.current_dir(site.path()).args(["-c", script]).arg(&site.child).arg("0").arg(site.page.path());
         command.args(["write", &SECONDS.to_string()]);
         Ok(command)
