@@ -118,6 +118,9 @@ pub enum TreeError {
     /// It has no process to signal.
     #[error("`{0}` is not a unit")]
     NotAUnit(String),
+    /// The unit is in no state for it.
+    #[error("cannot {0} `{1}`: {2}")]
+    Unfit(&'static str, String, String),
     /// The supervisor above it does not run.
     #[error("`{0}` cannot be reached: its supervisor `{1}` does not run; start that one")]
     SupervisorDown(String, SupervisorId),
@@ -210,8 +213,13 @@ impl Tree {
             ToBrain::Spawned { unit, .. }
             | ToBrain::SpawnFailed { unit, .. }
             | ToBrain::Exited { unit, .. }
+            | ToBrain::Paused { unit, .. }
             | ToBrain::Gone { unit, .. } => unit,
-            _ => return,
+            ToBrain::Hello { .. }
+            | ToBrain::Held { .. }
+            | ToBrain::HeldEnd
+            | ToBrain::UpgradeRefused { .. }
+            | ToBrain::Signalled { .. } => return,
         };
         if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
             drop(actor.cast(unit::Msg::Launcher(message, fds)));
@@ -259,6 +267,22 @@ impl Tree {
             None if self.plan().supervisors.contains_key(target) => Err(TreeError::NotAUnit(target.into())),
             None => Err(TreeError::Unknown(target.into())),
         }
+    }
+
+    /// Lets a unit stand still for an operator, or go on. Returns when it does, perhaps with a remark.
+    ///
+    /// # Errors
+    /// There is no such unit, or it cannot be done now.
+    pub async fn pause(&self, target: &str, pause: bool) -> Result<Option<String>, TreeError> {
+        let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(target).cloned();
+        let actor = actor.ok_or_else(|| match self.plan().supervisors.contains_key(target) {
+            true => TreeError::NotAUnit(target.into()),
+            false => TreeError::Unknown(target.into()),
+        })?;
+        let (sender, reply) = oneshot::channel();
+        drop(actor.cast(if pause { unit::Msg::Pause(sender) } else { unit::Msg::Resume(sender) }));
+        let answer = reply.await.unwrap_or_else(|_gone| Err("it is going".into()));
+        answer.map_err(|why| TreeError::Unfit(if pause { "pause" } else { "resume" }, target.into(), why))
     }
 
     /// Stops every process of a unit until there is room in its log, or lets it go on.

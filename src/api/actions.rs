@@ -83,6 +83,26 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
     Ok((StatusCode::OK, Json(ActionResponse { results: results.collect() })))
 }
 
+pub(super) async fn pause(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    stand_still(&app.node, peer, true, &body?.0.targets).await
+}
+
+pub(super) async fn resume(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
+    stand_still(&app.node, peer, false, &body?.0.targets).await
+}
+
+async fn stand_still(node: &Node, peer: Peer, pause: bool, targets: &[String]) -> Answer {
+    let targets = resolve(node, targets)?;
+    let results = targets.iter().map(|target| async move {
+        tell(node, peer, if pause { "pause" } else { "resume" }, target);
+        match node.tree.pause(target, pause).await {
+            Ok(remark) => done(target, remark),
+            Err(error) => failed(target, error.to_string()),
+        }
+    });
+    Ok((StatusCode::OK, Json(ActionResponse { results: join_all(results).await })))
+}
+
 /// Rotates logs; a supervisor's name stands for everything below it.
 pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
     let Json(request) = body?;

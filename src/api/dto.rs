@@ -142,6 +142,8 @@ pub struct TreeRow {
     pub restarts: u64,
     /// Whether an operator keeps it stopped.
     pub held: bool,
+    /// Whether an operator has paused it.
+    pub paused: bool,
 }
 
 /// The tree as rows, from `root` down.
@@ -176,6 +178,7 @@ fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorS
         pid: None,
         restarts: supervisor.restarts,
         held: supervisor.wish.as_ref().is_some_and(Wish::is_stop),
+        paused: false,
     }
 }
 
@@ -191,13 +194,14 @@ fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow 
         pid: unit.pid,
         restarts: unit.restarts,
         held: unit.held,
+        paused: unit.paused,
     }
 }
 
 /// The longest reason an operator may give, in bytes.
 pub const REASON_MAX: usize = 1024;
 
-/// The body of `POST /v1/start`, `/v1/stop` and `/v1/restart`.
+/// The body of `POST /v1/start`, `/v1/stop`, `/v1/restart`, `/v1/pause` and `/v1/resume`; the last two are for units only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionRequest {

@@ -109,7 +109,12 @@ struct Health {
 /// A unit is as it should be if it is ready, or nobody wants it up.
 fn unit_health(unit: &UnitStatus) -> Health {
     let ready = unit.ready || unit.held || unit.state == "stopped";
-    Health::new(ready, unit.unit.as_str(), if unit.held { "held" } else { &unit.state }, unit.reason.as_deref())
+    let state = match (unit.held, unit.paused) {
+        (true, _) => "held",
+        (false, true) => "paused",
+        (false, false) => &unit.state,
+    };
+    Health::new(ready, unit.unit.as_str(), state, unit.reason.as_deref())
 }
 
 fn supervisor_health(supervisor: &SupervisorStatus) -> Health {

@@ -39,6 +39,8 @@ pub(super) fn control(app: App) -> Router {
         .route("/start", post(actions::start))
         .route("/stop", post(actions::stop))
         .route("/restart", post(actions::restart))
+        .route("/pause", post(actions::pause))
+        .route("/resume", post(actions::resume))
         .route("/signal", post(actions::signal))
         .route("/rotate", post(actions::rotate))
         .route("/logs", get(logs::all))

@@ -109,6 +109,10 @@ pub enum Request {
     },
     /// Restart units or supervisors and wait until they are up
     Restart(Targets),
+    /// Let all processes of units stand still, and wait until they do; a stop or restart ends the pause
+    Pause(Targets),
+    /// Let units that were paused go on
+    Resume(Targets),
     /// Send a signal to units
     Signal {
         /// By name or number: HUP, SIGUSR1, 15

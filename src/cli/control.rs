@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart`, `signal` and `rotate`.
+//! `start`, `stop`, `restart`, `pause`, `resume`, `signal` and `rotate`.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -59,6 +59,13 @@ pub(super) fn signal(session: &mut Session, signal: Signal, targets: Vec<String>
     let request = SignalRequest { targets, signal: signal.to_string(), whole };
     let response: ActionResponse = client.block_on(client.post("/v1/signal", &request))?;
     tell(session, "signalled", &response.results)
+}
+
+pub(super) fn pause(session: &mut Session, pause: bool, targets: Vec<String>) -> Ending {
+    let client = session.client()?;
+    let (path, done) = if pause { ("/v1/pause", "paused") } else { ("/v1/resume", "goes on") };
+    let response: ActionResponse = client.block_on(client.post(path, &ActionRequest { targets, reason: None }))?;
+    tell(session, done, &response.results)
 }
 
 pub(super) fn rotate(session: &mut Session, targets: Vec<String>) -> Ending {

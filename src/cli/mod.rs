@@ -61,6 +61,8 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Start(targets) => control::ask(session, control::Verb::Start, targets.targets, None),
         Request::Stop { targets, reason } => control::ask(session, control::Verb::Stop, targets.targets, reason),
         Request::Restart(targets) => control::ask(session, control::Verb::Restart, targets.targets, None),
+        Request::Pause(targets) => control::pause(session, true, targets.targets),
+        Request::Resume(targets) => control::pause(session, false, targets.targets),
         Request::Signal { signal, targets, whole } => control::signal(session, signal, targets.targets, whole),
         Request::Logs(args) => logs::logs(session, &args),
         Request::Rotate(targets) => control::rotate(session, targets.targets),

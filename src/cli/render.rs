@@ -44,7 +44,8 @@ pub(super) fn status_table(look: Look, status: &Status) -> String {
 /// Why a unit stands where it stands; else what it says of itself.
 fn reason(unit: &UnitStatus) -> String {
     let held = unit.held.then(|| stopped_by(unit.wish.as_ref(), false));
-    let said = unit.reason.as_deref().or(held.as_deref()).or(unit.status.as_deref());
+    let paused = unit.paused.then_some("paused by an operator");
+    let said = paused.or(unit.reason.as_deref()).or(held.as_deref()).or(unit.status.as_deref());
     said.unwrap_or_default().replace(['\n', '\t'], " ")
 }
 
@@ -79,6 +80,7 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("State", format!("{} for {since}, since {}", look.state(&status.state, &status.state), local_time(status.since)));
     row("Reason", status.reason.clone().unwrap_or_default());
     row("Held", if status.held { stopped_by(status.wish.as_ref(), true) } else { String::new() });
+    row("Paused", if status.paused { "an operator lets it stand still".into() } else { String::new() });
     row("Says", status.status.clone().unwrap_or_default());
     let started = status.started.map(|started| format!(", up {}", approx_duration(age(unit.now, started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
@@ -128,6 +130,9 @@ fn tree_text(look: Look, row: &TreeRow) -> String {
     }
     if row.held {
         text.push_str(", stopped by an operator");
+    }
+    if row.paused {
+        text.push_str(", paused by an operator");
     }
     if let Some(reason) = &row.reason {
         text.push_str(&format!(": {}", reason.replace('\n', " ")));

@@ -177,6 +177,20 @@ pub enum Event {
         /// Which signal.
         signal: Signal,
     },
+    /// All processes of a unit stand still, because an operator wants it so.
+    UnitPaused {
+        /// The unit.
+        unit: UnitId,
+        /// By what means.
+        means: PauseMeans,
+    },
+    /// They go on, or have ended.
+    UnitResumed {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        cause: ResumeCause,
+    },
     /// A unit's output goes to /dev/null, because its log file cannot be opened.
     LogLost {
         /// The unit.
@@ -304,6 +318,28 @@ pub enum RestartCause {
     Operator,
 }
 
+/// How the processes of a unit were made to stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseMeans {
+    /// By its cgroup: nothing of it runs, and it cannot tell.
+    Cgroup,
+    /// By SIGSTOP to every process that was found: their parents may see it.
+    Signal,
+}
+
+/// Why a unit that was paused is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeCause {
+    /// An operator asked for it.
+    Operator,
+    /// It is to end, and may do so in good order.
+    Stop,
+    /// It has ended.
+    Exit,
+}
+
 impl RestartCause {
     /// The cause as shown and as metric label.
     #[must_use]
@@ -332,6 +368,8 @@ impl Event {
             | Self::UnitTimedOut { unit }
             | Self::UnitStopped { unit }
             | Self::UnitSignalled { unit, .. }
+            | Self::UnitPaused { unit, .. }
+            | Self::UnitResumed { unit, .. }
             | Self::LogLost { unit, .. }
             | Self::LogRotated { unit, .. }
             | Self::LogDropped { unit, .. }

@@ -8,7 +8,7 @@ mod text;
 mod view;
 mod wish;
 
-pub use catalog::{Event, RestartCause};
+pub use catalog::{Event, PauseMeans, RestartCause, ResumeCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};

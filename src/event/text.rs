@@ -1,6 +1,6 @@
 //! Events as plain sentences.
 
-use super::{Event, RestartCause};
+use super::{Event, PauseMeans, RestartCause, ResumeCause};
 use crate::base::exit::Usage;
 use crate::base::quantity::format_size;
 use crate::base::time::approx_duration;
@@ -57,6 +57,14 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
+        Event::UnitPaused { means: PauseMeans::Cgroup, .. } => "paused".into(),
+        Event::UnitPaused { means: PauseMeans::Signal, .. } => "paused by SIGSTOP".into(),
+        Event::UnitResumed { cause, .. } => match cause {
+            ResumeCause::Operator => "goes on",
+            ResumeCause::Stop => "goes on, because it is to end",
+            ResumeCause::Exit => "ended while it was paused",
+        }
+        .into(),
         Event::LogLost { why, .. } => format!("its output is lost: {why}"),
         Event::LogRotated { bytes, lost: 0, .. } => format!("log rotated, {}", format_size(*bytes)),
         Event::LogDropped { bytes, from, to, why, .. } => {
@@ -129,6 +137,11 @@ mod tests {
             exited(ExitCause::Code(0), true),
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
+            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },
+            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Signal },
+            Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Operator },
+            Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Stop },
+            Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Exit },
             Event::LogRotated { unit: "web".into(), bytes: 10 << 20, lost: 512 },
             Event::LogDropped { unit: "web".into(), bytes: 5 << 20, from: Wall(0), to: Wall(1000), why: GapReason::Quota },
             Event::LogFull { unit: "web".into(), bytes: 70 << 20 },

@@ -35,6 +35,8 @@ pub struct UnitStatus {
     pub restarts: u64,
     /// Whether an operator keeps it stopped.
     pub held: bool,
+    /// Whether all its processes stand still, because an operator paused it.
+    pub paused: bool,
     /// What an operator asked of it last.
     #[serde(default)]
     pub wish: Option<Wish>,
@@ -65,6 +67,7 @@ impl UnitStatus {
             started: None,
             restarts: 0,
             held: false,
+            paused: false,
             wish: None,
             reason: None,
             status: None,

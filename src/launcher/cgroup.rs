@@ -52,6 +52,12 @@ impl Cgroups {
         made.inspect_err(|fault| complain(format_args!("cannot make a cgroup for {unit}: {fault}"))).ok()
     }
 
+    /// Something is about to change.
+    pub(super) fn look_soon(&mut self, now: Mono) {
+        self.interval = LOOK_AGAIN.0;
+        self.look_at = Some(now + LOOK_AGAIN.0);
+    }
+
     /// Removes one that is not needed any more; if that cannot be done yet, later.
     pub(super) fn dispose(&mut self, cgroup: Cgroup, now: Mono) {
         if cgroup.remove().is_err() && self.disposed.len() < DISPOSED_MAX {
@@ -74,8 +80,7 @@ impl Launcher {
         let Some(slot) = self.slots.get_mut(unit) else { return false };
         slot.lingers = slot.main.is_none() && slot.is_populated();
         if slot.lingers {
-            self.cgroups.interval = LOOK_AGAIN.0;
-            self.cgroups.look_at = Some(now + LOOK_AGAIN.0);
+            self.cgroups.look_soon(now);
         }
         slot.lingers
     }
@@ -86,7 +91,7 @@ impl Launcher {
             return;
         }
         let lingering: Vec<UnitId> = self.slots.iter().filter(|(_, slot)| slot.lingers).map(|(unit, _)| unit.clone()).collect();
-        let mut left = false;
+        let mut left = self.look_at_freezing(now);
         for unit in lingering {
             let Some(slot) = self.slots.get_mut(&unit) else { continue };
             slot.lingers = slot.is_populated();

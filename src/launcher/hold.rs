@@ -34,6 +34,10 @@ pub(super) struct Slot {
     /// It was killed as a whole. What clone3(2) puts into it afterwards dies at once with Linux 6.18, for one: that compares the number of kills with
     /// that of the parent's cgroup.
     pub(super) is_cgroup_spent: bool,
+    /// The cgroup stands still, or is about to.
+    pub(super) is_frozen: bool,
+    /// Until when it may take to do so.
+    pub(super) freezes_until: Option<Mono>,
     /// The main process has ended, and the cgroup has others.
     pub(super) lingers: bool,
     /// Everything of this run is to be killed, what is found later too.
@@ -138,6 +142,9 @@ impl Slot {
     /// Lets go of what belongs to one run only.
     pub(super) fn close_run(&mut self) {
         self.killing = false;
+        if self.is_frozen {
+            self.thaw();
+        }
         self.has_strayed = false;
         (self.ready, self.ready_at) = (None, None);
         if let Some(notify) = self.notify.take() {

@@ -14,6 +14,7 @@ mod foreign;
 mod hold;
 pub mod link;
 mod options;
+mod pause;
 mod reap;
 mod safe;
 mod serve;

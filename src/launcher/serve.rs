@@ -317,6 +317,8 @@ impl Launcher {
                 ToLauncher::Spawn(_) if self.closing.is_some() => {}
                 ToLauncher::Spawn(spawn) => self.spawn(*spawn),
                 ToLauncher::Signal { unit, run, signal, target } => self.signal(&unit, run, signal, target, clock::mono()),
+                ToLauncher::Pause { unit, run, pause: true } => self.pause(&unit, run, clock::mono()),
+                ToLauncher::Pause { unit, run, pause: false } => self.resume(&unit, run),
                 ToLauncher::Ack { unit, run } => self.acknowledge(&unit, run),
                 ToLauncher::Note { unit, note } => self.keep_note(unit, note),
                 ToLauncher::Forget { unit } => self.forget(&unit),

@@ -80,7 +80,7 @@ impl Launcher {
     }
 
     /// The main process first: it may want to end its children itself.
-    fn signal_tree(&mut self, unit: &UnitId, signal: Signal) {
+    pub(super) fn signal_tree(&mut self, unit: &UnitId, signal: Signal) {
         let Some(slot) = self.slots.get(unit) else { return };
         let is_child = |pid: &u32| self.children.contains_key(pid);
         let mut roots: Vec<u32> = slot.main.iter().map(|main| main.process.pid).filter(is_child).collect();

@@ -45,6 +45,15 @@ pub enum ToLauncher {
         /// To whom.
         target: Target,
     },
+    /// Let every process of a run stand still, or go on. Standing still is answered with [`ToBrain::Paused`].
+    Pause {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// Whether it is to stand still.
+        pause: bool,
+    },
     /// The end of this run is written down for good; its exit record may go.
     Ack {
         /// The unit.
@@ -240,6 +249,15 @@ pub enum ToBrain {
         /// Which of its runs.
         run: u64,
     },
+    /// Everything of a run stands still, or could not be made to.
+    Paused {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// Whether it does.
+        outcome: Paused,
+    },
     /// The program could not be gone over to; all is as before.
     UpgradeRefused {
         /// Why.
@@ -259,6 +277,20 @@ pub struct Upgrade {
     pub other: String,
     /// Why that one has failed and this is the one that was to be replaced; `None`: this is the new one.
     pub failed: Option<String>,
+}
+
+/// What became of the wish that a run stand still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Paused {
+    /// Its cgroup is frozen.
+    Frozen,
+    /// It has no cgroup; each of its processes that was found has got SIGSTOP.
+    Stopped,
+    /// It goes on.
+    Failed {
+        /// Why.
+        why: String,
+    },
 }
 
 /// The end of a brain.

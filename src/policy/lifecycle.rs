@@ -11,75 +11,22 @@
 //! ```
 
 mod memory;
+mod pause;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 pub use memory::{Memory, Phase};
+pub use state::State;
 
 use super::Machine;
 use super::backoff::Streak;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
+use crate::event::ResumeCause;
 use crate::plan::{ReadinessKind, ShutdownTimeout, SuccessExit, UnitPlan};
-
-/// Where a unit stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Nothing of it runs.
-    Stopped,
-    /// Its restart is held back.
-    Backoff,
-    /// It waits for the units it requires, or for its turn.
-    Waiting,
-    /// Its process is being made.
-    Spawning,
-    /// Its process runs and is not ready yet.
-    Activating,
-    /// It is in operation.
-    Active,
-    /// It was asked to end.
-    Stopping,
-    /// It is being killed.
-    Killing,
-    /// Its main process has ended; what it left behind is being ended.
-    Cleaning,
-}
-
-impl State {
-    /// Every state, in the order of a life.
-    pub const ALL: [Self; 9] = [
-        Self::Stopped,
-        Self::Backoff,
-        Self::Waiting,
-        Self::Spawning,
-        Self::Activating,
-        Self::Active,
-        Self::Stopping,
-        Self::Killing,
-        Self::Cleaning,
-    ];
-
-    /// The state as shown and as metric label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Backoff => "backoff",
-            Self::Waiting => "waiting",
-            Self::Spawning => "spawning",
-            Self::Activating => "activating",
-            Self::Active => "active",
-            Self::Stopping => "stopping",
-            Self::Killing => "killing",
-            Self::Cleaning => "cleaning",
-        }
-    }
-}
 
 /// What happens to a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +46,12 @@ pub enum Input {
     GateOpened,
     /// Its process cannot even be prepared: no such user, unreadable environment file.
     Unfit(Arc<str>),
+    /// An operator wants it to stand still.
+    Pause,
+    /// An operator wants it to go on.
+    Resume,
+    /// It could not be made to stand still, and goes on.
+    PauseFailed,
     /// Its main process runs.
     Spawned,
     /// Its main process could not be made.
@@ -133,6 +86,10 @@ pub enum Effect {
     SignalMain(Signal),
     /// Send a signal to every process.
     SignalTree(Signal),
+    /// Let all its processes stand still.
+    Freeze,
+    /// Let them go on, for this reason.
+    Thaw(ResumeCause),
     /// The exit has been taken note of.
     Acknowledge,
     /// Tell the supervisor that it is up.
@@ -175,6 +132,8 @@ pub struct Lifecycle {
     start_wanted: bool,
     /// An earlier brain held the restart back until then.
     held_until: Option<Mono>,
+    /// It stands still, and this is how long it may still take to become ready. A pause belongs to a run and ends with it.
+    paused: Option<Option<Duration>>,
 }
 
 /// What to tell the supervisor once nothing is left.
@@ -202,6 +161,7 @@ impl Lifecycle {
             stop_wanted: false,
             start_wanted: false,
             held_until: None,
+            paused: None,
         }
     }
 
@@ -303,6 +263,7 @@ impl Lifecycle {
             ShutdownTimeout::After(timeout) => Some(now + timeout),
             ShutdownTimeout::Infinity => None,
         };
+        self.thaw(ResumeCause::Stop, out);
         out.push(Effect::SignalMain(self.plan.shutdown.signal));
         self.enter(State::Stopping, deadline, out);
     }
@@ -324,7 +285,8 @@ impl Lifecycle {
     fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let timeout = self.plan.readiness.timeout;
         out.push(Effect::WatchReadiness);
-        self.enter(State::Activating, Some(now + timeout), out);
+        let deadline = if self.is_paused() { None } else { Some(now + timeout) };
+        self.enter(State::Activating, deadline, out);
     }
 
     fn spawned(&mut self, now: Mono, out: &mut Vec<Effect>) {
@@ -361,6 +323,7 @@ impl Lifecycle {
 
     fn exited(&mut self, now: Mono, cause: ExitCause, leftovers: bool, out: &mut Vec<Effect>) {
         self.up_for = self.spawned.take().map_or(Duration::ZERO, |spawned| now - spawned);
+        self.thaw(ResumeCause::Exit, out);
         out.push(Effect::Acknowledge);
         let reason = self.reason(cause);
         match self.state {
@@ -440,6 +403,9 @@ impl Machine for Lifecycle {
                     out.push(Effect::Spawn);
                 }
             }
+            Input::Pause => self.pause(now, out),
+            Input::Resume => self.resume(now, Some(ResumeCause::Operator), out),
+            Input::PauseFailed => self.resume(now, None, out),
             Input::Spawned => self.spawned(now, out),
             Input::Unfit(why) | Input::SpawnFailed(why) => self.spawn_failed(&why, out),
             Input::Ready => {

@@ -289,6 +289,8 @@ impl<'a> World<'a> {
                 self.after(Duration::from_millis(1), Happening::Ends(id.clone(), run, cause));
             }
             UnitEffect::SignalTree(_) | UnitEffect::ForgetReadiness | UnitEffect::Acknowledge => {}
+            // No fault pauses a unit.
+            UnitEffect::Freeze | UnitEffect::Thaw(_) => {}
             UnitEffect::Started => self.answer(port, Input::Started),
             UnitEffect::StartFailed(reason) => {
                 say(format!("start failed: {reason}"));

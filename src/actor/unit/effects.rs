@@ -59,6 +59,8 @@ impl Unit {
             }
             Effect::SignalMain(signal) => self.send_signal(signal, Target::Main),
             Effect::SignalTree(signal) => self.send_signal(signal, Target::Tree),
+            Effect::Freeze => self.freeze(true),
+            Effect::Thaw(cause) => self.thaw(cause),
             // Before anything follows from it: the next brain must not deal with it again.
             Effect::Acknowledge => self.remember(),
             Effect::Started => self.started(),
@@ -246,16 +248,9 @@ impl Unit {
         self.readiness = Some(watcher.abort_handle());
     }
 
-    /// Stops every process of it, or lets them go on.
-    pub(super) fn pause(&mut self, is_paused: bool) {
-        self.is_paused = is_paused;
-        let signal = crate::base::exit::Signal(if is_paused { libc::SIGSTOP } else { libc::SIGCONT });
-        self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target: Target::Tree });
-    }
-
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
         self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
-        if self.is_paused {
+        if self.has_full_log {
             // A process that is stopped hears nothing.
             let (unit, signal) = (self.plan.id.clone(), crate::base::exit::Signal(libc::SIGCONT));
             self.context.launcher.send(ToLauncher::Signal { unit, run: self.run, signal, target: Target::Tree });

@@ -3,6 +3,7 @@
 mod effects;
 mod held;
 mod note;
+mod pause;
 mod prepare;
 mod status;
 
@@ -62,6 +63,10 @@ pub(crate) enum Msg {
     PauseForLog(bool),
     /// What an operator wants of it.
     Wish(Wish),
+    /// An operator pauses it.
+    Pause(pause::Reply),
+    /// An operator lets it go on.
+    Resume(pause::Reply),
     /// A new plan: for now, or for its next start.
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
@@ -104,6 +109,10 @@ pub(crate) struct Unit {
     /// A start by another supervisor while the first one still stops the unit.
     pending: Option<(Port, StartCause)>,
     note: Note,
+    /// Operators who wait for it to stand still.
+    pausing: Vec<pause::Reply>,
+    /// It does.
+    stands_still: bool,
     /// The number of the latest run.
     run: u64,
     process: Option<Process>,
@@ -116,7 +125,7 @@ pub(crate) struct Unit {
     /// When the run before this one ended by itself.
     failed_at: Option<Mono>,
     /// It is stopped until there is room in its log.
-    is_paused: bool,
+    has_full_log: bool,
     turn: Option<OwnedSemaphorePermit>,
     waiter: Option<AbortHandle>,
     readiness: Option<AbortHandle>,
@@ -181,7 +190,7 @@ impl Unit {
             order: None,
             ordered_at: Mono::default(),
             failed_at: None,
-            is_paused: false,
+            has_full_log: false,
             turn: None,
             waiter: None,
             readiness: None,
@@ -189,6 +198,8 @@ impl Unit {
             token: 0,
             retired: false,
             ready_pipe: None,
+            pausing: Vec::new(),
+            stands_still: false,
             log_start: None,
         }
     }
@@ -219,6 +230,7 @@ impl Unit {
             }
         };
         self.driver = Driver::new(machine.resumed(&self.note.memory));
+        self.stands_still = self.driver.machine.is_paused();
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
         if life != Life::Stopped {
@@ -257,12 +269,14 @@ impl Unit {
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::Notices(..) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
-            Msg::PauseForLog(is_full) => self.pause(is_full),
+            Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
             Msg::Wish(wish) => {
                 self.note.take_wish(Some(wish));
                 self.remember();
                 self.publish();
             }
+            Msg::Pause(reply) => self.pause(myself, reply),
+            Msg::Resume(reply) => self.resume(myself, reply),
             Msg::Replan(plan, supervisor) => self.replan(plan, supervisor),
             Msg::Retire => self.retired = true,
             Msg::Wake => {
@@ -341,8 +355,8 @@ impl Unit {
                     let why = std::io::Error::from_raw_os_error(errno).to_string();
                     self.tell(Event::LogLost { unit: self.id().clone(), why });
                 }
-                if self.is_paused {
-                    self.pause(true);
+                if self.has_full_log {
+                    self.pause_for_log(true);
                 }
                 self.step(myself, Input::Spawned);
             }
@@ -355,6 +369,7 @@ impl Unit {
             ToBrain::Exited { run, exit, leftovers, .. } if run == self.run => {
                 self.exited(myself, Missed { exit, leftovers, reported: false });
             }
+            ToBrain::Paused { run, outcome, .. } if run == self.run => self.paused(myself, outcome),
             ToBrain::Gone { run, .. } if run == self.run => self.step(myself, Input::Gone),
             _ => {}
         }

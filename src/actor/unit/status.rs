@@ -86,6 +86,8 @@ impl Unit {
             status.started = self.process.map(|process| process.started_wall);
             status.restarts = self.note.restarts;
             status.held = self.note.held;
+            status.paused = self.stands_still;
+            status.ready = self.driver.machine.state() == Life::Active && !self.stands_still;
             status.wish.clone_from(&self.note.wish);
         });
     }

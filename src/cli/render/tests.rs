@@ -20,6 +20,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         started: runs.then_some(Wall(NOW.0 - 182_500)),
         restarts: 2,
         held: state == "stopped",
+        paused: false,
         wish: (state == "stopped").then(|| Wish {
             number: 7,
             desired: Desired::Stopped,

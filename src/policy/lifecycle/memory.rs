@@ -1,5 +1,7 @@
 //! What of a unit's life goes on under another brain.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Lifecycle, State, Verdict};
@@ -27,6 +29,8 @@ pub enum Phase {
     Stopping(Option<Mono>),
     /// It is being killed.
     Killing,
+    /// It stands still, and may still take so long to become ready.
+    Paused(Option<Duration>),
 }
 
 impl Lifecycle {
@@ -34,6 +38,7 @@ impl Lifecycle {
     #[must_use]
     pub fn memory(&self) -> Memory {
         let phase = match (self.state, self.deadline) {
+            (State::Activating | State::Active, _) if let Some(left) = self.paused => Phase::Paused(left),
             (State::Backoff, Some(until)) => Phase::Backoff(until),
             (State::Stopping, deadline) => Phase::Stopping(deadline),
             (State::Killing, _) => Phase::Killing,
@@ -55,6 +60,7 @@ impl Lifecycle {
             (Phase::Killing, State::Activating | State::Active) => {
                 (self.state, self.deadline, self.verdict) = (State::Killing, Some(Mono(0)), Some(Verdict::Silent));
             }
+            (Phase::Paused(left), State::Activating | State::Active) => self.stand_still(left),
             _ => {}
         }
         self

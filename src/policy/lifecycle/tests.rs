@@ -78,6 +78,9 @@ fn inputs() -> Vec<Input> {
         Input::Spawned,
         Input::SpawnFailed("no such file".into()),
         Input::Ready,
+        Input::Pause,
+        Input::Resume,
+        Input::PauseFailed,
         exit(false),
         exit(true),
         Input::Gone,
@@ -101,6 +104,17 @@ fn the_table_of_states_and_inputs() {
         machine.wake(Mono(u64::MAX), &mut out);
         out.retain(|effect| !matches!(effect, Effect::Entered(_)));
         writeln!(table, "{:<10} deadline {deadline:?} -> {} {out:?}", state.as_str(), machine.state().as_str()).unwrap();
+    }
+    // Only what runs can stand still.
+    for state in [State::Activating, State::Active] {
+        for input in inputs() {
+            let (mut machine, mut out) = (at(state), Vec::new());
+            machine.step(Mono(0), Input::Pause, &mut Vec::new());
+            machine.step(Mono(0), input.clone(), &mut out);
+            out.retain(|effect| !matches!(effect, Effect::Entered(_)));
+            let paused = if machine.is_paused() { "paused " } else { "" };
+            writeln!(table, "paused {:<10} {input:?} -> {paused}{} {out:?}", state.as_str(), machine.state().as_str()).unwrap();
+        }
     }
     insta::assert_snapshot!(table);
 }
@@ -207,4 +221,33 @@ fn a_stop_begun_by_an_earlier_brain_ends_when_that_one_would_have_ended_it() {
         let wanted = [Effect::Acknowledge, Effect::Entered(State::Stopped), Effect::Entered(State::Waiting), Effect::AskGate];
         assert_eq!(out, wanted, "the supervisor has asked for a start and hears of nothing else");
     }
+}
+
+#[test]
+fn the_time_to_become_ready_stands_still_with_the_unit() {
+    let second = 1_000_000_000;
+    let mut machine = at(State::Activating);
+    assert_eq!(machine.deadline(), Some(Mono(30 * second)));
+    machine.step(Mono(10 * second), Input::Pause, &mut Vec::new());
+    assert_eq!(machine.deadline(), None);
+    // Another brain takes over.
+    let memory = machine.memory();
+    let mut machine = Lifecycle::adopted(Arc::new(plan()), Rng::derive(1, &[]), Mono(0), false).resumed(&memory);
+    machine.step(Mono(50 * second), Input::Start { hold_back: false }, &mut Vec::new());
+    assert!(machine.is_paused());
+    assert_eq!(machine.deadline(), None);
+    machine.step(Mono(100 * second), Input::Resume, &mut Vec::new());
+    assert_eq!(machine.deadline(), Some(Mono(120 * second)));
+}
+
+#[test]
+fn a_paused_unit_goes_on_before_it_is_asked_to_end_and_has_its_whole_time() {
+    let mut machine = at(State::Active);
+    let mut out = Vec::new();
+    machine.step(Mono(0), Input::Pause, &mut out);
+    machine.step(Mono(5), Input::Stop, &mut out);
+    let place = |wanted: Effect| out.iter().position(|effect| *effect == wanted).expect("it is there");
+    assert!(place(Effect::Thaw(ResumeCause::Stop)) < place(Effect::SignalMain(Signal::TERM)));
+    assert_eq!(machine.deadline(), Some(Mono(5) + Duration::from_secs(10)));
+    assert!(!machine.is_paused());
 }

@@ -31,6 +31,7 @@ pub(super) const ALL: &[Family] = &[
     family("ms_build_info", Gauge, "The version that runs; always 1.", build_info),
     family("ms_unit_up", Gauge, "Whether the unit is ready for work.", unit_up),
     family("ms_unit_state", Gauge, "Where the unit stands: 1 for its current state, other states are left out.", unit_state),
+    family("ms_unit_paused", Gauge, "Whether an operator has paused the unit.", unit_paused),
     family("ms_unit_restarts", Counter, "How often the unit was started again since the brain started, by cause.", unit_restarts),
     family("ms_unit_exits", Counter, "How the unit's main process ended since the brain started, by exit code or signal.", unit_exits),
     family("ms_unit_start_seconds", Histogram, "From the order to start until the unit was in operation.", unit_start),
@@ -117,6 +118,10 @@ fn unit_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Err
 
 fn unit_state(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     snapshot.units.iter().try_for_each(|unit| gauge(&mut metric, [("unit", unit.unit.as_str()), ("state", &unit.state)], 1_i64))
+}
+
+fn unit_paused(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| gauge(&mut metric, [("unit", unit.unit.as_str())], i64::from(unit.paused)))
 }
 
 fn unit_restarts(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

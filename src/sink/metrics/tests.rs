@@ -24,6 +24,7 @@ fn snapshot() -> Snapshot {
         started: Some(Wall(0)),
         restarts: 2,
         held: false,
+        paused: false,
         wish: None,
         reason: None,
         status: None,

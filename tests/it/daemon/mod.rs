@@ -6,6 +6,7 @@ mod launcher_death;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod pause;
 mod readiness;
 mod reload;
 mod shipped;
