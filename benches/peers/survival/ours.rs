@@ -46,6 +46,9 @@ impl Subject for Ours {
             write!(units, "---\nunit: u{number}\nexec: [{words}]\nlogs: {logs}\n")?;
         }
         place.write("units/all.yaml", &units)?;
+        // Like the others, it does not give up units that end at a time.
+        let children = (0..place.units.len()).map(|number| format!("u{number}")).collect::<Vec<_>>().join(", ");
+        place.write("supervisors/root.yaml", &format!("supervisor: root\nintensity: 100\nchildren: [{children}]\n"))?;
         place.write("daemon.yaml", "listen: none\n").map(drop)
     }
 
@@ -93,8 +96,8 @@ impl Subject for Ours {
             let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
             if event["type"] == "UnitExited" && event["data"]["unit"] == format!("u{number}") {
                 let cause = &event["data"]["cause"];
-                let number = |name: &str| cause[name].as_i64().and_then(|number| i32::try_from(number).ok());
-                ends.extend(number("code").map(End::Code).or_else(|| number("signal").map(End::Signal)));
+                let number = |cause: &Value| cause.as_i64().and_then(|number| i32::try_from(number).ok());
+                ends.extend(number(&cause["code"]).map(End::Code).or_else(|| number(&cause["signal"]["signal"]).map(End::Signal)));
             }
         }
         Ok(ends)
