@@ -38,10 +38,12 @@ type Trial = fn(&dyn Subject, &str, &Path, &Path) -> Result<Row, Fault>;
 pub(crate) fn run(ground: &Ground, options: &Options) -> Result<(), Fault> {
     println!(
         "{} units, every second one logging 200 lines a second; their supervisor is killed with SIGKILL, started again, then stopped.\n\n\
-         `survived`, `same PIDs`: units as they were, after the kill and after the new start; `ran twice`: units that had two processes at\n\
-         a time; `refused`: lines that could not be written; `ends known`: of {} units that are killed or exit with 41, how many the\n\
-         supervisor knows the end of, when it lives and when it is dead; `left`: processes of units after the ordered stop; `left then`:\n\
-         the same, where each unit can be told by name to end, after that\n",
+         survived, same PIDs  of 100: as they were, after the kill and after the new start\n\
+         ran twice            units that had two processes at a time\n\
+         lost, lost in stop   lines a unit has written that are not in its log, before the ordered stop and during it\n\
+         refused, doubled     lines that could not be written, or are in the log once more\n\
+         ends known           of {} units that are killed or exit with 41: of how many the supervisor knows so, while it lives, while dead\n\
+         left, left then      processes of units after the ordered stop, and after each unit was told to end by its name, where one can\n",
         trial::COUNTED,
         trial::ENDING
     );

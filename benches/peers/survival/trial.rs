@@ -1,6 +1,6 @@
 //! One hundred units, killed supervisor, ordered stop: what is counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,13 +27,14 @@ pub(super) const COLUMNS: &[&str] = &[
     "survived",
     "same PIDs",
     "ran twice",
-    "lines lost",
+    "lines",
+    "lost",
     "refused",
+    "lost in stop",
     "doubled",
     "ends known",
     "left",
     "left then",
-    "lines written",
 ];
 
 /// How long units go on without their supervisor, before and after some of them end.
@@ -65,11 +66,12 @@ pub(super) fn run(subject: &dyn Subject, version: &str, above: &Path, unit: &Pat
     let alone = if subject.comes_back() { Duration::ZERO } else { ALONE };
     let_pass(alone)?;
     let survived = first.iter().filter(|run| run.is_alive()).count();
-    let (mut supervisor, mut up) = (supervisor, false);
+    let (mut supervisor, mut up, mut before_stop) = (supervisor, false, BTreeMap::new());
     let known_since = ends_known(subject, &place, |_| {
         let_pass(alone)?;
         supervisor = subject.restart(&place, supervisor)?;
         up = wait_for_up(subject, &place)?;
+        before_stop = lines::written(&place)?;
         let_pass(ALONE)
     })?;
     let same = first.iter().filter(|run| run.is_alive()).count();
@@ -84,7 +86,7 @@ pub(super) fn run(subject: &dyn Subject, version: &str, above: &Path, unit: &Pat
         }
     };
     drop(sweep);
-    let lines = lines::count(subject, &place)?;
+    let lines = lines::count(subject, &place, &before_stop)?;
     let twice: BTreeSet<_> = place.all_runs()?.into_iter().filter(|run| run.is_second).map(|run| run.unit).collect();
     Ok(vec![
         subject.name().into(),
@@ -92,13 +94,14 @@ pub(super) fn run(subject: &dyn Subject, version: &str, above: &Path, unit: &Pat
         survived.to_string(),
         format!("{same}{}", if up { "" } else { " (says not all are up)" }),
         twice.len().to_string(),
+        lines.written.to_string(),
         lines.lost.to_string(),
         lines.refused.to_string(),
+        lines.lost_in_stop.to_string(),
         lines.doubled.to_string(),
         format!("{known_before}, {known_since} of {ENDING}"),
         left.to_string(),
         left_then.to_string(),
-        lines.written.to_string(),
     ])
 }
 
