@@ -34,7 +34,7 @@ impl Launcher {
             return self.brain.send(&busy, &[]);
         }
         slot.run = spawn.run;
-        slot.is_unwanted = false;
+        (slot.is_unwanted, slot.has_successor) = (false, false);
         if let Some(spent) = slot.cgroup.take_if(|_| std::mem::take(&mut slot.is_cgroup_spent)) {
             self.cgroups.dispose(spent, clock::mono());
         }

@@ -75,6 +75,7 @@ impl Launcher {
         if let Some(carried) = record.carried {
             resume(&mut slot, &record, carried);
         }
+        slot.has_successor = record.has_successor;
         slot.output_inode = record.output;
         slot.cgroup = record.cgroup.clone().and_then(|path| Cgroup::at(path).ok());
         // It may have been killed before.

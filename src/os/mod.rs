@@ -23,6 +23,8 @@ pub mod notify;
 #[cfg(feature = "daemon")]
 pub mod paths;
 #[cfg(feature = "daemon")]
+pub mod pid_file;
+#[cfg(feature = "daemon")]
 pub mod probe;
 #[cfg(feature = "daemon")]
 pub mod process;

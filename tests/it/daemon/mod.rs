@@ -2,6 +2,7 @@
 
 mod bench;
 mod faults;
+mod forking;
 mod launcher_death;
 mod lifecycle;
 mod logs;
