@@ -7,6 +7,7 @@ mod launcher_death;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod older;
 mod pause;
 mod readiness;
 mod reload;
