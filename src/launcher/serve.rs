@@ -78,7 +78,8 @@ pub(super) struct Closing {
 pub(super) struct Launcher {
     pub(super) executor: Executor,
     pub(super) brain: Brain,
-    pub(super) slots: BTreeMap<UnitId, Slot>,
+    /// Boxed: the nodes of the tree are half empty, and a slot is large.
+    pub(super) slots: BTreeMap<UnitId, Box<Slot>>,
     /// Every child by its process id, which is its own until it is reaped.
     pub(super) children: BTreeMap<u32, Role>,
     /// Processes of units that are not our children.

@@ -27,7 +27,7 @@ impl Launcher {
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let slot = match self.slots.entry(spawn.unit.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(slot) => slot.insert(Slot::default()),
+            Entry::Vacant(slot) => slot.insert(Box::default()),
         };
         if !slot.is_over() {
             let busy = ToBrain::SpawnFailed { unit: spawn.unit, run: spawn.run, step: SpawnStep::Busy, errno: libc::EEXIST };

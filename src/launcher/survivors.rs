@@ -82,7 +82,7 @@ impl Launcher {
         slot.is_cgroup_spent = true;
         slot.lingers = slot.main.is_none() && slot.is_populated();
         slot.note = record.note.into();
-        self.slots.insert(unit.clone(), slot);
+        self.slots.insert(unit.clone(), Box::new(slot));
         self.enter(&unit);
     }
 

@@ -19,6 +19,8 @@ pub mod lock;
 #[cfg(feature = "daemon")]
 pub mod logfile;
 #[cfg(feature = "daemon")]
+pub mod memory;
+#[cfg(feature = "daemon")]
 pub mod notify;
 #[cfg(feature = "daemon")]
 pub mod paths;
