@@ -119,7 +119,7 @@ pub(crate) async fn run(
     let mut journal = Journal::new(history.directory.clone());
     let mut batch = Vec::with_capacity(BATCH);
     let mut failing = false;
-    // What could not be written is tried again with what comes next. Readers know by its number what they have seen.
+    // What could not be written is tried again with what comes next.
     let mut envelopes = VecDeque::new();
     loop {
         tokio::select! {
@@ -137,15 +137,13 @@ pub(crate) async fn run(
             envelopes.push_back(history.record(clock::wall(), Event::EventsDropped { count: dropped }));
         }
         envelopes.drain(..envelopes.len().saturating_sub(RING));
-        let (returned, tried, result) = tokio::task::spawn_blocking(move || {
+        let (returned, tried, (written, result)) = tokio::task::spawn_blocking(move || {
             let result = journal.append(envelopes.make_contiguous());
             (journal, envelopes, result)
         })
         .await?;
         (journal, envelopes) = (returned, tried);
-        if result.is_ok() {
-            acknowledge(&context, envelopes.drain(..));
-        }
+        acknowledge(&context, envelopes.drain(..written));
         if let Err(error) = &result
             && !failing
         {

@@ -214,6 +214,8 @@ impl Tree {
             | ToBrain::SpawnFailed { unit, .. }
             | ToBrain::Exited { unit, .. }
             | ToBrain::Paused { unit, .. }
+            | ToBrain::MainChanged { unit, .. }
+            | ToBrain::MainRefused { unit, .. }
             | ToBrain::Gone { unit, .. } => unit,
             ToBrain::Hello { .. }
             | ToBrain::Held { .. }

@@ -232,7 +232,7 @@ mod tests {
     async fn past_and_future_join_without_gap_or_double() {
         let (directory, history) = history();
         let written = record(&history, 6000);
-        Journal::new(directory.path().to_owned()).append(&written).unwrap();
+        Journal::new(directory.path().to_owned()).append(&written).1.unwrap();
         let mut reader = cursor(&history, 1, true);
         let past = take(&mut reader, 3000).await;
         // These come while the reader is still in the past.
@@ -241,7 +241,7 @@ mod tests {
         assert!(past.into_iter().chain(rest).eq(1..=6010));
         // And these while it waits, faster than it reads: it is told that it is late.
         let written = record(&history, 10_000);
-        Journal::new(directory.path().to_owned()).append(&written).unwrap();
+        Journal::new(directory.path().to_owned()).append(&written).1.unwrap();
         assert!(take(&mut reader, 16_010).await.into_iter().eq(6011..=16_010));
         record(&history, 1);
         assert_eq!(take(&mut reader, 16_011).await, [16_011]);
@@ -270,7 +270,7 @@ mod tests {
     async fn the_last_events_of_one_unit_are_found() {
         let (directory, history) = history();
         let written = record(&history, 5000);
-        Journal::new(directory.path().to_owned()).append(&written).unwrap();
+        Journal::new(directory.path().to_owned()).append(&written).1.unwrap();
         let start = |count, about: Option<&str>| {
             let history = history.clone();
             let about = about.map(str::to_owned);

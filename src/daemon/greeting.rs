@@ -47,8 +47,8 @@ pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
             ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, .. } => {
                 greeting = Some((pid, generation, inherited, last, upgrade, cgroup));
             }
-            ToBrain::Held { unit, run, state, earlier, note, .. } => {
-                let known = Held::new(run, state, earlier, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
+            ToBrain::Held { unit, run, state, earlier, has_successor, note, .. } => {
+                let known = Held::new(run, state, earlier, has_successor, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
                 held.insert(unit, known);
             }
             ToBrain::HeldEnd => {

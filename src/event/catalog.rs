@@ -177,6 +177,20 @@ pub enum Event {
         /// Which signal.
         signal: Signal,
     },
+    /// Another process of a unit is its main process now.
+    UnitMainChanged {
+        /// The unit.
+        unit: UnitId,
+        /// The process id.
+        pid: u32,
+    },
+    /// What a unit named as its main process was not accepted, or it named none.
+    UnitMainRefused {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        why: String,
+    },
     /// All processes of a unit stand still, because an operator wants it so.
     UnitPaused {
         /// The unit.
@@ -368,6 +382,8 @@ impl Event {
             | Self::UnitTimedOut { unit }
             | Self::UnitStopped { unit }
             | Self::UnitSignalled { unit, .. }
+            | Self::UnitMainChanged { unit, .. }
+            | Self::UnitMainRefused { unit, .. }
             | Self::UnitPaused { unit, .. }
             | Self::UnitResumed { unit, .. }
             | Self::LogLost { unit, .. }

@@ -57,6 +57,8 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
+        Event::UnitMainChanged { pid, .. } => format!("its main process is {pid} now"),
+        Event::UnitMainRefused { why, .. } => format!("has no new main process: {why}"),
         Event::UnitPaused { means: PauseMeans::Cgroup, .. } => "paused".into(),
         Event::UnitPaused { means: PauseMeans::Signal, .. } => "paused by SIGSTOP".into(),
         Event::UnitResumed { cause, .. } => match cause {
@@ -137,6 +139,8 @@ mod tests {
             exited(ExitCause::Code(0), true),
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
+            Event::UnitMainChanged { unit: "web".into(), pid: 124 },
+            Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Signal },
             Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Operator },

@@ -35,6 +35,9 @@ const RECORD: usize = 8;
 const MAGIC: [u8; 8] = *b"msbook\0\0";
 
 /// What is written of a unit, besides the process id.
+///
+/// A field that comes to it later stands at the end and has a zero for what was before it: in a slot of an earlier version zeros are read there, and
+/// an earlier version does not look so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) unit: UnitId,
@@ -57,6 +60,8 @@ pub(super) struct Record {
     pub(super) cgroup: Option<PathBuf>,
     /// Descriptors that came along from the launcher before, if this one runs in its process.
     pub(super) carried: Option<Carried>,
+    /// Its main process is, or was, not the one that was started.
+    pub(super) has_successor: bool,
 }
 
 /// When a process was started, in the kernel's clock ticks since the machine was.
@@ -238,7 +243,8 @@ fn slot_of(what: &impl Serialize) -> [u8; SLOT] {
 fn read_slot<T: for<'a> Deserialize<'a>>(slot: &[u8]) -> Option<(Option<u32>, T)> {
     let number = |at: usize| slot.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let (pid, length) = (number(0)?, usize::try_from(number(4)?).ok()?);
-    let record = slot.get(RECORD..RECORD + length).filter(|record| !record.is_empty())?;
+    // To the end of the slot: an older record has zeros where a newer one goes on.
+    let record = slot.get(RECORD..).filter(|record| (1..=record.len()).contains(&length))?;
     Some(((pid != 0).then_some(pid), postcard::from_bytes(record).ok()?))
 }
 
@@ -299,6 +305,7 @@ mod tests {
             notify: Some(("x".repeat(107).into(), Some((u32::MAX, u32::MAX)))),
             cgroup: Some("x".repeat(512).into()),
             carried: Some(Carried { output: Some((i32::MAX, i32::MAX)), notify: Some(i32::MAX), ready: Some(i32::MAX) }),
+            has_successor: true,
         }
     }
 
@@ -332,6 +339,18 @@ mod tests {
         rustix::io::pwrite(book.file(), &77_u32.to_le_bytes(), place.offset()).unwrap();
         drop(book);
         assert_eq!(Book::open(directory.path()).unwrap().1, [(place, (Some(77), record("a")))]);
+    }
+
+    #[test]
+    fn fields_that_came_later_are_nothing_to_older_versions() {
+        let new = Record { has_successor: true, ..record("a") };
+        let mut slot = slot_of(&new);
+        let length = u32::from_le_bytes(slot[4..8].try_into().unwrap()) as usize;
+        assert_eq!(read_slot(&slot), Some((None, new.clone())));
+        // As version 1 was first: without the last field.
+        slot[4..8].copy_from_slice(&u32::try_from(length - 1).unwrap().to_le_bytes());
+        slot[RECORD + length - 1] = 0;
+        assert_eq!(read_slot(&slot), Some((None, Record { has_successor: false, ..new })));
     }
 
     #[test]

@@ -23,6 +23,9 @@ const SOCKET_AT: i32 = 3;
 /// A brain that has lived this long is started again at once.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// The same in signs of life, of which there is one in a second.
+const SETTLED_BEATS: u32 = 10;
+
 /// The first and the longest wait before a brain that keeps dying is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -62,6 +65,8 @@ pub(super) struct Brain {
     restart_at: Option<Mono>,
     /// When it last said that it is alive, if ever.
     alive: Option<Mono>,
+    /// How often it has said so.
+    beats: u32,
     /// When its patience is over.
     kill_at: Option<Mono>,
 }
@@ -97,6 +102,7 @@ impl Brain {
             is_condemned: false,
             restart_at: Some(Mono(0)),
             alive: None,
+            beats: 0,
             kill_at: None,
         })
     }
@@ -126,7 +132,7 @@ impl Brain {
         if self.restart_at.is_none_or(|at| at > now) {
             return None;
         }
-        (self.restart_at, self.kill_at, self.alive, self.is_condemned) = (None, None, None, false);
+        (self.restart_at, self.kill_at, self.alive, self.beats, self.is_condemned) = (None, None, None, 0, false);
         self.starts += 1;
         self.started = now;
         self.is_predecessor = false;
@@ -253,11 +259,17 @@ impl Brain {
     /// It has said that it is alive.
     pub(super) fn hear_alive(&mut self, now: Mono) {
         self.alive = Some(now);
+        self.beats = self.beats.saturating_add(1);
     }
 
     /// Whether this one has said so.
     pub(super) fn is_alive(&self) -> bool {
         self.alive.is_some()
+    }
+
+    /// Whether it has just settled down.
+    pub(super) const fn has_settled(&self) -> bool {
+        self.beats == SETTLED_BEATS
     }
 
     /// Since when it has said nothing, if it is there to say anything.

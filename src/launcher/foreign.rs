@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 
-use super::serve::Launcher;
+use super::serve::{Launcher, Role};
 use super::wire::Exit;
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
@@ -30,6 +30,8 @@ struct Watched {
     pidfd: OwnedFd,
     owner: UnitId,
     is_main: bool,
+    /// When it was started: with its number, its identity.
+    started: Option<u64>,
     /// It is dead, and waited for until then.
     give_up_at: Option<Mono>,
     /// How it has ended, when that is known.
@@ -44,8 +46,29 @@ impl Foreign {
     /// Watches `pid`, a process of `owner`.
     pub(super) fn add(&mut self, pid: u32, pidfd: OwnedFd, owner: UnitId, is_main: bool) -> io::Result<()> {
         epoll::add(&self.watch, &pidfd, epoll::EventData::new_u64(pid.into()), epoll::EventFlags::IN)?;
-        self.processes.insert(pid, Watched { pidfd, owner, is_main, give_up_at: None, cause: None });
+        let started = process::stat(pid).map(|stat| stat.started);
+        self.processes.insert(pid, Watched { pidfd, owner, is_main, started, give_up_at: None, cause: None });
         Ok(())
+    }
+
+    /// Whether `pid` is its unit's main process.
+    pub(super) fn set_main(&mut self, pid: u32, is_main: bool) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.is_main = is_main;
+        }
+    }
+
+    /// Watches `pid` no longer, as it has become our child: its unit, and whether it is the main process. `started` is when the child was, if
+    /// that can be told.
+    pub(super) fn release(&mut self, pid: u32, started: Option<u64>) -> Option<Role> {
+        let process = self.processes.get(&pid)?;
+        if started.is_some() && started != process.started {
+            return None;
+        }
+        let process = self.processes.remove(&pid)?;
+        // The main process's descriptor has another owner, and so would stay watched.
+        let _not_watched = epoll::delete(&self.watch, &process.pidfd);
+        Some(if process.is_main { Role::Main(process.owner) } else { Role::Stray(Some(process.owner)) })
     }
 
     pub(super) fn contains(&self, pid: u32) -> bool {

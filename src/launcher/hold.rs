@@ -42,6 +42,8 @@ pub(super) struct Slot {
     pub(super) lingers: bool,
     /// Everything of this run is to be killed, what is found later too.
     pub(super) killing: bool,
+    /// The main process is, or was, not the one that was started.
+    pub(super) has_successor: bool,
     /// The unit's sessions are more than that of its main process.
     pub(super) has_strayed: bool,
     pub(super) note: Box<[u8]>,
@@ -135,6 +137,7 @@ impl Slot {
             ready: self.ready_at,
             notify: self.notify.as_ref().map(|notify| (notify.path.clone(), notify.owner)),
             carried: self.carried,
+            has_successor: self.has_successor,
             cgroup: self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
         }
     }
@@ -170,7 +173,15 @@ impl Launcher {
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();
             let earlier = slot.exits.iter().filter(|(run, _)| *run != slot.run).copied().collect();
-            let held = ToBrain::Held { unit: unit.clone(), run: slot.run, state: slot.state(), earlier, note: slot.note.to_vec(), fds };
+            let held = ToBrain::Held {
+                unit: unit.clone(),
+                run: slot.run,
+                state: slot.state(),
+                earlier,
+                has_successor: slot.has_successor,
+                note: slot.note.to_vec(),
+                fds,
+            };
             self.brain.send(&held, &descriptors);
         }
         self.brain.send(&ToBrain::HeldEnd, &[]);

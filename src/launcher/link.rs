@@ -182,7 +182,8 @@ mod tests {
         codec::encode(&ToBrain::HeldEnd, &mut bytes).unwrap();
         codec::send(there.as_fd(), &bytes, &[]).unwrap();
         let fds = Fds { output: true, ..Fds::default() };
-        let held = ToBrain::Held { unit: "a".into(), run: 1, state: HeldState::Idle, earlier: vec![], note: vec![], fds };
+        let held =
+            ToBrain::Held { unit: "a".into(), run: 1, state: HeldState::Idle, earlier: vec![], has_successor: false, note: vec![], fds };
         bytes.clear();
         codec::encode(&held, &mut bytes).unwrap();
         codec::send(there.as_fd(), &bytes, &[read.as_fd()]).unwrap();

@@ -20,6 +20,7 @@ mod safe;
 mod serve;
 mod spawn;
 mod spill;
+mod succession;
 mod survivors;
 mod systemd;
 mod tree;

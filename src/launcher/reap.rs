@@ -68,7 +68,8 @@ impl Launcher {
     }
 
     fn bury(&mut self, pid: u32, cause: ExitCause, usage: Usage, (at, at_wall): (Mono, Wall), batch: &mut Batch) {
-        match self.children.remove(&pid) {
+        // One that was not our child dies as one if its parent has died just before it.
+        match self.children.remove(&pid).or_else(|| self.foreign.release(pid, None)) {
             Some(Role::Main(unit)) => {
                 if let Some(slot) = self.slots.get_mut(&unit)
                     && let Some(main) = slot.main.take()

@@ -4,6 +4,7 @@ use super::complain;
 use super::serve::Launcher;
 use super::wire::BrainEnd;
 use crate::base::time::{Mono, format_duration};
+use crate::os::memory;
 use crate::os::paths::SAFE_MODE;
 
 impl Launcher {
@@ -30,6 +31,10 @@ impl Launcher {
             self.leave_safe_mode();
         }
         self.pass_trial();
+        if self.brain.has_settled() {
+            // Most of it was needed to begin. That it could not be given back harms nobody.
+            let _stays = memory::forget_code();
+        }
         self.brain.hear_alive(now);
     }
 

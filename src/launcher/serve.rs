@@ -56,6 +56,13 @@ pub(super) enum Role {
 }
 
 impl Role {
+    pub(super) const fn unit(&self) -> Option<&UnitId> {
+        match self {
+            Self::Main(unit) | Self::Stray(Some(unit)) => Some(unit),
+            Self::Brain | Self::Stray(None) => None,
+        }
+    }
+
     pub(super) fn stray_of(&self) -> Option<&UnitId> {
         if let Self::Stray(owner) = self { owner.as_ref() } else { None }
     }
@@ -71,7 +78,8 @@ pub(super) struct Closing {
 pub(super) struct Launcher {
     pub(super) executor: Executor,
     pub(super) brain: Brain,
-    pub(super) slots: BTreeMap<UnitId, Slot>,
+    /// Boxed: the nodes of the tree are half empty, and a slot is large.
+    pub(super) slots: BTreeMap<UnitId, Box<Slot>>,
     /// Every child by its process id, which is its own until it is reaped.
     pub(super) children: BTreeMap<u32, Role>,
     /// Processes of units that are not our children.
@@ -317,6 +325,7 @@ impl Launcher {
                 ToLauncher::Spawn(_) if self.closing.is_some() => {}
                 ToLauncher::Spawn(spawn) => self.spawn(*spawn),
                 ToLauncher::Signal { unit, run, signal, target } => self.signal(&unit, run, signal, target, clock::mono()),
+                ToLauncher::SetMain { unit, run, pid } => self.set_main(&unit, run, pid),
                 ToLauncher::Pause { unit, run, pause: true } => self.pause(&unit, run, clock::mono()),
                 ToLauncher::Pause { unit, run, pause: false } => self.resume(&unit, run),
                 ToLauncher::Ack { unit, run } => self.acknowledge(&unit, run),

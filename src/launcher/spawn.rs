@@ -27,14 +27,14 @@ impl Launcher {
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let slot = match self.slots.entry(spawn.unit.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(slot) => slot.insert(Slot::default()),
+            Entry::Vacant(slot) => slot.insert(Box::default()),
         };
         if !slot.is_over() {
             let busy = ToBrain::SpawnFailed { unit: spawn.unit, run: spawn.run, step: SpawnStep::Busy, errno: libc::EEXIST };
             return self.brain.send(&busy, &[]);
         }
         slot.run = spawn.run;
-        slot.is_unwanted = false;
+        (slot.is_unwanted, slot.has_successor) = (false, false);
         if let Some(spent) = slot.cgroup.take_if(|_| std::mem::take(&mut slot.is_cgroup_spent)) {
             self.cgroups.dispose(spent, clock::mono());
         }

@@ -75,13 +75,14 @@ impl Launcher {
         if let Some(carried) = record.carried {
             resume(&mut slot, &record, carried);
         }
+        slot.has_successor = record.has_successor;
         slot.output_inode = record.output;
         slot.cgroup = record.cgroup.clone().and_then(|path| Cgroup::at(path).ok());
         // It may have been killed before.
         slot.is_cgroup_spent = true;
         slot.lingers = slot.main.is_none() && slot.is_populated();
         slot.note = record.note.into();
-        self.slots.insert(unit.clone(), slot);
+        self.slots.insert(unit.clone(), Box::new(slot));
         self.enter(&unit);
     }
 

@@ -112,12 +112,13 @@ impl Launcher {
         let known = self.children.len();
         for &pid in &pids {
             if !self.children.contains_key(&pid) {
-                let owner = self.claim(pid, sole);
-                if self.closing.is_some() || owner.as_ref().and_then(|unit| self.slots.get(unit)).is_some_and(|slot| slot.killing) {
+                let started = process::stat(pid).map(|stat| stat.started);
+                let role = self.foreign.release(pid, started).unwrap_or_else(|| Role::Stray(self.claim(pid, sole)));
+                if self.closing.is_some() || role.unit().and_then(|unit| self.slots.get(unit)).is_some_and(|slot| slot.killing) {
                     // At once: it may be forking. What is below it becomes ours with its death.
                     send_to_child(pid, Signal::KILL);
                 }
-                self.children.insert(pid, Role::Stray(owner));
+                self.children.insert(pid, role);
             }
         }
         self.pids = pids;

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -44,6 +44,15 @@ pub enum ToLauncher {
         signal: Signal,
         /// To whom.
         target: Target,
+    },
+    /// Take another process of a run for its main process. Answered with [`ToBrain::MainChanged`] or [`ToBrain::MainRefused`].
+    SetMain {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// The process.
+        pid: u32,
     },
     /// Let every process of a run stand still, or go on. Standing still is answered with [`ToBrain::Paused`].
     Pause {
@@ -200,6 +209,8 @@ pub enum ToBrain {
         state: HeldState,
         /// Earlier runs whose end nobody has acknowledged, and how they ended.
         earlier: Vec<(u64, Exit)>,
+        /// The main process is, or was, not the one that was started.
+        has_successor: bool,
         /// What the last brain left to remember.
         note: Vec<u8>,
         /// Descriptors that come with this frame.
@@ -248,6 +259,26 @@ pub enum ToBrain {
         unit: UnitId,
         /// Which of its runs.
         run: u64,
+    },
+    /// This is the main process of the run now. If the end of the one before it was told, that was not the end of the run.
+    MainChanged {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// The process, with the start of the run.
+        process: Process,
+    },
+    /// The process cannot be the run's main process.
+    MainRefused {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its runs.
+        run: u64,
+        /// The process.
+        pid: u32,
+        /// Why.
+        why: String,
     },
     /// Everything of a run stands still, or could not be made to.
     Paused {

@@ -19,9 +19,13 @@ pub mod lock;
 #[cfg(feature = "daemon")]
 pub mod logfile;
 #[cfg(feature = "daemon")]
+pub mod memory;
+#[cfg(feature = "daemon")]
 pub mod notify;
 #[cfg(feature = "daemon")]
 pub mod paths;
+#[cfg(feature = "daemon")]
+pub mod pid_file;
 #[cfg(feature = "daemon")]
 pub mod probe;
 #[cfg(feature = "daemon")]

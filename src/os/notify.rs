@@ -89,6 +89,12 @@ impl NotifySocket {
         Ok(parse(&buffer[..length]))
     }
 
+    /// Whether there is no datagram, as far as can be told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        recv(&self.socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err()
+    }
+
     /// Takes away the datagram that was peeked at. Never waits; without a datagram it does nothing.
     ///
     /// # Errors
@@ -147,9 +153,11 @@ mod tests {
         drop(socket);
         let socket = NotifySocket::new(ours.into()).unwrap();
         assert_eq!(socket.peek().await.unwrap(), [Notice::Ready], "for the next brain too");
+        assert!(!socket.is_empty());
         socket.consume().unwrap();
         assert_eq!(socket.peek().await.unwrap(), [Notice::Status("up".into())]);
         socket.consume().unwrap();
+        assert!(socket.is_empty());
         socket.consume().unwrap();
         let later = tokio::spawn(async move { socket.peek().await });
         tokio::task::yield_now().await;

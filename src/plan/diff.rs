@@ -172,6 +172,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             after: "after",
             success_exit: "success_exit",
             significant: "significant",
+            pid_file: "pid_file",
             restart: _,
             shutdown: _,
             readiness: _,

@@ -131,6 +131,8 @@ pub struct UnitPlan {
     pub success_exit: Vec<SuccessExit>,
     /// When it counts as started.
     pub readiness: ReadinessPlan,
+    /// The program that is started ends; this file then names the main process.
+    pub pid_file: Option<PathBuf>,
     /// Where its output goes.
     pub logs: LogsPlan,
 }
@@ -235,6 +237,8 @@ pub enum ReadinessKind {
     Log(String),
     /// It writes a newline to this file descriptor (s6's convention).
     Fd(i32),
+    /// Its pid file names its main process, and nothing else tells.
+    PidFile,
 }
 
 /// Where a unit's output goes.

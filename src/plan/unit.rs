@@ -33,11 +33,13 @@ const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, dependencies: &Dependencies, directory: &Path) -> UnitPlan {
     // A declaration whose specifiers do not expand has a diagnostic, and is never planned.
     let text = |value: &str| expand(value, id.as_str(), instance).unwrap_or_default();
+    let working_directory = absolute(directory, &or(&spec.working_directory, ".".into(), |path| text(&path.0)));
     let environment = spec.environment.iter().flat_map(|variables| &variables.value.0);
+    let pid_file = spec.pid_file.as_ref().map(|path| absolute(&working_directory, &text(&path.value.0)));
     UnitPlan {
         description: spec.description.as_ref().map(|text| text.value.0.clone()),
         exec: spec.exec.iter().flat_map(|exec| &exec.value.0).map(|word| text(&word.value)).collect(),
-        working_directory: absolute(directory, &or(&spec.working_directory, ".".into(), |path| text(&path.0))),
+        working_directory,
         user: spec.user.as_ref().map(|user| user.value.0.clone()),
         group: spec.group.as_ref().map(|group| group.value.0.clone()),
         environment: environment.map(|(name, value)| (name.clone(), text(&value.value))).collect(),
@@ -51,7 +53,8 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         significant: or(&spec.significant, false, |flag| flag.0),
         shutdown: shutdown_plan(&or_default(&spec.shutdown)),
         success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
-        readiness: readiness_plan(&or_default(&spec.readiness), &text),
+        readiness: readiness_plan(&or_default(&spec.readiness), pid_file.is_some(), &text),
+        pid_file,
         logs: logs_plan(&or_default(&spec.logs)),
         id,
     }
@@ -111,13 +114,14 @@ const fn success_exit(value: ExitValue) -> SuccessExit {
     }
 }
 
-fn readiness_plan(spec: &ReadinessSpec, text: &impl Fn(&str) -> String) -> ReadinessPlan {
+fn readiness_plan(spec: &ReadinessSpec, has_pid_file: bool, text: &impl Fn(&str) -> String) -> ReadinessPlan {
     let kind = match spec {
         ReadinessSpec { notify: Some(_), .. } => ReadinessKind::Notify,
         ReadinessSpec { tcp: Some(target), .. } => ReadinessKind::Tcp(text(&target.0)),
         ReadinessSpec { http: Some(target), .. } => ReadinessKind::Http(text(&target.0)),
         ReadinessSpec { log: Some(target), .. } => ReadinessKind::Log(text(&target.0)),
         ReadinessSpec { fd: Some(fd), .. } => ReadinessKind::Fd(i32::try_from(fd.0).unwrap_or(3)),
+        _ if has_pid_file => ReadinessKind::PidFile,
         _ => ReadinessKind::None,
     };
     ReadinessPlan { kind, timeout: or(&spec.timeout, DEFAULT_READY_TIMEOUT, |time| time.0) }

@@ -435,7 +435,11 @@ impl Machine for Lifecycle {
         match self.state {
             State::Backoff => self.ask_gate(out),
             State::Activating => {
-                let why = format!("not ready within {}", crate::base::time::format_duration(self.plan.readiness.timeout));
+                let timeout = crate::base::time::format_duration(self.plan.readiness.timeout);
+                let why = match self.plan.readiness.kind {
+                    ReadinessKind::PidFile => format!("no process of it was named by its pid file within {timeout}"),
+                    _ => format!("not ready within {timeout}"),
+                };
                 self.ask_to_end(now, Verdict::StartFailed(ExitReason::error(why)), out);
             }
             State::Stopping => {

@@ -60,6 +60,12 @@ impl Node {
         items.iter().map(|(key, _)| &**key).find(|key| key.text() == Some(name))
     }
 
+    /// The value of the key called `name`, if this is a mapping with that key.
+    pub(crate) fn value(&self, name: &str) -> Option<&Self> {
+        let Kind::Mapping(items) = &self.kind else { return None };
+        items.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| &**value)
+    }
+
     /// What it is, for "found …".
     pub(crate) fn describe(&self) -> String {
         match &self.kind {

@@ -5,14 +5,18 @@ use serde_json::json;
 use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Spanned, did_you_mean, quote};
-use super::node::Node;
+use super::node::{Kind, Node};
 use super::restart::is_word;
 use super::value::{Flag, Int, PositiveTime, Text, schema};
 
+/// How a unit may tell.
+const KINDS: [&str; 5] = ["notify", "tcp", "http", "log", "fd"];
+
 mapping! {
-    /// When a unit counts as started: exactly one of `notify`, `tcp`, `http`, `log` and `fd`.
+    /// When a unit counts as started: exactly one of `notify`, `tcp`, `http`, `log` and `fd`; with a `pid_file` also none of them.
     ReadinessSpec: "`none`, `notify` or a mapping, for example `{http: \"http://127.0.0.1:8080/health\"}`" {
-        /// The unit sends `READY=1` to `$NOTIFY_SOCKET`, as with systemd's `Type=notify`.
+        /// The unit sends `READY=1` to `$NOTIFY_SOCKET`, as with systemd's `Type=notify`. By `MAINPID=` it may name another of its processes as
+        /// the main one.
         notify: Flag,
         /// A TCP connection to this `host:port` succeeds.
         tcp: Text,
@@ -29,8 +33,9 @@ mapping! {
 
 schema!(ReadinessSpec, generator => {
     let mut mapping = Self::mapping_schema(generator);
-    let kinds = ["notify", "tcp", "http", "log", "fd"].map(|kind| json!({"required": [kind]}));
-    mapping.insert("oneOf".into(), kinds.into_iter().collect());
+    let kinds = KINDS.map(|kind| json!({"required": [kind]}));
+    let none = json!({"not": {"anyOf": kinds}});
+    mapping.insert("oneOf".into(), kinds.into_iter().chain([none]).collect());
     json!({"anyOf": [
         {"const": "none", "description": "It is ready as soon as its program runs."},
         {"const": "notify", "description": "It sends `READY=1` to `$NOTIFY_SOCKET`, as with systemd's `Type=notify`."},
@@ -67,13 +72,11 @@ impl ReadinessSpec {
     fn check(&self, node: &Node, cx: &mut Cx<'_>) {
         // The keys as written: a kind whose value is wrong is given all the same.
         let given = |name| node.key(name).map(|key| (name, key.span));
-        let mut kinds: Vec<_> = ["notify", "tcp", "http", "log", "fd"].into_iter().filter_map(given).collect();
+        let mut kinds: Vec<_> = KINDS.into_iter().filter_map(given).collect();
         kinds.sort_by_key(|(_, span)| span.start);
         match kinds[..] {
-            [] => {
-                let message = format!("{} must have one of `notify`, `tcp`, `http`, `log` and `fd`", cx.subject());
-                cx.report(Diagnostic::new(code::CONFLICT, node.span, message).help("write `readiness: none` if nothing tells"));
-            }
+            // That is for the unit to judge.
+            [] => {}
             [(first, first_span), (second, second_span), ..] => {
                 let message = format!("a unit tells in one way that it is ready, but `{first}` and `{second}` are given");
                 cx.report(Diagnostic::new(code::CONFLICT, second_span, message).related(first_span, "first given here"));
@@ -84,6 +87,15 @@ impl ReadinessSpec {
                     cx.report(fault.help("write `readiness: none`"));
                 }
             }
+        }
+    }
+
+    /// Finds fault with a mapping that names no way to tell. Only a pid file tells by itself.
+    pub(super) fn check_kind(unit: &Node, cx: &mut Cx<'_>) {
+        let Some(node) = unit.value("readiness").filter(|node| matches!(node.kind, Kind::Mapping(_))) else { return };
+        if KINDS.iter().all(|kind| node.key(kind).is_none()) && unit.key("pid_file").is_none() {
+            let message = "`readiness` must have one of `notify`, `tcp`, `http`, `log` and `fd`";
+            cx.report(Diagnostic::new(code::CONFLICT, node.span, message).help("write `readiness: none` if nothing tells"));
         }
     }
 

@@ -21,7 +21,7 @@ mapping! {
         /// One line for people.
         description: Text,
         /// How many instances run: `name@1`, `name@2` and so on. Without it there is one plain unit.
-        /// In `exec`, `working_directory`, `environment`, `environment_file` and `readiness`, `%i` is the instance's number,
+        /// In `exec`, `working_directory`, `environment`, `environment_file`, `pid_file` and `readiness`, `%i` is the instance's number,
         /// `%n` the unit's id and `%%` a percent sign.
         instances: Int<1, 10000>,
         /// The program and its arguments: a list, or one string that is split as a shell would. No shell runs it.
@@ -54,6 +54,9 @@ mapping! {
         shutdown: ShutdownSpec = {"signal": "SIGTERM", "timeout": "10s"},
         /// Exit codes and signals that count as success, besides exit code 0.
         success_exit: OneOrMany<ExitValue> = [],
+        /// For a program that starts a daemon and ends: the file in which the daemon writes its process id, relative to `working_directory`. It
+        /// must be a process of this unit, and be there within the timeout of `readiness`; without another readiness the unit is ready then.
+        pid_file: Text,
         /// When it counts as started.
         readiness: ReadinessSpec = "none",
         /// Where its output goes.
@@ -73,7 +76,9 @@ impl Decode for UnitSpec {
             spec.check_specifiers(cx);
             spec.check_readiness(cx);
         }
+        ReadinessSpec::check_kind(node, cx);
         spec.check_environment_files(cx);
+        spec.check_pid_file(cx);
         Some(spec)
     }
 }
@@ -95,6 +100,7 @@ impl UnitSpec {
         values.extend(self.working_directory.iter().map(text));
         values.extend(self.environment.iter().flat_map(|variables| &variables.0).map(|(_, value)| (value.span, value.value.clone())));
         values.extend(self.environment_file.iter().flat_map(|files| &files.0).map(text));
+        values.extend(self.pid_file.iter().map(text));
         values.extend(self.readiness.iter().filter_map(|readiness| readiness.target()).map(|(target, _)| text(target)));
         let samples = self.samples();
         for (span, value) in values {
@@ -117,6 +123,12 @@ impl UnitSpec {
         if let (Some(log), Some(mode)) = (&readiness.log, mode) {
             let fault = Diagnostic::new(code::CONFLICT, log.span, "readiness cannot be read from a log that is not kept");
             cx.report(fault.related(mode.span, "there is no log file").help("choose another readiness, or `logs: direct`"));
+        }
+    }
+
+    fn check_pid_file(&self, cx: &mut Cx<'_>) {
+        if let Some(path) = self.pid_file.as_ref().filter(|path| path.0.is_empty()) {
+            cx.report(Diagnostic::new(code::BAD_VALUE, path.span, "`pid_file`: the path is empty"));
         }
     }
 

@@ -27,26 +27,39 @@ impl Journal {
         Self { directory, file: None, size: 0, torn: true }
     }
 
-    /// Appends events.
+    /// Appends events. So many of them, from the first one on, are in the journal then, whatever else there is to say.
     ///
     /// # Errors
-    /// They could not be written; some may have been. The next call tries again with what it is given.
-    pub fn append(&mut self, events: &[Envelope]) -> io::Result<()> {
+    /// The others could not be written, or no new generation could be begun.
+    pub fn append(&mut self, events: &[Envelope]) -> (usize, io::Result<()>) {
         let mut bytes = Vec::new();
-        if std::mem::take(&mut self.torn) {
+        if self.torn {
             bytes.push(b'\n');
         }
+        // Where each event ends.
+        let mut ends = Vec::with_capacity(events.len());
         for event in events {
-            serde_json::to_writer(&mut bytes, event)?;
+            if let Err(fault) = serde_json::to_writer(&mut bytes, event) {
+                return (0, Err(fault.into()));
+            }
             bytes.push(b'\n');
+            ends.push(bytes.len());
         }
-        let result = self.file().and_then(|file| file.write_all(&bytes));
+        let (written, result) = match self.file() {
+            Ok(file) => write(file, &bytes),
+            Err(fault) => (0, Err(fault)),
+        };
+        self.size += written as u64;
+        self.torn = written.checked_sub(1).and_then(|last| bytes.get(last)).map_or(self.torn, |byte| *byte != b'\n');
+        let result = result.and_then(|()| self.begin_generation());
         if result.is_err() {
-            self.torn = true;
             self.file = None;
-            return result;
         }
-        self.size += bytes.len() as u64;
+        (ends.partition_point(|end| *end <= written), result)
+    }
+
+    /// Begins a new generation, if it is time for one.
+    fn begin_generation(&mut self) -> io::Result<()> {
         if self.size > MAX_SIZE {
             std::fs::rename(path(&self.directory), older(&self.directory))?;
             self.file = None;
@@ -54,7 +67,7 @@ impl Journal {
         Ok(())
     }
 
-    fn file(&mut self) -> io::Result<&mut File> {
+    fn file(&mut self) -> io::Result<&File> {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -65,6 +78,20 @@ impl Journal {
         };
         Ok(self.file.insert(file))
     }
+}
+
+/// Writes as much as there is room for: how much that was, and why it was not all.
+fn write(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
+            Err(fault) => return (written, Err(fault)),
+        }
+    }
+    (written, Ok(()))
 }
 
 /// The sequence number of the last event in the journal of `directory`; 0 if there is none.
@@ -160,8 +187,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 0);
         let mut journal = Journal::new(directory.path().to_owned());
-        journal.append(&[event(1), event(2)]).unwrap();
-        Journal::new(directory.path().to_owned()).append(&[event(3)]).unwrap();
+        journal.append(&[event(1), event(2)]).1.unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(3)]).1.unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 3);
         let read = |from, limit| -> Vec<_> { read_from(directory.path(), from).unwrap().take(limit).map(|event| event.sequence).collect() };
         assert_eq!((read(2, 10), read(0, 2)), (vec![2, 3], vec![1, 2]));
@@ -172,11 +199,32 @@ mod tests {
     #[test]
     fn a_torn_line_costs_no_other() {
         let directory = tempfile::tempdir().unwrap();
-        Journal::new(directory.path().to_owned()).append(&[event(1)]).unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(1)]).1.unwrap();
         OpenOptions::new().append(true).open(path(directory.path())).unwrap().write_all(b"{\"specv").unwrap();
-        Journal::new(directory.path().to_owned()).append(&[event(2)]).unwrap();
+        Journal::new(directory.path().to_owned()).append(&[event(2)]).1.unwrap();
         assert_eq!(last_sequence(directory.path()).unwrap(), 2);
         assert_eq!(read_from(directory.path(), 0).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_there_was_room_for_is_not_written_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = Journal::new(directory.path().to_owned());
+        // A pipe nobody reads is full as a disk is.
+        let (mut reader, full) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&full, true).unwrap();
+        journal.file = Some(File::from(std::os::fd::OwnedFd::from(full)));
+        let batch: Vec<_> = (1..=2000).map(event).collect();
+        let (first, result) = journal.append(&batch);
+        assert!(result.is_err() && first > 0 && first < batch.len(), "{first} {result:?}");
+        assert!(journal.file.is_none(), "it is opened anew, as it may have been removed");
+        let (second, result) = journal.append(&batch[first..]);
+        assert!(result.is_ok() && first + second == batch.len());
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        text += &std::fs::read_to_string(path(directory.path())).unwrap();
+        let numbers: Vec<_> = events(text.as_bytes()).map(|event| event.sequence).collect();
+        assert_eq!(numbers, (1..=2000).collect::<Vec<_>>());
     }
 
     #[test]
@@ -184,10 +232,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = Journal::new(directory.path().to_owned());
         let batch: Vec<_> = (1..=100).map(event).collect();
-        journal.append(&batch).unwrap();
+        journal.append(&batch).1.unwrap();
         journal.size = MAX_SIZE;
-        journal.append(&[event(101)]).unwrap();
-        journal.append(&[event(102)]).unwrap();
+        journal.append(&[event(101)]).1.unwrap();
+        journal.append(&[event(102)]).1.unwrap();
         assert!(older(directory.path()).exists());
         assert_eq!(last_sequence(directory.path()).unwrap(), 102);
         assert_eq!(read_from(directory.path(), 100).unwrap().count(), 3);

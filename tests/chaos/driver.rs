@@ -14,8 +14,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::unit::KINDS;
+use crate::unit::{KINDS, records};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ms-supervisor");
 
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was done, and what was seen.
 pub(crate) struct Outcome {
+    /// Every log is written through a pipe.
+    pub(crate) full_disk: bool,
     /// How many faults of each kind.
     pub(crate) faults: BTreeMap<&'static str, usize>,
     pub(crate) events: Vec<Value>,
@@ -44,16 +47,25 @@ struct Driver {
     stopped: BTreeSet<String>,
     outcome: Outcome,
     generation: u32,
+    /// Where the daemon's state is, if that can be filled.
+    disk: Option<Disk>,
 }
 
 /// Tortures a daemon in `directory` for `duration`, and ends it in order.
-pub(crate) fn run(seed: u64, duration: Duration, directory: &Path) -> Outcome {
+pub(crate) fn run(seed: u64, duration: Duration, directory: &Path, full_disk: bool) -> Outcome {
     for name in ["locks", "records", "units", "supervisors"] {
         fs::create_dir_all(directory.join(name)).unwrap();
     }
-    declare(directory, 0);
-    let outcome =
-        Outcome { faults: BTreeMap::new(), events: Vec::new(), broken: Vec::new(), launcher_deaths: Vec::new(), back: Vec::new() };
+    let disk = full_disk.then(|| Disk::mount(directory));
+    declare(directory, 0, full_disk);
+    let outcome = Outcome {
+        full_disk,
+        faults: BTreeMap::new(),
+        events: Vec::new(),
+        broken: Vec::new(),
+        launcher_deaths: Vec::new(),
+        back: Vec::new(),
+    };
     let mut driver = Driver {
         launcher: start(directory),
         journal: Journal::new(&directory.join(".ms-supervisor")),
@@ -62,6 +74,7 @@ pub(crate) fn run(seed: u64, duration: Duration, directory: &Path) -> Outcome {
         stopped: BTreeSet::new(),
         outcome,
         generation: 0,
+        disk,
     };
     driver.until("the daemon is up", |driver| driver.status().is_some());
     let end = Instant::now() + duration;
@@ -74,23 +87,30 @@ pub(crate) fn run(seed: u64, duration: Duration, directory: &Path) -> Outcome {
     driver.outcome
 }
 
-/// The units. `edition` changes what a reload may change: how often something is said is told to one kind by its arguments.
-fn declare(directory: &Path, edition: u32) {
+/// The units; with a full disk they wait until there is room for what they write. `edition` is what a reload changes in one kind.
+fn declare(directory: &Path, edition: u32, full_disk: bool) {
     let own = std::env::current_exe().unwrap();
     let mut text = String::new();
     for (kind, instances) in KINDS {
         let mut words: Vec<String> = vec![own.display().to_string(), "unit".into(), kind.into(), directory.display().to_string()];
         words.iter_mut().for_each(|word| *word = format!("{word:?}"));
+        let mode = match kind {
+            "silent" => "none",
+            "piped" | "holding" => "pipe",
+            _ if full_disk => "pipe",
+            _ => "direct",
+        };
+        let overflow = if full_disk && mode == "pipe" { "block" } else { "drop_oldest" };
         let extra = match kind {
-            "piped" | "holding" => "logs: {mode: pipe, max_size: 256KiB, keep: 1000}\n",
             "slow" => "readiness: notify\n",
-            "silent" => "logs: none\n",
-            _ => "logs: {max_size: 256KiB, keep: 1000}\n",
+            "daemon" => "pid_file: \"%n.pid\"\n",
+            _ => "",
         };
         let edition = if kind == "silent" { edition } else { 0 };
         text += &format!(
             "---\nunit: {kind}\ninstances: {instances}\nexec: [{}]\nenvironment: {{CHAOS: {directory:?}, EDITION: \"{edition}\"}}\n\
-             restart: {{backoff: {{kind: linear, first: 0s, base: 50ms, max: 500ms}}}}\nshutdown: 500ms\n{extra}",
+             restart: {{backoff: {{kind: linear, first: 0s, base: 50ms, max: 500ms}}}}\nshutdown: 500ms\n\
+             logs: {{mode: {mode}, max_size: 256KiB, keep: 1000, overflow: {overflow}}}\n{extra}",
             words.join(", ")
         );
     }
@@ -139,17 +159,20 @@ impl Driver {
 
     fn fault(&mut self) {
         let name = match self.below(100) {
-            0..50 => self.kill_brain(),
-            50..54 => self.kill_launcher(),
-            54..74 => self.kill_unit(),
-            74..80 => self.freeze_unit(),
-            80..88 => self.stop_or_start(),
-            88..92 => self.reload(),
-            92..94 => self.upgrade(),
-            94..97 => self.abort_brain(),
+            0..46 => self.kill_brain(),
+            46..50 => self.kill_launcher(),
+            50..68 => self.kill_unit(),
+            68..73 => self.freeze_unit(),
+            73..78 => self.pause_unit(),
+            78..86 => self.stop_or_start(),
+            86..90 => self.reload(),
+            90..92 => self.upgrade(),
+            92..94 => self.abort_brain(),
+            94..96 => self.damage_store(),
+            96..99 if let Some(disk) = &self.disk => disk.fill_or_empty(),
             _ => {
                 sleep(Duration::from_millis(300));
-                "pause"
+                "quiet"
             }
         };
         *self.outcome.faults.entry(name).or_default() += 1;
@@ -236,11 +259,49 @@ impl Driver {
         "unit frozen"
     }
 
+    /// Who was paused writes nothing until it goes on.
+    fn pause_unit(&mut self) -> &'static str {
+        if let Some((unit, pid)) = self.victim()
+            && self.cli(&["pause", &unit]).status.success()
+        {
+            let accounts = || {
+                let files = fs::read_dir(records(&self.directory).join(&unit)).into_iter().flatten().flatten();
+                let own = files.filter(|file| file.file_name().to_string_lossy().starts_with(&format!("{pid}-")));
+                own.filter_map(|file| fs::read(file.path()).ok()).collect::<Vec<_>>()
+            };
+            let before = accounts();
+            sleep(Duration::from_millis(60));
+            if accounts() != before {
+                self.outcome.broken.push(format!("{unit} (pid {pid}) went on although it was paused"));
+            }
+            drop(self.cli(&["resume", &unit]));
+        }
+        "unit paused"
+    }
+
+    /// Writes nonsense over the file that remembers what operators want. Nobody may notice but the next brain, which says so.
+    fn damage_store(&mut self) -> &'static str {
+        let directory = self.directory.join(".ms-supervisor/store");
+        let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path());
+        let files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "db")).collect();
+        let which = self.below(files.len().max(1));
+        if let Some(path) = files.get(which)
+            && let Ok(file) = fs::OpenOptions::new().write(true).open(path)
+        {
+            let length = file.metadata().map_or(0, |data| data.len());
+            let at = self.rng.next_u64() % length.max(1);
+            drop(std::os::unix::fs::FileExt::write_at(&file, &[0xa5; 512], at));
+        }
+        self.kill_brain();
+        "store damaged"
+    }
+
     /// What was acknowledged has to be so from then on.
     fn stop_or_start(&mut self) -> &'static str {
         let stopped = self.stopped.iter().next().cloned();
         if let Some(unit) = stopped.filter(|_| self.stopped.len() > 5) {
-            if self.cli(&["start", &unit]).status.success() {
+            // With exit code 6 it is done and not remembered: then it may be forgotten.
+            if matches!(self.cli(&["start", &unit]).status.code(), Some(0 | 6)) {
                 self.stopped.remove(&unit);
             }
         } else if let Some((unit, _)) = self.victim()
@@ -272,7 +333,7 @@ impl Driver {
             }
             fs::write(self.directory.join("units/all.yaml"), good).unwrap();
         } else {
-            declare(&self.directory, self.generation);
+            declare(&self.directory, self.generation, self.disk.is_some());
             // It may be killed meanwhile; what counts is that nobody else is touched.
             drop(self.cli(&["reload"]));
         }
@@ -292,6 +353,9 @@ impl Driver {
 
     /// Everything comes up, is stopped, and the daemon ends.
     fn finish(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.empty();
+        }
         self.until("the daemon answers in the end", |driver| driver.status().is_some());
         self.look_at_the_stopped();
         for (kind, _) in KINDS {

@@ -15,7 +15,7 @@ use ms_supervisor::os::clock;
 use rustix::fs::FlockOperation;
 
 /// Every kind of unit, and how many of each there are.
-pub(crate) const KINDS: [(&str, usize); 10] = [
+pub(crate) const KINDS: [(&str, usize); 11] = [
     ("clean", 20),
     ("silent", 10),
     ("piped", 20),
@@ -26,6 +26,7 @@ pub(crate) const KINDS: [(&str, usize); 10] = [
     ("flood", 4),
     ("slow", 8),
     ("holding", 8),
+    ("daemon", 8),
 ];
 
 /// How much a flood writes at once, in bytes.
@@ -51,6 +52,9 @@ struct Account {
 /// Runs as a unit of `kind`.
 pub(crate) fn run(kind: &str, directory: &Path) -> ! {
     let unit = std::env::var("MS_UNIT").expect("the daemon names the unit");
+    if kind == "daemon" {
+        daemonize(directory);
+    }
     let mut account = open(&unit, directory);
     let mut rng = Rng::derive(u64::from(std::process::id()), &[&unit]);
     let mut pause = |longest: u64| Duration::from_millis(10 + rng.next_u64() % longest);
@@ -61,6 +65,7 @@ pub(crate) fn run(kind: &str, directory: &Path) -> ! {
             sleep(pause(1500));
             exit(3);
         }
+        "daemonized" => fs::write(format!("{unit}.pid"), std::process::id().to_string()).expect("a pid file"),
         "deaf" => ignore_term(),
         "forking" => {
             // Its grandchild leaves the session, and knows nothing of the daemon but what its environment says.
@@ -96,6 +101,13 @@ pub(crate) fn run(kind: &str, directory: &Path) -> ! {
         }
         sleep(pause(150));
     }
+}
+
+/// Starts the daemon in a session of its own, and ends. The daemon names itself.
+fn daemonize(directory: &Path) -> ! {
+    let own = std::env::current_exe().expect("we are running");
+    let started = Command::new("setsid").arg("-f").arg(own).args(["unit", "daemonized"]).arg(directory).status();
+    exit(started.map_or(98, |status| status.code().unwrap_or(98)));
 }
 
 fn open(unit: &str, directory: &Path) -> Account {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use ractor::ActorRef;
 
@@ -195,7 +196,8 @@ impl Unit {
             self.context.pump(&self.plan, self.run, output);
         }
         let Some(Ok(socket)) = fds.notify.filter(|_| self.uses_notify()).map(NotifySocket::new) else { return };
-        let (actor, run) = (myself.clone(), self.run);
+        let (socket, actor, run) = (Arc::new(socket), myself.clone(), self.run);
+        self.notify = Some(socket.clone());
         let listener = tokio::spawn(async move {
             // Peek, act, consume: a brain that is killed in between finds the notice again.
             while let Ok(notices) = socket.peek().await {
@@ -211,8 +213,8 @@ impl Unit {
         let (actor, run) = (myself.clone(), self.run);
         let ready = move || drop(actor.cast(Msg::Ready(run)));
         let watcher = match self.plan.readiness.kind.clone() {
-            // The listener tells.
-            ReadinessKind::None | ReadinessKind::Notify => return,
+            // The listener tells, or the launcher.
+            ReadinessKind::None | ReadinessKind::Notify | ReadinessKind::PidFile => return,
             ReadinessKind::Tcp(address) => tokio::spawn(async move {
                 probe::wait_for_tcp(&address, PATIENCE).await;
                 ready();

@@ -17,6 +17,8 @@ pub struct Held {
     pub earlier: Vec<(u64, Exit)>,
     /// The end of the latest run is written down already.
     pub reported: bool,
+    /// Its main process is, or was, not the one that was started.
+    pub(super) has_successor: bool,
     pub(crate) note: Note,
     /// It is to be stopped and started anew, as what a dead launcher left may have to be.
     pub unwelcome: bool,
@@ -28,7 +30,14 @@ impl Held {
     ///
     /// # Errors
     /// The note is one this version cannot read.
-    pub fn new(run: u64, mut state: HeldState, mut earlier: Vec<(u64, Exit)>, note: &[u8], fds: FdSet) -> Result<Self, ForeignNote> {
+    pub fn new(
+        run: u64,
+        mut state: HeldState,
+        mut earlier: Vec<(u64, Exit)>,
+        has_successor: bool,
+        note: &[u8],
+        fds: FdSet,
+    ) -> Result<Self, ForeignNote> {
         let note = Note::decode(note)?;
         if let HeldState::Exited { exit, leftovers } = state
             && note.handled == run
@@ -36,7 +45,7 @@ impl Held {
             earlier.push((run, exit));
             state = if leftovers { HeldState::Leftovers } else { HeldState::Idle };
         }
-        Ok(Self { run, state, earlier, reported: false, note, unwelcome: false, fds })
+        Ok(Self { run, state, earlier, reported: false, has_successor, note, unwelcome: false, fds })
     }
 
     /// Whether the end of an earlier run was expected, as far as that is known.

@@ -6,6 +6,7 @@ mod note;
 mod pause;
 mod prepare;
 mod status;
+mod succession;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -25,7 +26,7 @@ use crate::event::{Event, RestartCause, UnitStatus, Wish};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
-use crate::os::notify::Notice;
+use crate::os::notify::{Notice, NotifySocket};
 use crate::plan::{ReadinessKind, UnitPlan};
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
@@ -34,6 +35,7 @@ pub use held::{Held, exit_event};
 pub use note::ForeignNote;
 pub(crate) use note::{COUNTED_MAX, Note};
 use prepare::Prepared;
+use succession::Succession;
 
 /// What a unit actor hears.
 pub(crate) enum Msg {
@@ -57,6 +59,10 @@ pub(crate) enum Msg {
     Ready(u64),
     /// It says something on its notification socket.
     Notices(u64, Vec<Notice>),
+    /// What its pid file says.
+    PidFile(u64, Result<u32, String>),
+    /// Nobody has taken the place of its main process in time.
+    NoMain(u64),
     /// An operator sends it a signal.
     Signal(Signal, Target),
     /// Its log is full, or has room again.
@@ -116,6 +122,8 @@ pub(crate) struct Unit {
     /// The number of the latest run.
     run: u64,
     process: Option<Process>,
+    /// What goes on about that.
+    succession: Succession,
     /// An exit that happened before this brain started.
     missed: Option<Missed>,
     adopted: bool,
@@ -130,6 +138,7 @@ pub(crate) struct Unit {
     waiter: Option<AbortHandle>,
     readiness: Option<AbortHandle>,
     listener: Option<AbortHandle>,
+    notify: Option<Arc<NotifySocket>>,
     /// Counts waits and preparations, so that a late answer to an earlier one is told apart.
     token: u64,
     retired: bool,
@@ -160,6 +169,7 @@ impl Actor for UnitActor {
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, unit: &mut Unit) -> Result<(), ActorProcessingErr> {
         unit.hear(&myself, message);
+        unit.settle_succession(&myself);
         unit.driver.arm(&myself, || Msg::Wake);
         if unit.retired && unit.driver.machine.state() == Life::Stopped {
             unit.leave();
@@ -185,6 +195,7 @@ impl Unit {
             note: Note::default(),
             run: 0,
             process: None,
+            succession: Succession::default(),
             missed: None,
             adopted: false,
             order: None,
@@ -195,6 +206,7 @@ impl Unit {
             waiter: None,
             readiness: None,
             listener: None,
+            notify: None,
             token: 0,
             retired: false,
             ready_pipe: None,
@@ -213,6 +225,7 @@ impl Unit {
         let rng = Rng::derive(self.context.seed ^ held.run, &[self.plan.id.as_str(), "backoff"]);
         self.run = held.run;
         self.note = held.note;
+        self.succession = Succession::begun(held.has_successor);
         let ready = self.note.ready && self.note.run == held.run;
         let machine = match held.state {
             HeldState::Idle => Lifecycle::new(self.plan.clone(), rng),
@@ -226,7 +239,8 @@ impl Unit {
                 self.adopted = true;
                 self.missed = Some(Missed { exit, leftovers, reported: held.reported });
                 self.process = Some(exit.process);
-                Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, true)
+                let ready = ready || !self.awaits_daemon(&exit, leftovers);
+                Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, ready)
             }
         };
         self.driver = Driver::new(machine.resumed(&self.note.memory));
@@ -267,7 +281,9 @@ impl Unit {
             Msg::Ready(run) if run == self.run => self.step(myself, Input::Ready),
             Msg::Ready(_) => {}
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
-            Msg::Notices(..) => {}
+            Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
+            Msg::NoMain(run) if run == self.run => self.no_main(myself),
+            Msg::Notices(..) | Msg::PidFile(..) | Msg::NoMain(_) => {}
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
             Msg::Wish(wish) => {
@@ -306,7 +322,7 @@ impl Unit {
         }
         self.step(myself, Input::Start { hold_back: matches!(cause, StartCause::Exit | StartCause::Retry) });
         if let Some(missed) = self.missed.take() {
-            self.exited(myself, missed);
+            self.main_ended(myself, missed);
         }
     }
 
@@ -350,6 +366,7 @@ impl Unit {
         match message {
             ToBrain::Spawned { run, process, output_lost, .. } if run == self.run => {
                 self.process = Some(process);
+                self.succession = Succession::default();
                 self.take_descriptors(myself, fds);
                 if let Some(errno) = output_lost {
                     let why = std::io::Error::from_raw_os_error(errno).to_string();
@@ -367,10 +384,12 @@ impl Unit {
                 self.step(myself, Input::SpawnFailed(why.into()));
             }
             ToBrain::Exited { run, exit, leftovers, .. } if run == self.run => {
-                self.exited(myself, Missed { exit, leftovers, reported: false });
+                self.main_ended(myself, Missed { exit, leftovers, reported: false });
             }
+            ToBrain::MainChanged { run, process, .. } if run == self.run => self.main_changed(myself, process),
+            ToBrain::MainRefused { run, pid, why, .. } if run == self.run => self.main_refused(myself, pid, &why),
             ToBrain::Paused { run, outcome, .. } if run == self.run => self.paused(myself, outcome),
-            ToBrain::Gone { run, .. } if run == self.run => self.step(myself, Input::Gone),
+            ToBrain::Gone { run, .. } if run == self.run => self.gone(myself),
             _ => {}
         }
     }
@@ -381,9 +400,11 @@ impl Unit {
         self.failed_at = (!expected).then_some(exit.at);
         self.process = None;
         self.note.ready = false;
+        self.notify = None;
         if let Some(listener) = self.listener.take() {
             listener.abort();
         }
+        self.succession.end();
         self.change(|status| status::exited(status, &exit));
         (self.note.handled, self.note.expected) = (self.run, expected);
         if reported {
@@ -398,6 +419,7 @@ impl Unit {
         for notice in notices {
             match notice {
                 Notice::Ready => self.step(myself, Input::Ready),
+                Notice::MainPid(pid) => self.propose_main(pid),
                 Notice::Status(text) => self.change(|status| status.status = Some(text)),
                 _ => {}
             }

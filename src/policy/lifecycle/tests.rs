@@ -36,6 +36,7 @@ fn plan() -> UnitPlan {
         shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
         success_exit: vec![SuccessExit::Code(143)],
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
+        pid_file: None,
         logs: LogsPlan::default(),
     }
 }

@@ -2,10 +2,12 @@
 
 mod bench;
 mod faults;
+mod forking;
 mod launcher_death;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod older;
 mod pause;
 mod readiness;
 mod reload;
