@@ -1,6 +1,6 @@
 //! The supervisors that distributions do not carry: got from their registries, below the target directory, when there is need.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::subject::command;
@@ -40,7 +40,7 @@ fn need(program: &'static str) -> Result<(), Fault> {
 }
 
 /// Half of one is none.
-fn unless_there(there: &PathBuf, get: impl FnOnce() -> Result<String, Fault>) -> Result<(), Fault> {
+fn unless_there(there: &Path, get: impl FnOnce() -> Result<String, Fault>) -> Result<(), Fault> {
     let whole = there.join("whole");
     if whole.exists() {
         return Ok(());
@@ -54,7 +54,11 @@ fn unless_there(there: &PathBuf, get: impl FnOnce() -> Result<String, Fault>) ->
 pub(super) fn said(mut command: Command) -> Result<String, Fault> {
     let output = command.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr).into()) }
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false if output.stderr.is_empty() => Err(text(&output.stdout).into()),
+        false => Err(text(&output.stderr).into()),
+    }
 }
 
 /// The version of a Debian package; programs like s6 do not say theirs.
