@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ms_supervisor::os::process;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Fault;
@@ -235,9 +235,10 @@ impl Drop for Running<'_> {
 }
 
 /// Reaps what has ended; whether there is no process left to end. Orphans of the supervisor become ours: we are subreaper.
+/// Of whatever process group: `waitpid` without a process id would look at our own only.
 pub(crate) fn reap_everything() -> bool {
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
             Ok(None) => return false,
             Err(_) => return true,
