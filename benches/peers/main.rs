@@ -5,7 +5,7 @@
 //! cargo bench --bench peers -- --quick               200 units, one round, the fast supervisors only
 //! cargo bench --bench peers -- ours up stop          these columns and these rows only
 //! cargo bench --bench peers -- --units 500 --rounds 5
-//! cargo bench --bench peers -- survival              who and what survives a killed supervisor; gets Circus and PM2; ten minutes
+//! cargo bench --bench peers -- survival              who and what survives a killed supervisor; gets Circus and PM2; seven minutes
 //! cargo bench --bench peers -- survival ours s6      the same for these only
 //! ```
 //!
