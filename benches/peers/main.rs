@@ -5,6 +5,8 @@
 //! cargo bench --bench peers -- --quick               200 units, one round, the fast supervisors only
 //! cargo bench --bench peers -- ours up stop          these columns and these rows only
 //! cargo bench --bench peers -- --units 500 --rounds 5
+//! cargo bench --bench peers -- survival              who and what survives a killed supervisor; gets Circus and PM2; ten minutes
+//! cargo bench --bench peers -- survival ours s6      the same for these only
 //! ```
 //!
 //! Every supervisor gets the same child, a static program that notes on a shared page when its `main` began, so that times end where
@@ -39,6 +41,7 @@ mod runit;
 mod s6;
 mod site;
 mod supervisord;
+mod survival;
 mod table;
 
 use std::process::ExitCode;
@@ -65,6 +68,9 @@ fn main() -> ExitCode {
 fn bench(options: &options::Options) -> Result<(), Fault> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let ground = site::Ground::new()?;
+    if options.survival {
+        return survival::run(&ground, options);
+    }
     let mut peers = peer::all();
     peers.retain(|peer| options.wants_peer(peer.name()));
     peers.retain(|peer| match peer.missing() {

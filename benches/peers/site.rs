@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ms_supervisor::os::process;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Fault;
@@ -43,15 +43,13 @@ impl Ground {
     /// Compiles the child.
     pub(crate) fn new() -> Result<Self, Fault> {
         let directory = tempfile::Builder::new().prefix("peers-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let (source, child) = (directory.path().join("child.rs"), directory.path().join("child"));
-        std::fs::write(&source, include_str!("child.rs"))?;
-        let mut rustc = Command::new("rustc");
-        rustc.args(["--edition", "2024", "-O", "-C", "panic=abort", "-C", "strip=symbols"]);
-        rustc.args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "-o"]);
-        if !rustc.arg(&child).arg(&source).status()?.success() {
-            return Err("the child cannot be compiled".into());
-        }
+        let child = directory.path().join("child");
+        compile(include_str!("child.rs"), &child)?;
         Ok(Self { directory, child })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A place for one supervisor with `units` children.
@@ -60,6 +58,19 @@ impl Ground {
         let page = Page::new(&directory.path().join("page"), units + 1)?;
         Ok(Site { directory, child: self.child.clone(), page, units })
     }
+}
+
+/// Makes a static program of a file of Rust.
+pub(crate) fn compile(source: &str, program: &Path) -> Result<(), Fault> {
+    let file = program.with_extension("rs");
+    std::fs::write(&file, source)?;
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-O", "-C", "panic=abort", "-C", "strip=symbols"]);
+    rustc.args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "-o"]);
+    if !rustc.arg(program).arg(file).status()?.success() {
+        return Err(format!("{} cannot be compiled", program.display()).into());
+    }
+    Ok(())
 }
 
 /// A place for one supervisor.
@@ -224,9 +235,10 @@ impl Drop for Running<'_> {
 }
 
 /// Reaps what has ended; whether there is no process left to end. Orphans of the supervisor become ours: we are subreaper.
-fn reap_everything() -> bool {
+/// Of whatever process group: `waitpid` without a process id would look at our own only.
+pub(crate) fn reap_everything() -> bool {
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
             Ok(None) => return false,
             Err(_) => return true,
@@ -235,7 +247,7 @@ fn reap_everything() -> bool {
 }
 
 /// Every process below this one.
-fn below_us() -> Vec<u32> {
+pub(crate) fn below_us() -> Vec<u32> {
     let mut found = Vec::new();
     let mut next = vec![std::process::id()];
     while let Some(parent) = next.pop() {
