@@ -1,6 +1,6 @@
 //! The child of every supervisor in the benchmark: notes its start on the page, then sleeps or writes a log.
 //!
-//! `child NUMBER PAGE [write SECONDS]`. The number may have a `u` in front; without one it is that of the working directory (`u17`),
+//! `child NUMBER PAGE [write SECONDS|flood]`. The number may have a `u` in front; without one it is that of the working directory (`u17`),
 //! and without a page that is the file `page` there. Compiled by the benchmark itself, as a static program without Rust's own start-up code, so that it costs as
 //! little as a C program and what is measured is the supervisor.
 #![no_main]
@@ -45,6 +45,12 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     if text(3) == Some("write") {
         let seconds: u64 = text(4).unwrap().parse().unwrap();
         note(&page, number + 1, write_lines(started + seconds * 1_000_000_000), now());
+    }
+    while text(3) == Some("flood") {
+        // A megabyte a second.
+        let chunk = [b'x'; 4096];
+        unsafe { write(1, chunk.as_ptr(), chunk.len()) };
+        std::thread::sleep(std::time::Duration::from_millis(4));
     }
     // The descriptor is left open: nothing is to happen any more.
     let _ = page.into_raw_fd();

@@ -24,6 +24,7 @@
 //! | `memory` | PSS of every process that is not a child |
 //! | `idle`   | processor time of the same while nothing happens |
 //! | `log`    | lines a child writes in two seconds into its log, and what that costs, beside a plain file and s6-log |
+//! | `flooded`| a restart under us, while fifty other units write 1 MB/s each into their logs |
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -31,6 +32,7 @@
 )]
 
 mod dinit;
+mod flood;
 mod log;
 mod measure;
 mod options;
@@ -96,6 +98,9 @@ fn bench(options: &options::Options) -> Result<(), Fault> {
     print!("{table}");
     if options.wants_row("log") {
         print!("{}", log::measure(&ground, options)?);
+    }
+    if options.wants_row("flooded") {
+        print!("{}", flood::measure(&ground, options)?);
     }
     Ok(())
 }

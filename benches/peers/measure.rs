@@ -10,7 +10,7 @@ use crate::site::{Ground, Running, Site, now, pause};
 use crate::table::{Table, median};
 
 /// How long a supervisor gets to come to rest.
-const REST: Duration = Duration::from_millis(1200);
+pub(crate) const REST: Duration = Duration::from_millis(1200);
 
 /// How long it gets until nothing is left to be done after the start.
 const SETTLE: Duration = Duration::from_secs(4);
@@ -82,6 +82,18 @@ fn restarts(peer: &dyn Peer, running: &Running<'_>, count: usize) -> Result<f64,
         if round + 1 >= SLOW_RESTARTS && (median(&took) > 5e8 || !peer.least_age().is_zero() && units <= count) {
             break;
         }
+    }
+    Ok(median(&took))
+}
+
+/// The median of `count` restarts of unit `number`, in nanoseconds.
+pub(crate) fn restarts_of(running: &Running<'_>, number: usize, count: usize) -> Result<f64, Fault> {
+    let mut took = Vec::new();
+    for _ in 0..count {
+        pause(Duration::from_millis(20));
+        let start = now();
+        running.kill_one(number)?;
+        took.push(running.wait_for_one(number, start)? as f64);
     }
     Ok(median(&took))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Every row, in order.
-pub(crate) const ROWS: [&str; 9] = ["alone", "among", "up", "killed", "status", "stop", "memory", "idle", "log"];
+pub(crate) const ROWS: [&str; 10] = ["alone", "among", "up", "killed", "status", "stop", "memory", "idle", "log", "flooded"];
 
 /// Results by row and column.
 pub(crate) struct Table {

@@ -194,7 +194,7 @@ mod tests {
 
     const NOBODY: Case = Case { explicit: None, variables: &[("HOME", "/home/ann")], is_root: false, existing: &[] };
 
-    /// Chosen with `/work` as current directory: config, state, run, logs.
+    /// Chosen with `/project` as current directory: config, state, run, logs.
     fn check(case: &Case, expect: [&str; 4]) {
         let around = Surroundings {
             explicit: case.explicit.map(Path::new),

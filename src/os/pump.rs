@@ -30,6 +30,12 @@ use crate::base::id::UnitId;
 use crate::base::time::Wall;
 use crate::plan::{LogMode, LogsPlan};
 
+/// After it has moved something the pump lets more come for so long: to be woken for each line costs more than to move it.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Who moves as much as this at once does not wait. Small beside a pipe, which must not become full meanwhile.
+const GATHERED: usize = 128 << 10;
+
 /// The most turns that empty a pipe when it is given up; its writers may still write.
 const LAST_TURNS: usize = 64;
 
@@ -217,16 +223,19 @@ impl Worker {
             });
             // An interrupted wait is a wait without events.
             let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
-            let mut told = false;
+            let (mut told, mut moved) = (false, 0);
             for event in &events {
                 match event.data.u64() {
                     WAKE => told = true,
-                    token => self.serve(token),
+                    token => moved += self.serve(token),
                 }
             }
             self.wake_due();
             if told && self.obey() {
                 return;
+            }
+            if (1..GATHERED).contains(&moved) {
+                std::thread::sleep(GATHER);
             }
         }
     }
@@ -282,19 +291,21 @@ impl Worker {
 
     fn empty(&mut self, token: u64) {
         for _ in 0..LAST_TURNS {
-            if !matches!(self.turn(token, true), Turn::Moved) {
+            if !matches!(self.turn(token, true), Turn::Moved(_)) {
                 break;
             }
         }
     }
 
-    /// Serves a pipe that has something.
-    fn serve(&mut self, token: u64) {
+    /// Serves a pipe that has something; how many bytes were moved.
+    fn serve(&mut self, token: u64) -> usize {
         match self.turn(token, false) {
             Turn::Over => self.let_go(token),
             Turn::Wait => self.mute(token, true),
-            Turn::Moved | Turn::Empty => {}
+            Turn::Moved(bytes) => return bytes,
+            Turn::Empty => {}
         }
+        0
     }
 
     fn turn(&mut self, token: u64, last: bool) -> Turn {

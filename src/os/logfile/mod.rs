@@ -16,6 +16,7 @@
 
 mod archive;
 mod compress;
+mod copy;
 mod gaps;
 mod index;
 mod layout;
@@ -26,6 +27,7 @@ mod read;
 mod rotate;
 mod survey;
 mod sweep;
+mod write_out;
 
 use std::io;
 use std::path::{Path, PathBuf};

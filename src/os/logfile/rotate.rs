@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate};
 
+use super::copy::copy_head;
 use super::layout::{Listing, Marker, Segment};
+use super::write_out::write_out;
 use super::{Files, Index, LogError, gaps};
 use crate::event::{Gap, GapReason};
 use crate::os::clock;
@@ -208,9 +208,10 @@ impl<'a> Rotation<'a> {
     fn commit(&self) -> Result<(), LogError> {
         let marker = Marker { base: self.base, len: self.len }.encode();
         // In one page and one disk sector: it is there as a whole or not at all.
+        // What is appended meanwhile is none of our business, and may be much.
         self.live
             .write_all_at(&marker, 0)
-            .and_then(|()| self.live.sync_data())
+            .and_then(|()| write_out(self.live, 0, Some(self.block)))
             .map_err(|source| LogError::io("mark the head of", &self.path, source))
     }
 
@@ -222,6 +223,8 @@ impl<'a> Rotation<'a> {
 
     /// Step 4: the head goes away, atomically, while the unit goes on appending.
     fn collapse(&self) -> Result<(), LogError> {
+        // The kernel writes out what stays while the unit has to wait; what is written before that is done beside it.
+        let _only_slower = write_out(self.live, self.len, None);
         collapse(self.live, self.len).map_err(|errno| LogError::io("collapse the head of", &self.path, errno))
     }
 }
@@ -338,19 +341,6 @@ pub(super) fn create(path: &Path, mode: u32, truncate: bool) -> Result<File, Log
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(truncate).mode(mode);
     options.open(path).map_err(|source| LogError::io("create", path, source))
-}
-
-fn copy_head(from: &File, to: &File, len: u64) -> io::Result<()> {
-    let (mut read, mut written) = (0, 0);
-    while written < len {
-        let rest = usize::try_from(len - written).unwrap_or(usize::MAX);
-        match copy_file_range(from.as_fd(), Some(&mut read), to.as_fd(), Some(&mut written), rest) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile")),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
 }
 
 fn collapse(file: &File, len: u64) -> rustix::io::Result<()> {

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// How many seconds' worth may come at once.
 const BURST_SECONDS: u64 = 10;
 
+/// An empty one is read from again when there is as much in it as comes in this time.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Fills at a rate and is emptied by what is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
@@ -32,7 +35,9 @@ impl Bucket {
             self.level = self.level.saturating_add(bytes).min(self.rate.saturating_mul(BURST_SECONDS));
             self.filled = now;
         }
-        usize::try_from(self.level).unwrap_or(usize::MAX)
+        // A trickle is none: the unit would be slowed down by it, where it was declared that output is dropped.
+        let least = self.rate * PAUSE.as_millis() as u64 / 1000;
+        if self.level < least { 0 } else { usize::try_from(self.level).unwrap_or(usize::MAX) }
     }
 
     pub(super) fn take(&mut self, bytes: usize) {
@@ -41,7 +46,7 @@ impl Bucket {
 
     /// How long an empty one takes until reading is worth it again.
     pub(super) const fn pause(&self) -> Duration {
-        Duration::from_millis(100)
+        PAUSE
     }
 }
 
@@ -57,6 +62,7 @@ mod tests {
         assert_eq!(bucket.allowance(at(0)), 10_000);
         bucket.take(10_000);
         assert_eq!(bucket.allowance(at(0)), 0);
+        assert_eq!(bucket.allowance(at(99)), 0, "a trickle is none");
         assert_eq!(bucket.allowance(at(500)), 500);
         bucket.take(500);
         // However often one looks, nothing is lost by rounding.

@@ -28,7 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What came of one turn.
 pub(super) enum Turn {
-    Moved,
+    /// So many bytes were moved, or dropped.
+    Moved(usize),
     Empty,
     /// The pipe is not to be read before [`Sink::due`].
     Wait,
@@ -161,7 +162,7 @@ impl Sink {
                     if let Some(bucket) = &mut self.bucket {
                         bucket.take(bytes);
                     }
-                    return Turn::Moved;
+                    return Turn::Moved(bytes);
                 }
                 Ok(Taken::Nothing) => return Turn::Empty,
                 Ok(Taken::End) => return Turn::Over,
@@ -240,14 +241,15 @@ impl Sink {
         match kit.read(pipe, usize::MAX) {
             Ok([]) => Turn::Over,
             Ok(bytes) => {
-                gap.lost += bytes.len() as u64;
+                let length = bytes.len();
+                gap.lost += length as u64;
                 gap.torn = bytes.last() != Some(&b'\n');
                 let now = Instant::now();
                 if gap.told_at.is_none_or(|told| now >= told + RETRY) {
                     gap.told_at = Some(now);
                     report(gap.report(&self.unit, false));
                 }
-                Turn::Moved
+                Turn::Moved(length)
             }
             Err(Errno::AGAIN | Errno::INTR) => Turn::Empty,
             // Not a pipe.
