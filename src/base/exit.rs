@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(Signal(37).to_string(), "SIGRTMIN+3");
     }
 
+    #[cfg(feature = "daemon")]
     #[test]
     fn signal_numbers_are_this_kernels() {
         for (name, number) in NAMES {
