@@ -14,6 +14,10 @@ fn main() -> ExitCode {
             Ok(options) => launcher::run(options),
             Err(why) => refuse(&why),
         },
+        Some("keep") => match arguments.next() {
+            Some(path) => launcher::keeper::keep(Path::new(&path)),
+            None => refuse("the keeper is started by the launcher; use `ms-supervisor run`"),
+        },
         Some("brain") => match arguments.next().and_then(|settings| serde_json::from_str(settings.to_str()?).ok()) {
             Some(settings) => daemon::brain(settings),
             None => refuse("the brain is started by the launcher; use `ms-supervisor run`"),

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub const VERSION: u16 = 1;
 
 /// How much one unit takes, in bytes. A divisor of the page size.
 const SLOT: usize = 4096;
+
+/// For so many slots there is room on the disk before they are needed: a disk that is full later costs no unit.
+const ROOM: u32 = 256;
 
 /// Where in its slot a record begins: after the process id and the record's length.
 const RECORD: usize = 8;
@@ -123,6 +126,11 @@ pub(super) struct Book {
 pub(super) struct Place(u32);
 
 impl Place {
+    /// What tells it from others.
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
     /// Where the process id goes.
     pub(super) const fn offset(self) -> u64 {
         self.0 as u64 * SLOT as u64
@@ -159,6 +167,7 @@ impl Book {
                 Vec::new()
             }
         };
+        reserve_room(&file, 0);
         let header = known.unwrap_or(own);
         let mut book = Self { path: path.clone(), file, instance: header.instance, free: Vec::new(), end: 1, failing: false };
         book.write(0, &slot_of(&header)).map_err(cannot)?;
@@ -185,6 +194,9 @@ impl Book {
     /// A free place.
     pub(super) fn reserve(&mut self) -> Place {
         Place(self.free.pop().unwrap_or_else(|| {
+            if self.end.is_multiple_of(ROOM) {
+                reserve_room(&self.file, self.end);
+            }
             self.end += 1;
             self.end - 1
         }))
@@ -229,6 +241,12 @@ impl Book {
             }
         }
     }
+}
+
+/// Takes disk space from slot `first` on. Should there be none, or the file system not know how, a slot may not be written when it is needed.
+fn reserve_room(file: &OwnedFd, first: u32) {
+    let (start, length) = (Place(first).offset(), Place(ROOM).offset());
+    let _later = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, start, length);
 }
 
 /// The slot for `what`, without a process id. What is too long is left out: the limits of names and notes forbid it.

@@ -162,6 +162,7 @@ impl Brain {
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
             book: None,
+            outlives: false,
             cgroup: None,
             leads: Leads::Group,
         };

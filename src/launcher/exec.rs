@@ -37,6 +37,8 @@ pub(super) struct Command<'a> {
     pub(super) extra: Option<(BorrowedFd<'a>, i32)>,
     /// Where the process writes its id before it does anything else.
     pub(super) book: Option<(BorrowedFd<'a>, u64)>,
+    /// Whether it lives on when the launcher dies.
+    pub(super) outlives: bool,
     /// The cgroup it is born in.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     pub(super) leads: Leads,
@@ -222,7 +224,7 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     let no_signals = 0_u64;
     let mask = [c_long::from(libc::SIG_SETMASK), (&raw const no_signals) as c_long, 0, size_of::<u64>() as c_long];
     call(libc::SYS_rt_sigprocmask, mask);
-    if command.book.is_some() {
+    if command.outlives {
         call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG.into(), 0, 0, 0]);
     }
     call(libc::SYS_execve, [command.program.as_ptr() as c_long, plan.argv as c_long, plan.envp as c_long, 0]);

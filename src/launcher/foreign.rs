@@ -105,8 +105,8 @@ impl Foreign {
             let Some((&pid, process)) = u32::try_from(data.u64()).ok().and_then(|pid| self.processes.get_key_value(&pid)) else {
                 continue;
             };
-            // Until it is reaped its number is its own, and /proc tells; from then on its descriptor does.
-            let cause = process::exit_of_zombie(pid).or_else(|| process::exit_of(process.pidfd.as_fd()));
+            // From its reaping on its descriptor tells; until then its number is its own, and /proc does.
+            let cause = process::exit_of(process.pidfd.as_fd()).or_else(|| process::exit_of_zombie(pid));
             if cause.is_some() || flags.contains(epoll::EventFlags::HUP) {
                 self.expire(pid, now, cause);
             } else if process.give_up_at.is_none() {

@@ -227,7 +227,10 @@ impl Launcher {
             let gone = self.slots.remove(unit);
             let (place, cgroup) = gone.map_or((None, None), |slot| (slot.place, slot.cgroup));
             cgroup.into_iter().for_each(|cgroup| self.cgroups.dispose(cgroup, clock::mono()));
-            place.into_iter().for_each(|place| self.book.erase(place));
+            if let Some(place) = place {
+                self.book.erase(place);
+                self.keeper.note(place, None);
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ mod codec;
 mod exec;
 mod foreign;
 mod hold;
+pub mod keeper;
+mod kept;
 pub mod link;
 mod options;
 mod pause;

@@ -85,6 +85,7 @@ impl Launcher {
                 }
                 batch.bereft.insert(unit);
             }
+            Some(Role::Keeper) => self.bury_keeper(at),
             Some(Role::Brain) => batch.brain = Some(cause),
             Some(Role::Stray(None)) | None => {}
         }

@@ -16,6 +16,7 @@ use super::complain;
 use super::exec::Executor;
 use super::foreign::Foreign;
 use super::hold::Slot;
+use super::kept::{Keeper, Returned};
 use super::options::Options;
 use super::spill::Spilling;
 use super::systemd::Systemd;
@@ -50,6 +51,7 @@ pub(super) fn take_signals() -> io::Result<SignalFd> {
 /// What a child of the launcher is.
 pub(super) enum Role {
     Brain,
+    Keeper,
     Main(UnitId),
     /// An orphan, of a unit or of nobody we know.
     Stray(Option<UnitId>),
@@ -59,7 +61,7 @@ impl Role {
     pub(super) const fn unit(&self) -> Option<&UnitId> {
         match self {
             Self::Main(unit) | Self::Stray(Some(unit)) => Some(unit),
-            Self::Brain | Self::Stray(None) => None,
+            Self::Brain | Self::Keeper | Self::Stray(None) => None,
         }
     }
 
@@ -86,6 +88,7 @@ pub(super) struct Launcher {
     pub(super) foreign: Foreign,
     pub(super) book: Book,
     pub(super) cgroups: Cgroups,
+    pub(super) keeper: Keeper,
     /// There was a launcher before us that has left its units.
     pub(super) inherited: bool,
     /// The sessions of units. A session's number is not given to another while a process is in it.
@@ -134,6 +137,7 @@ impl Launcher {
             .create(directory)
             .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
         let (book, found) = Book::open(directory)?;
+        let (keeper, returned) = Keeper::find(directory);
         let mut launcher = Self {
             executor: Executor::new(after.as_ref().map(|after| after.files)).map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain.clone()).map_err(cannot("prepare the brain"))?,
@@ -141,6 +145,7 @@ impl Launcher {
             children: BTreeMap::new(),
             foreign: Foreign::new().map_err(cannot("watch processes"))?,
             cgroups: Cgroups::new(book.instance()),
+            keeper,
             book,
             inherited: !found.is_empty(),
             sessions: BTreeMap::new(),
@@ -165,9 +170,12 @@ impl Launcher {
             options,
         };
         launcher.leave_safe_mode();
+        if let Some(keeper) = launcher.keeper.child() {
+            launcher.children.insert(keeper, Role::Keeper);
+        }
         match after {
             Some(after) => launcher.go_on(after, found)?,
-            None => launcher.take_over(found, false),
+            None => launcher.take_over(found, false, returned),
         }
         Ok(launcher)
     }
@@ -182,7 +190,7 @@ impl Launcher {
             self.brain.succeed(brain, now);
         }
         self.trial = Trial::of(&after, now)?;
-        self.take_over(found, true);
+        self.take_over(found, true, Returned::new());
         // Signals that came meanwhile may have been one for many.
         self.more_to_reap = true;
         Ok(())
@@ -197,20 +205,24 @@ impl Launcher {
                 return code;
             }
             self.brain.flush();
-            let (signalled, spoken) = self.sleep();
+            self.tend_keeper(now);
+            let (signalled, spoken, keeper_gone) = self.sleep();
             self.has_looked = false;
             if signalled || self.more_to_reap {
                 self.take_signals();
             }
             self.lose_foreign();
+            if keeper_gone {
+                self.bury_keeper(clock::mono());
+            }
             if spoken {
                 self.listen();
             }
         }
     }
 
-    /// Sleeps until something is to be done: whether there are signals, and whether the brain has spoken.
-    fn sleep(&self) -> (bool, bool) {
+    /// Sleeps until something is to be done: whether there are signals, whether the brain has spoken, and whether the keeper is gone.
+    fn sleep(&self) -> (bool, bool, bool) {
         let closing = self.closing.as_ref().map(|end| end.give_up_at);
         let trial = self.trial.as_ref().map(|trial| trial.until);
         let deadlines = [
@@ -219,6 +231,7 @@ impl Launcher {
             self.killing.again_at,
             self.foreign.deadline(),
             self.cgroups.look_at,
+            self.keeper.start_at,
             trial,
             closing,
         ];
@@ -235,6 +248,12 @@ impl Launcher {
         }
         let spoken_at = fds.len() - 1;
         fds.extend(self.foreign.readable().map(|foreign| PollFd::from_borrowed_fd(foreign, PollFlags::IN)));
+        let keeper_at = fds.len();
+        let keeper = self.keeper.socket();
+        if let Some((socket, write)) = keeper {
+            // That it has ended wakes us in any case.
+            fds.push(PollFd::from_borrowed_fd(socket, if write { PollFlags::OUT } else { PollFlags::empty() }));
+        }
         if let Err(fault) = poll(&mut fds, timeout.as_ref()).map_err(io::Error::from)
             && fault.kind() != io::ErrorKind::Interrupted
         {
@@ -242,7 +261,8 @@ impl Launcher {
         }
         let came = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
         let came = |at: usize| fds.get(at).is_some_and(|fd| fd.revents().intersects(came));
-        (came(0), spoken_at > 0 && came(spoken_at))
+        let is_gone = keeper.is_some() && fds.get(keeper_at).is_some_and(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR));
+        (came(0), spoken_at > 0 && came(spoken_at), is_gone)
     }
 
     fn tick(&mut self, now: Mono) {
@@ -385,7 +405,7 @@ impl Launcher {
     fn close_if_done(&mut self, now: Mono) -> Option<u8> {
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
-        let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain)).map(|(&pid, _)| pid);
+        let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain | Role::Keeper)).map(|(&pid, _)| pid);
         let in_cgroups =
             self.slots.values().filter(|slot| slot.lingers).filter_map(|slot| slot.cgroup.as_ref()).flat_map(Cgroup::processes);
         let left: Vec<u32> = children.chain(self.foreign.pids()).chain(in_cgroups).collect();
@@ -401,6 +421,7 @@ impl Launcher {
             return None;
         }
         self.brain.kill();
+        self.keeper.quit();
         self.spill_rest();
         for slot in self.slots.values_mut() {
             slot.close_run();

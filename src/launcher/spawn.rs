@@ -48,6 +48,7 @@ impl Launcher {
         match started {
             Ok((process, output_lost)) => {
                 self.has_spawned = true;
+                self.keeper.note(place, Some(spawn.unit.clone()));
                 self.children.insert(process.pid, Role::Main(spawn.unit.clone()));
                 self.sessions.insert(process.pid, spawn.unit.clone());
                 let (mut fds, mut descriptors) = slot.fds();
@@ -133,6 +134,7 @@ fn start(
         output: Some(output),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
         book: Some((book.file(), place.offset())),
+        outlives: true,
         cgroup: slot.cgroup.as_ref().map(Cgroup::fd),
         leads: Leads::Session,
     };

@@ -43,6 +43,7 @@ impl Launcher {
         if let Some(slot) = self.slots.get_mut(unit) {
             slot.exits.retain(|(ended, _)| *ended != run);
             slot.main = Some(Main { process, pidfd, ticks });
+            slot.place.into_iter().for_each(|place| self.keeper.note(place, Some(unit.clone())));
             (slot.has_strayed, slot.has_successor, slot.lingers) = (true, true, false);
         }
         Ok(process)

@@ -8,6 +8,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use super::book::{Found, Place, Record};
 use super::complain;
 use super::hold::{Main, Notify, Slot};
+use super::keeper::Packet;
+use super::kept::Returned;
 use super::options::inherited;
 use super::serve::{Launcher, Role};
 use super::upgrade::Carried;
@@ -30,10 +32,11 @@ pub(super) fn invocation(unit: &UnitId, run: u64, instance: u64) -> String {
 
 impl Launcher {
     /// Takes over what the book tells of; after an upgrade it is `ours` as it was.
-    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>, ours: bool) {
+    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>, ours: bool, mut returned: Returned) {
         for (place, (pid, mut record)) in found {
             record.carried.take_if(|_| !ours);
-            self.inherit(place, pid, record);
+            let kept = returned.remove(&place.number()).map_or([const { None }; 4], |kept| fitting(kept, &record));
+            self.inherit(place, pid, record, kept);
         }
         if !self.slots.is_empty() {
             self.cgroups.look_at = Some(clock::mono());
@@ -44,12 +47,21 @@ impl Launcher {
         }
     }
 
-    fn inherit(&mut self, place: Place, pid: Option<u32>, record: Record) {
+    /// `kept`: its process, notification socket, readiness pipe and output pipe, as the keeper had them.
+    fn inherit(&mut self, place: Place, pid: Option<u32>, record: Record, kept: [Option<OwnedFd>; 4]) {
         let unit = record.unit.clone();
         let mut slot = Slot { run: record.run, exits: record.exits.iter().copied().collect(), place: Some(place), ..Slot::default() };
+        let [kept_process, notify, ready, output] = kept;
+        if record.carried.is_none() {
+            slot.output = output.and_then(|read| for_unit(&read).ok().map(|write| (read, write)));
+            slot.ready = ready;
+            slot.notify = notify.zip(record.notify.clone()).map(|(socket, (path, owner))| Notify { socket, path, owner });
+        }
         if let Some(pid) = pid {
             let process = Process { pid, started: record.started, started_wall: record.started_wall };
-            let watched = identify(pid, &record).and_then(|(pidfd, parent)| {
+            // What is behind a descriptor that was kept is known, and how it has ended as well.
+            let known = identify(pid, &record).or_else(|| kept_process.map(|pidfd| (pidfd, 0)));
+            let watched = known.and_then(|(pidfd, parent)| {
                 if parent == std::process::id() {
                     self.children.insert(pid, Role::Main(unit.clone()));
                     return Some(pidfd);
@@ -125,6 +137,13 @@ impl Launcher {
     }
 }
 
+/// What of a kept packet belongs to the run in the book. A pipe may serve several runs; of the others the keeper may not have heard of the last one.
+fn fitting(kept: Packet, record: &Record) -> [Option<OwnedFd>; 4] {
+    let [process, notify, ready, output] = kept.fds;
+    let output = output.filter(|pipe| record.output.is_some() && rustix::fs::fstat(pipe).ok().map(|pipe| pipe.st_ino) == record.output);
+    if kept.run == record.run { [process, notify, ready, output] } else { [None, None, None, output] }
+}
+
 /// The process of a record, if it still is that one, and its parent. (The order counts: what has the number after the descriptor was opened, and was started
 /// before that, had it all the time.)
 fn identify(pid: u32, record: &Record) -> Option<(OwnedFd, u32)> {
@@ -135,17 +154,18 @@ fn identify(pid: u32, record: &Record) -> Option<(OwnedFd, u32)> {
 
 /// Opens again what the dead launcher had open towards the process.
 fn reconnect(slot: &mut Slot, pid: u32, record: &Record) {
+    slot.output_inode = record.output;
+    slot.ready_at = record.ready;
     let complain_of = |what: &str, fault: io::Error| complain(format_args!("cannot reconnect the {what} of {}: {fault}", record.unit));
-    if let Some(inode) = record.output {
+    if let (Some(inode), None) = (record.output, &slot.output) {
         match reopen_pipe(pid, inode) {
-            Ok(pipe) => (slot.output, slot.output_inode) = (Some(pipe), Some(inode)),
+            Ok(pipe) => slot.output = Some(pipe),
             Err(fault) => complain_of("output pipe", fault),
         }
     }
     // Without it a unit that is not ready yet is not heard to become so; that it has said so already is in the note.
-    slot.ready = record.ready.and_then(|at| open_end(pid, at, OFlags::RDONLY | OFlags::NONBLOCK).ok());
-    slot.ready_at = record.ready;
-    if let Some((path, owner)) = &record.notify {
+    slot.ready = slot.ready.take().or_else(|| open_end(pid, record.ready?, OFlags::RDONLY | OFlags::NONBLOCK).ok());
+    if let (Some((path, owner)), None) = (&record.notify, &slot.notify) {
         match sd_notify::bind(path, *owner) {
             Ok(socket) => slot.notify = Some(Notify { socket, path: path.clone(), owner: *owner }),
             Err(fault) => complain_of("notification socket", fault),

@@ -78,6 +78,14 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<ExitCause> {
     (told == 0 && info[0] & PIDFD_INFO_EXIT != 0).then(|| ExitCause::from_wait_status(status))
 }
 
+/// Waits until the process behind `pidfd` has ended, but not for longer than this.
+pub fn wait_for_end(pidfd: BorrowedFd<'_>, within: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let within = Timespec::try_from(within).ok();
+    // Interrupted: it is as if it had taken too long.
+    let _in_time = poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], within.as_ref());
+}
+
 /// How `pid`, which nobody has reaped yet, has ended; `None` if it has not, is gone, or we may not know.
 #[must_use]
 pub fn exit_of_zombie(pid: u32) -> Option<ExitCause> {

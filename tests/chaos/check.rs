@@ -52,7 +52,7 @@ pub(crate) fn check(directory: &Path, outcome: &Outcome) -> Verdict {
     let processes = processes(directory);
     let promises = vec![
         ("one main process", format!("{} processes", processes.values().sum::<usize>()), violations.lines().map(str::to_owned).collect()),
-        logs(directory, outcome),
+        logs(directory),
         exits(directory, &processes, outcome),
         left(directory),
         ("nothing acknowledged is forgotten", "commands, reloads".into(), outcome.broken.clone()),
@@ -74,20 +74,9 @@ fn processes(directory: &Path) -> BTreeMap<(String, u32), usize> {
     found
 }
 
-/// Processes that ended while there was no launcher, or just before: what was in their pipes may have gone with it.
-fn died_with_the_launcher(outcome: &Outcome) -> BTreeSet<u32> {
-    let near = |time: &str| {
-        let time: jiff::Timestamp = time.parse().unwrap();
-        outcome.launcher_deaths.iter().any(|death| (0..3000).contains(&(time.as_millisecond() - death.0)))
-    };
-    let exits = outcome.events.iter().filter(|event| event["type"] == "UnitExited" && near(event["time"].as_str().unwrap_or_default()));
-    exits.filter_map(|event| u32::try_from(event["data"]["pid"].as_u64()?).ok()).collect()
-}
-
 /// Bytes written are bytes stored, in order, once.
-fn logs(directory: &Path, outcome: &Outcome) -> (&'static str, String, Vec<String>) {
-    let (mut lines, mut forgiven, mut broken) = (0, 0, Vec::new());
-    let bereft = died_with_the_launcher(outcome);
+fn logs(directory: &Path) -> (&'static str, String, Vec<String>) {
+    let (mut lines, mut broken) = (0, Vec::new());
     for unit in fs::read_dir(records(directory)).unwrap().flatten() {
         let name = unit.file_name().to_string_lossy().into_owned();
         if name.starts_with("silent") {
@@ -99,24 +88,17 @@ fn logs(directory: &Path, outcome: &Outcome) -> (&'static str, String, Vec<Strin
             let stored = log.iter().filter(|byte| **byte == b'x').count() as u64;
             let runs = fs::read_dir(unit.path()).unwrap().count() as u64;
             lines += written;
-            // What was in a pipe when both its reader and its writer died.
-            let lost = |record: &fs::DirEntry| {
-                let pid = record.file_name().to_string_lossy().split_once('-').unwrap().0.parse().unwrap();
-                outcome.full_disk && bereft.contains(&pid)
-            };
-            let gone: u64 = fs::read_dir(unit.path()).unwrap().flatten().filter(lost).map(|record| count(&record.path())).sum();
-            forgiven += gone;
-            let (least, most) = ((written - gone) * CHUNK as u64, (written + runs) * CHUNK as u64);
+            let (least, most) = (written * CHUNK as u64, (written + runs) * CHUNK as u64);
             if stored < least || stored > most {
                 broken.push(format!("{name}: {stored} bytes stored of {least} to {most} written"));
             }
             continue;
         }
-        let (mut stored, mut torn): (BTreeMap<String, u64>, Vec<&str>) = (BTreeMap::new(), Vec::new());
+        let mut stored: BTreeMap<String, u64> = BTreeMap::new();
         let log = String::from_utf8_lossy(&log);
         for line in log.lines() {
             let Some((token, number)) = line.split_once(' ') else {
-                torn.push(line);
+                broken.push(format!("{name}: a torn line: {line:?}"));
                 continue;
             };
             let last = stored.entry(token.to_owned()).or_default();
@@ -131,20 +113,12 @@ fn logs(directory: &Path, outcome: &Outcome) -> (&'static str, String, Vec<Strin
             let (written, stored) = (count(&record.path()), stored.get(&token).copied().unwrap_or(0));
             lines += written;
             // The last line may have been written, and the process killed before it could note that.
-            let pid = token.split_once('-').unwrap().0.parse().unwrap();
-            if stored < written && (outcome.full_disk || name.starts_with("piped") || name.starts_with("holding")) && bereft.contains(&pid)
-            {
-                forgiven += written - stored;
-                // What it had in the pipe last may begin in the middle of a line, as the disk was full then.
-                torn.pop();
-            } else if stored != written && stored != written + 1 {
+            if stored != written && stored != written + 1 {
                 broken.push(format!("{name}: {stored} lines stored of {written} written by {token}"));
             }
         }
-        broken.extend(torn.iter().map(|line| format!("{name}: a torn line: {line:?}")));
     }
-    let text = format!("{lines} writes, {forgiven} of them in pipes whose writer died with the launcher");
-    ("bytes written are bytes stored", text, broken)
+    ("bytes written are bytes stored", format!("{lines} writes"), broken)
 }
 
 fn count(record: &Path) -> u64 {

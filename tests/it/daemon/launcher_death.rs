@@ -60,9 +60,10 @@ fn files_changed_meanwhile_are_applied_and_faulty_ones_are_not() {
 }
 
 #[test]
-fn what_ended_meanwhile_is_started_again_and_said_to_be_unknown() {
+fn what_ended_without_launcher_and_keeper_is_started_again_and_said_to_be_unknown() {
     let mut daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
     let before = daemon.pids()["a"];
+    kill(until("there is a keeper", || keeper(&daemon)), 9);
     daemon.kill_launcher();
     kill(before, 9);
     until("it is reaped", || (!std::path::Path::new(&format!("/proc/{before}")).exists()).then_some(()));
@@ -82,4 +83,57 @@ fn what_an_operator_stopped_stays_stopped() {
     until("it answers", || daemon.answers());
     assert_eq!(daemon.status("a")["held"], true);
     assert!(!daemon.pids().contains_key("a"));
+}
+
+/// The process that keeps descriptors for this daemon.
+fn keeper(daemon: &Daemon) -> Option<u32> {
+    let wanted = format!("ms-supervisor\0keep\0{}\0", daemon.path(".ms-supervisor/run/keeper").display());
+    let is_it = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == wanted);
+    ms_supervisor::os::process::all().into_iter().find(is_it)
+}
+
+/// Whether the kernel tells how a process ended that somebody else has reaped (Linux 6.15).
+fn kernel_tells() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
+#[test]
+fn what_ends_without_a_launcher_has_ended_in_a_known_way_and_its_output_is_kept() {
+    let talker =
+        "unit: a\nlogs: pipe\nexec: [sh, -c, \"i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done; sleep 1000\"]\n";
+    let mut daemon = Daemon::up(&[("units/a.yaml", talker)]);
+    let pid = daemon.pids()["a"];
+    daemon.kill_launcher();
+    // All it says is in the pipe, which nobody reads; then nobody is left who has it open but the keeper.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    kill(pid, 9);
+    until("it is reaped", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    daemon.start();
+    let exited = daemon.event("UnitExited", |data| data["pid"] == pid);
+    if kernel_tells() {
+        assert_eq!(exited["data"]["cause"]["signal"]["signal"], 9, "{exited}");
+    } else {
+        println!("SKIPPED: the kernel is older than 6.15 and does not tell how it ended");
+    }
+    let all: String = (1..=100).map(|number| format!("{number}\n")).collect();
+    until("every line is there", || daemon.read(".ms-supervisor/logs/a.log").starts_with(&all).then_some(()));
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_replaced() {
+    let mut daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
+    let first = until("there is a keeper", || keeper(&daemon));
+    kill(first, 9);
+    let second = until("there is another one", || keeper(&daemon).filter(|pid| *pid != first));
+    let pid = daemon.pids()["a"];
+    daemon.kill_launcher();
+    assert!(is_alive(second), "it outlives the launcher");
+    daemon.start();
+    until("it answers", || daemon.answers());
+    assert_eq!(daemon.pids()["a"], pid);
+    daemon.signal(15);
+    assert_eq!(daemon.ended(), Some(0));
+    until("it goes with the daemon", || (!is_alive(second)).then_some(()));
 }

@@ -42,7 +42,7 @@ fn older() -> Option<String> {
 fn old_daemon() -> Option<(Daemon, String)> {
     let older = older()?;
     let mut daemon = Daemon::prepared(&[("units/all.yaml", UNITS)]);
-    daemon.start_program(&older, &["run", "--listen", "none"]);
+    daemon.start_program(&older, &["run", "--quiet", "--listen", "none"]);
     daemon.event("DaemonReady", |_| true);
     daemon.ok(&["stop", "stopped"]);
     daemon.ok(&["pause", "paused"]);
@@ -100,7 +100,7 @@ fn what_an_older_build_left_when_it_was_killed_is_taken_over() {
     goes_on(&daemon, &pids);
     // And the other way round.
     daemon.kill_launcher();
-    daemon.start_program(&older, &["run", "--listen", "none"]);
+    daemon.start_program(&older, &["run", "--quiet", "--listen", "none"]);
     goes_on(&daemon, &pids);
     every_line_is_there_once(&daemon, &pids);
 }

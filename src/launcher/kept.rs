@@ -1,0 +1,199 @@
+//! The launcher's side of the keeper.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt};
+
+use super::book::Place;
+use super::complain;
+use super::exec::{Command, Executor, Leads};
+use super::keeper::{Operation, Packet, SOCKET_AT, in_order, receive, send};
+use super::serve::{Launcher, Role};
+use crate::base::id::UnitId;
+use crate::base::time::Mono;
+use crate::os::process;
+
+/// How long a keeper may take to give back what it holds.
+const RETURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How soon another one is started after one has died.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long it may take to go.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+
+/// What was kept, by place.
+pub(super) type Returned = BTreeMap<u32, Packet>;
+
+/// The keeper, as the launcher sees it.
+pub(super) struct Keeper {
+    path: PathBuf,
+    socket: Option<OwnedFd>,
+    pid: Option<u32>,
+    /// When one is to be started.
+    pub(super) start_at: Option<Mono>,
+    /// Places it has to be told of; `None`: there is nothing there any more.
+    untold: BTreeMap<u32, Option<UnitId>>,
+}
+
+impl Keeper {
+    /// One that a launcher before us has left, with what it holds; otherwise one is to be started.
+    pub(super) fn find(run_directory: &Path) -> (Self, Returned) {
+        let path = run_directory.join("keeper");
+        let mut keeper = Self { path, socket: None, pid: None, start_at: None, untold: BTreeMap::new() };
+        match keeper.take_back() {
+            Ok(returned) => (keeper, returned),
+            Err(_) => {
+                keeper.socket = None;
+                keeper.start_at = Some(Mono(0));
+                (keeper, Returned::new())
+            }
+        }
+    }
+
+    fn take_back(&mut self) -> io::Result<Returned> {
+        let socket = self.connect()?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(RETURN_WITHIN))?;
+        send(&socket, Operation::Return, 0, 0, &[None; 4], SendFlags::DONTWAIT)?;
+        let mut returned = Returned::new();
+        loop {
+            let packet = receive(&socket)?.ok_or(io::ErrorKind::InvalidData)?;
+            match packet.operation {
+                Operation::Keep => drop(returned.insert(packet.place, packet)),
+                _ => {
+                    self.pid = Some(packet.place);
+                    self.socket = Some(socket);
+                    return Ok(returned);
+                }
+            }
+        }
+    }
+
+    fn connect(&self) -> io::Result<OwnedFd> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        Ok(socket)
+    }
+
+    /// Its process, if that is our child.
+    pub(super) fn child(&self) -> Option<u32> {
+        self.pid.filter(|&pid| process::stat(pid).is_some_and(|stat| stat.parent == std::process::id()))
+    }
+
+    /// It has to be told how the unit stands.
+    pub(super) fn note(&mut self, place: Place, unit: Option<UnitId>) {
+        self.untold.insert(place.number(), unit);
+    }
+
+    /// The socket, and whether to wait until it takes more.
+    pub(super) fn socket(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        self.socket.as_ref().map(|socket| (socket.as_fd(), !self.untold.is_empty()))
+    }
+
+    /// Starts it.
+    fn start(&mut self, executor: &Executor, umask: u32) -> io::Result<u32> {
+        match rustix::fs::unlink(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        bind(&listener, &SocketAddrUnix::new(&self.path)?)?;
+        rustix::fs::chmodat(CWD, &self.path, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+        listen(&listener, 1)?;
+        let path = CString::new(self.path.as_os_str().as_bytes())?;
+        let command = Command {
+            program: c"/proc/self/exe",
+            arguments: &[c"ms-supervisor".into(), c"keep".into(), path],
+            environment: &[],
+            directory: None,
+            credentials: None,
+            umask,
+            nice: executor.nice(),
+            output: None,
+            extra: Some((listener.as_fd(), SOCKET_AT)),
+            book: None,
+            outlives: true,
+            cgroup: None,
+            leads: Leads::Group,
+        };
+        let (pid, _pidfd) = executor.start(&command).map_err(|(_, errno)| io::Error::from_raw_os_error(errno))?;
+        self.pid = Some(pid);
+        self.socket = Some(self.connect()?);
+        Ok(pid)
+    }
+
+    /// It is to go.
+    pub(super) fn quit(&mut self) {
+        let pidfd = self.child().and_then(|pid| process::open(pid).ok());
+        if let Some(socket) = self.socket.take() {
+            let _gone = send(&socket, Operation::Quit, 0, 0, &[None; 4], SendFlags::DONTWAIT);
+        }
+        let _already_gone = rustix::fs::unlink(&self.path);
+        if let Some(pidfd) = pidfd {
+            process::wait_for_end(pidfd.as_fd(), GONE_WITHIN);
+        }
+        self.start_at = None;
+    }
+}
+
+impl Launcher {
+    /// Starts a keeper if it is time to, and tells it what it does not know.
+    pub(super) fn tend_keeper(&mut self, now: Mono) {
+        if self.closing.is_none() && self.keeper.start_at.is_some_and(|at| at <= now) {
+            self.keeper.start_at = None;
+            match self.keeper.start(&self.executor, self.umask.bits()) {
+                Ok(pid) => {
+                    self.children.insert(pid, Role::Keeper);
+                    for (unit, slot) in &self.slots {
+                        slot.place.into_iter().for_each(|place| self.keeper.note(place, Some(unit.clone())));
+                    }
+                }
+                Err(fault) => {
+                    complain(format_args!("cannot start the keeper: {fault}; should I die, some exits will be unknown"));
+                    self.lose_keeper(now + AGAIN * 60);
+                }
+            }
+        }
+        while let Some(socket) = &self.keeper.socket
+            && let Some(entry) = self.keeper.untold.first_entry()
+        {
+            let place = *entry.key();
+            let told = match entry.get().as_ref().and_then(|unit| self.slots.get(unit)) {
+                Some(slot) => {
+                    let (fds, there) = slot.fds();
+                    send(socket, Operation::Keep, place, slot.run, &in_order(fds, &there), SendFlags::DONTWAIT)
+                }
+                None => send(socket, Operation::Forget, place, 0, &[None; 4], SendFlags::DONTWAIT),
+            };
+            match told {
+                Ok(()) => drop(entry.remove()),
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.lose_keeper(now + AGAIN),
+            }
+        }
+    }
+
+    /// There is no keeper, until then.
+    pub(super) fn lose_keeper(&mut self, until: Mono) {
+        self.keeper.socket = None;
+        self.keeper.pid = None;
+        self.keeper.untold.clear();
+        self.keeper.start_at = Some(until);
+    }
+
+    /// The keeper has ended.
+    pub(super) fn bury_keeper(&mut self, now: Mono) {
+        if self.closing.is_none() {
+            complain(format_args!("the keeper has ended; starting another one"));
+            self.lose_keeper(now + AGAIN);
+        }
+    }
+}
