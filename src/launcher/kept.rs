@@ -24,8 +24,11 @@ use crate::os::process;
 /// How long a keeper may take to give back what it holds.
 const RETURN_WITHIN: Duration = Duration::from_secs(2);
 
-/// How soon another one is started after one has died.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How soon another one is started after one has died, and how late at most, should they all die soon.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// One that has lived this long is no reason to wait.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// How long it may take to go.
 const GONE_WITHIN: Duration = Duration::from_millis(500);
@@ -40,6 +43,9 @@ pub(super) struct Keeper {
     pid: Option<u32>,
     /// When one is to be started.
     pub(super) start_at: Option<Mono>,
+    /// When the latest one was started, and how long the next one has to wait.
+    started: Mono,
+    backoff: Duration,
     /// Places it has to be told of; `None`: there is nothing there any more.
     untold: BTreeMap<u32, Option<UnitId>>,
 }
@@ -48,7 +54,8 @@ impl Keeper {
     /// One that a launcher before us has left, with what it holds; otherwise one is to be started.
     pub(super) fn find(run_directory: &Path) -> (Self, Returned) {
         let path = run_directory.join("keeper");
-        let mut keeper = Self { path, socket: None, pid: None, start_at: None, untold: BTreeMap::new() };
+        let mut keeper =
+            Self { path, socket: None, pid: None, start_at: None, started: Mono(0), backoff: AGAIN.0, untold: BTreeMap::new() };
         match keeper.take_back() {
             Ok(returned) => (keeper, returned),
             Err(_) => {
@@ -117,7 +124,8 @@ impl Keeper {
             credentials: None,
             umask,
             nice: executor.nice(),
-            output: None,
+            // Not the launcher's own: who waits for that to end would wait for the keeper.
+            output: Some(executor.null()),
             extra: Some((listener.as_fd(), SOCKET_AT)),
             book: None,
             outlives: true,
@@ -148,7 +156,7 @@ impl Launcher {
     /// Starts a keeper if it is time to, and tells it what it does not know.
     pub(super) fn tend_keeper(&mut self, now: Mono) {
         if self.closing.is_none() && self.keeper.start_at.is_some_and(|at| at <= now) {
-            self.keeper.start_at = None;
+            (self.keeper.start_at, self.keeper.started) = (None, now);
             match self.keeper.start(&self.executor, self.umask.bits()) {
                 Ok(pid) => {
                     self.children.insert(pid, Role::Keeper);
@@ -158,7 +166,7 @@ impl Launcher {
                 }
                 Err(fault) => {
                     complain(format_args!("cannot start the keeper: {fault}; should I die, some exits will be unknown"));
-                    self.lose_keeper(now + AGAIN * 60);
+                    self.lose_keeper(now);
                 }
             }
         }
@@ -176,24 +184,26 @@ impl Launcher {
             match told {
                 Ok(()) => drop(entry.remove()),
                 Err(Errno::AGAIN) => return,
-                Err(_) => return self.lose_keeper(now + AGAIN),
+                Err(_) => return self.lose_keeper(now),
             }
         }
     }
 
-    /// There is no keeper, until then.
-    pub(super) fn lose_keeper(&mut self, until: Mono) {
-        self.keeper.socket = None;
-        self.keeper.pid = None;
-        self.keeper.untold.clear();
-        self.keeper.start_at = Some(until);
+    /// There is no keeper any more; there will be another one.
+    fn lose_keeper(&mut self, now: Mono) {
+        let keeper = &mut self.keeper;
+        (keeper.socket, keeper.pid) = (None, None);
+        keeper.untold.clear();
+        keeper.backoff = if now.since(keeper.started) >= SETTLED { AGAIN.0 } else { (keeper.backoff * 2).min(AGAIN.1) };
+        keeper.start_at = Some(now + keeper.backoff);
     }
 
     /// The keeper has ended.
     pub(super) fn bury_keeper(&mut self, now: Mono) {
-        if self.closing.is_none() {
+        // Its end is told twice, if it is our child.
+        if self.closing.is_none() && self.keeper.socket.is_some() {
             complain(format_args!("the keeper has ended; starting another one"));
-            self.lose_keeper(now + AGAIN);
+            self.lose_keeper(now);
         }
     }
 }
