@@ -280,7 +280,8 @@ impl Supervisor {
             out.extend(effect);
         }
         match &self.phase {
-            Phase::Starting if self.schedule.unsettled.is_empty() && !self.schedule.busy() => {
+            // One that was up and failed since keeps nobody waiting: its back-off may be long.
+            Phase::Starting if self.schedule.awaited.is_empty() && !(self.sequential() && self.schedule.busy()) => {
                 self.phase = Phase::Running;
                 out.push(Effect::Up);
             }

@@ -19,6 +19,8 @@ pub(super) struct Schedule {
     pub(super) stopping: BTreeSet<Place>,
     /// Those that should be up and are not.
     pub(super) unsettled: BTreeSet<Place>,
+    /// Those that should be up and never were.
+    pub(super) awaited: BTreeSet<Place>,
     /// Those with a process.
     pub(super) live: BTreeSet<Place>,
     /// Those that are stopping, by the time they are killed at.
@@ -39,7 +41,7 @@ impl Remembered {
 }
 
 /// Which of the sets a child belongs to, in the order of [`Schedule::sets`].
-pub(super) type Membership = [bool; 7];
+pub(super) type Membership = [bool; 8];
 
 impl Schedule {
     pub(super) fn membership(child: &Child) -> Membership {
@@ -50,11 +52,12 @@ impl Schedule {
             child.standing == Standing::Starting,
             child.standing == Standing::Stopping,
             child.wanted() && child.standing != Standing::Up,
+            child.wanted() && child.was_up == 0,
             child.has_process(),
         ]
     }
 
-    fn sets(&mut self) -> [&mut BTreeSet<Place>; 7] {
+    fn sets(&mut self) -> [&mut BTreeSet<Place>; 8] {
         [
             &mut self.to_start,
             &mut self.to_start_free,
@@ -62,6 +65,7 @@ impl Schedule {
             &mut self.starting,
             &mut self.stopping,
             &mut self.unsettled,
+            &mut self.awaited,
             &mut self.live,
         ]
     }
@@ -91,7 +95,7 @@ impl Schedule {
 
     pub(super) fn insert(&mut self, child: &Child) {
         let nowhere = Remembered { order: child.order, kill_at: None };
-        self.update((&nowhere, [false; 7]), child);
+        self.update((&nowhere, [false; 8]), child);
     }
 
     pub(super) fn remove(&mut self, child: &Child) {

@@ -216,6 +216,18 @@ fn one_slow_child_keeps_nobody_waiting() {
 }
 
 #[test]
+fn one_that_was_up_and_failed_since_does_not_keep_its_supervisor_from_being_up() {
+    let mut world = World::abc(Strategy::OneForOne, PARALLEL);
+    world.step(Input::Start);
+    world.started(0);
+    world.started(1);
+    world.crashed(0);
+    world.says("+a +b +c +a");
+    world.started(2);
+    world.says("up");
+}
+
+#[test]
 fn restart_types_decide_who_comes_back() {
     let kinds = [("a", RestartType::Permanent), ("b", RestartType::Transient), ("c", RestartType::Temporary)];
     for (reason, expected) in [(ExitReason::Normal, "+a"), (ExitReason::error("crash"), "+a +b"), (ExitReason::Killed, "+a +b")] {
