@@ -120,21 +120,23 @@ async fn rotate(
     answer: oneshot::Sender<Result<RotateReport, LogError>>,
 ) -> Result<Keeper, BoxError> {
     let Some(plan) = plan.units.get(&unit).cloned() else { return Ok(keeper) };
-    let done = if plan.logs.mode == LogMode::Direct {
-        let (unit, logs) = (unit.clone(), plan.logs.clone());
-        let (returned, done) = tokio::task::spawn_blocking(move || {
-            let done = keeper.rotate(&unit, &logs);
-            (keeper, done)
-        })
-        .await?;
-        keeper = returned;
-        done
-    } else {
-        let (sender, done) = oneshot::channel();
+    let of = plan.clone();
+    let (returned, mut done) = tokio::task::spawn_blocking(move || {
+        let done = keeper.rotate(&of);
+        (keeper, done)
+    })
+    .await?;
+    keeper = returned;
+    if plan.logs.mode == LogMode::Pipe {
+        let (sender, piped) = oneshot::channel();
         let answer = move |done| drop(sender.send(done));
         context.pump.rotate(unit.clone(), context.directories.logs.clone(), plan.logs.clone(), answer);
-        done.await?
-    };
+        let piped = piped.await?;
+        done = done.and_then(|mut done| {
+            done += piped?;
+            Ok(done)
+        });
+    }
     if let Ok(done) = &done {
         teller.rotated(&unit, Ok(done.clone()));
     }

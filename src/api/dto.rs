@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::choice::LogStream;
+use crate::base::id::UnitId;
 use crate::base::time::Wall;
 use crate::event::{Gap, StoreStatus, SupervisorStatus, UnitStatus, Wish};
 use crate::launcher::BOOK;
@@ -107,6 +109,9 @@ pub struct UnitDetails {
     pub dependents: Vec<String>,
     /// Its log file, if it has one.
     pub log: Option<PathBuf>,
+    /// The log of its stderr, if that is apart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stderr_log: Option<PathBuf>,
 }
 
 /// What a row of the tree is.
@@ -263,6 +268,12 @@ pub struct Changes {
 pub struct LogLine {
     /// The unit.
     pub unit: String,
+    /// `stderr` for a line of a stderr that has a log of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stream: Option<LogStream>,
+    /// When it had surely arrived (RFC 3339): to a millisecond with `logs: {timestamps: true}`, else to a second or so.
+    #[serde(default)]
+    pub time: String,
     /// The stream offset of its first byte.
     pub offset: u64,
     /// The stream offset behind it.
@@ -276,16 +287,34 @@ pub struct LogLine {
 
 impl From<Found> for LogLine {
     fn from(found: Found) -> Self {
-        let Found { unit, line } = found;
-        Self { unit: unit.as_str().to_owned(), offset: line.offset, end: line.end, text: line.text, gap: line.gap }
+        let Found { log, time, line } = found;
+        let stream = Some(LogStream::of_log(log.as_str())).filter(|stream| *stream == LogStream::Stderr);
+        Self {
+            unit: UnitId::of_log(log.as_str()).0.to_owned(),
+            stream,
+            time: time.to_string(),
+            offset: line.offset,
+            end: line.end,
+            text: line.text,
+            gap: line.gap,
+        }
+    }
+}
+
+impl LogLine {
+    /// The name of the log it is from.
+    #[must_use]
+    pub fn log(&self) -> UnitId {
+        let unit = UnitId::from(self.unit.as_str());
+        if self.stream.is_some() { unit.stderr_log() } else { unit }
     }
 }
 
 /// Where a unit's log stands: what comes next begins there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogMark {
-    /// The unit.
-    pub unit: String,
+    /// The log: a unit's name, with `+stderr` for a stderr that has a log of its own.
+    pub log: String,
     /// The stream offset.
     pub mark: u64,
 }

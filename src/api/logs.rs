@@ -15,10 +15,11 @@ use super::refusal::Refusal;
 use super::routes::App;
 use super::targets::{Known, units_below};
 use super::wire::{Format, last_event_id, respond};
+use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
 use crate::os::logfile::{self, Feed, Pattern};
-use crate::plan::{LogMode, Plan};
+use crate::plan::{LogMode, LogStderr, Plan};
 
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub(super) struct LogsQuery {
     since: Option<i64>,
     /// Lines up to this time.
     until: Option<i64>,
+    /// Only lines of this stream, `stdout` or `stderr`, where units keep them apart.
+    stream: Option<LogStream>,
     /// Only lines that match this regular expression.
     grep: Option<String>,
     /// Lines from this stream offset on; for one unit.
@@ -69,13 +72,13 @@ pub(super) async fn some(
 }
 
 async fn stream(app: App, units: Vec<UnitId>, query: LogsQuery, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let units = with_logs(&app.node.tree.plan(), units)?;
+    let logs = log_names(&app.node.tree.plan(), &units, query.stream)?;
     let format = Format::asked(headers);
     let seen = last_event_id(headers);
     let marks = query.marks;
-    let wanted = query.wanted(&units, seen)?;
+    let wanted = query.wanted(&logs, seen)?;
     let directory = app.node.context.directories.logs.clone();
-    let opened = tokio::task::spawn_blocking(move || Feed::open(&directory, &units, wanted));
+    let opened = tokio::task::spawn_blocking(move || Feed::open(&directory, &logs, wanted));
     let feed = opened.await.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
     let first = if marks { feed.places().map(|(unit, mark)| mark_text(format, unit, mark)).collect() } else { String::new() };
     let lines = unfold((feed, first), move |(mut feed, first)| async move {
@@ -106,21 +109,26 @@ async fn stream(app: App, units: Vec<UnitId>, query: LogsQuery, headers: &Header
     Ok(respond(format, lines, app.closing))
 }
 
-fn mark_text(format: Format, unit: &UnitId, mark: u64) -> String {
-    format.frame(mark, &LogMark { unit: unit.as_str().to_owned(), mark })
+fn mark_text(format: Format, log: &UnitId, mark: u64) -> String {
+    format.frame(mark, &LogMark { log: log.as_str().to_owned(), mark })
 }
 
-fn with_logs(plan: &Plan, mut units: Vec<UnitId>) -> Result<Vec<UnitId>, Refusal> {
-    let is_kept = |mode| matches!(mode, LogMode::Direct | LogMode::Pipe);
-    let journal = units.iter().any(|unit| plan.units.get(unit).is_some_and(|unit| unit.logs.mode == LogMode::Journald));
-    units.retain(|unit| plan.units.get(unit).is_some_and(|unit| is_kept(unit.logs.mode)));
-    if units.is_empty() && journal {
-        return Err(Refusal::bad_request("what these units write goes to the journal").help("journalctl MS_UNIT=NAME shows it"));
+fn log_names(plan: &Plan, units: &[UnitId], stream: Option<LogStream>) -> Result<Vec<UnitId>, Refusal> {
+    let units: Vec<_> = units.iter().filter_map(|unit| plan.units.get(unit)).collect();
+    let logs: Vec<UnitId> = units.iter().flat_map(|unit| unit.log_files()).map(|(log, _)| log).collect();
+    if logs.is_empty() {
+        return Err(if units.iter().any(|unit| unit.logs.mode == LogMode::Journald) {
+            Refusal::bad_request("what these units write goes to the journal").help("journalctl MS_UNIT=NAME shows it")
+        } else {
+            Refusal::bad_request("none of these units has a log: they are declared with `logs: none`")
+        });
     }
-    if units.is_empty() {
-        return Err(Refusal::bad_request("none of these units has a log: they are declared with `logs: none`"));
+    let Some(stream) = stream else { return Ok(logs) };
+    if units.iter().all(|unit| unit.logs.stderr == LogStderr::Joined) {
+        let refusal = Refusal::bad_request("none of these units keeps its stderr apart from its stdout");
+        return Err(refusal.help("`logs: {stderr: separate}` in its declaration does that, from its next start on"));
     }
-    Ok(units)
+    Ok(logs.into_iter().filter(|log| LogStream::of_log(log.as_str()) == stream).collect())
 }
 
 impl LogsQuery {

@@ -205,7 +205,10 @@ async fn streams_go_on_until_the_server_ends() {
         assert_eq!(client.block_on(events.next()).unwrap().and_then(sequence), Some(2));
         std::fs::write(crate::os::logfile::live_path(&node.context.directories.logs, "web@2"), "hello\n").unwrap();
         let line = client.block_on(logs.next()).unwrap().unwrap();
-        assert_eq!(line, r#"{"unit":"web@2","offset":0,"end":6,"text":"hello"}"#);
+        let mut line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let time = line["time"].take();
+        assert!(time.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
+        assert_eq!(line, serde_json::json!({"unit": "web@2", "time": null, "offset": 0, "end": 6, "text": "hello"}));
         let mut past = client.block_on(client.lines("/v1/events?about=redis&last=1")).unwrap();
         assert_eq!(client.block_on(past.next()).unwrap().and_then(sequence), Some(2));
         assert_eq!(client.block_on(past.next()).unwrap(), None);

@@ -147,6 +147,34 @@ choices! {
 }
 
 choices! {
+    /// Where a unit's stderr goes.
+    LogStderr = Joined {
+        /// Where its stdout goes: one log, in the order in which it was written.
+        Joined = "joined",
+        /// Directly into a log of its own, `UNIT+stderr.log`, with the same bounds. For modes `direct` and `pipe`.
+        Separate = "separate",
+    }
+}
+
+choices! {
+    /// What a unit writes to.
+    LogStream {
+        /// Its standard output.
+        Stdout = "stdout",
+        /// Its standard error.
+        Stderr = "stderr",
+    }
+}
+
+impl LogStream {
+    /// Which of the two the log of this name holds, where they are apart.
+    #[must_use]
+    pub fn of_log(log: &str) -> Self {
+        if super::id::UnitId::of_log(log).1 { Self::Stderr } else { Self::Stdout }
+    }
+}
+
+choices! {
     /// How rotated files are compressed.
     LogCompress = Zstd {
         /// With zstd in its seekable format, some seconds after the rotation; the newest stays as it is.

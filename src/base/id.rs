@@ -65,7 +65,22 @@ name! {
     SupervisorId
 }
 
+/// What the name of a log adds to the name of the unit whose stderr it holds. No unit can be named so.
+const STDERR: &str = "+stderr";
+
 impl UnitId {
+    /// The name of the log that holds the stderr of this unit apart.
+    #[must_use]
+    pub fn stderr_log(&self) -> Self {
+        Self(format!("{}{STDERR}", self.0).into())
+    }
+
+    /// Whose log bears this name, and whether it is that of its stderr.
+    #[must_use]
+    pub fn of_log(name: &str) -> (&str, bool) {
+        name.strip_suffix(STDERR).map_or((name, false), |unit| (unit, true))
+    }
+
     /// The id of instance `number` of the unit `name`.
     #[must_use]
     pub fn instance_of(name: &str, number: u32) -> Self {
@@ -113,6 +128,7 @@ mod tests {
         let id = UnitId::instance_of("resizer", 2);
         assert_eq!((id.as_str(), id.template(), id.instance()), ("resizer@2", "resizer", Some(2)));
         let id = UnitId::from("redis");
+        assert_eq!((UnitId::of_log("redis"), UnitId::of_log(id.stderr_log().as_str())), (("redis", false), ("redis", true)));
         assert_eq!((id.template(), id.instance()), ("redis", None));
     }
 

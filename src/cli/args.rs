@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use super::exit;
+use crate::base::choice::LogStream;
 use crate::base::exit::Signal;
 
 /// Supervises programs in an Erlang/OTP supervision tree.
@@ -198,6 +199,12 @@ pub struct LogsArgs {
     /// Only lines that match a regular expression; (?i) at its beginning ignores case
     #[arg(short, long, value_name = "REGEX", value_parser = super::logs::parse_grep)]
     pub grep: Option<String>,
+    /// Only one of the streams, of units that keep them apart
+    #[arg(long, value_name = "stdout|stderr", value_parser = super::logs::parse_stream)]
+    pub stream: Option<LogStream>,
+    /// Show when each line came: to a millisecond with `logs: {timestamps: true}`, else to a second or so
+    #[arg(short, long)]
+    pub timestamps: bool,
     /// Write a JSON object for each line
     #[arg(long)]
     pub json: bool,

@@ -8,6 +8,7 @@ use super::exit::{Ending, Exit, Failure};
 use super::{Session, offline};
 use crate::api::client::{Client, ClientError, escape};
 use crate::api::dto::{LogItem, LogLine};
+use crate::base::choice::{Choice as _, LogStream};
 use crate::base::time::{Mono, Wall, parse_duration};
 use crate::os::clock;
 use crate::os::logfile::Pattern;
@@ -37,6 +38,10 @@ pub(super) fn parse_since(text: &str) -> Result<Since, String> {
 
 pub(super) fn parse_grep(text: &str) -> Result<String, String> {
     Pattern::new(text).map(|_| text.to_owned())
+}
+
+pub(super) fn parse_stream(text: &str) -> Result<LogStream, String> {
+    LogStream::from_word(text).ok_or_else(|| "it is stdout or stderr".to_owned())
 }
 
 impl Since {
@@ -73,6 +78,7 @@ fn path(args: &LogsArgs, now: Wall) -> String {
     add("lines", args.lines.map(|lines| lines.to_string()));
     add("since", args.since.map(|since| since.wall(now).0.to_string()));
     add("until", args.until.map(|until| until.wall(now).0.to_string()));
+    add("stream", args.stream.map(|stream| stream.as_str().to_owned()));
     add("grep", args.grep.as_deref().map(escape));
     path
 }
@@ -141,11 +147,11 @@ impl Reading {
             let item: LogItem = serde_json::from_str(&text)
                 .map_err(|error| Failure::new(Exit::Failed, format!("cannot read the daemon's answer: {error}")))?;
             match item {
-                LogItem::Mark(mark) => drop(self.places.insert(mark.unit, mark.mark)),
+                LogItem::Mark(mark) => drop(self.places.insert(mark.log, mark.mark)),
                 LogItem::Line(line) => {
                     print(session, args, &line)?;
                     if args.follow {
-                        self.places.insert(line.unit, line.end);
+                        self.places.insert(line.log().as_str().to_owned(), line.end);
                     }
                 }
             }
@@ -158,12 +164,15 @@ pub(super) fn print(session: &mut Session, args: &LogsArgs, line: &LogLine) -> R
     if args.json {
         let json = serde_json::to_string(line).map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))?;
         session.out.line(&json)?;
-    } else if args.units.len() == 1 && args.units[0] == line.unit {
+        return Ok(());
+    }
+    let time = if args.timestamps { format!("{} ", session.out.look.dim(&line.time)) } else { String::new() };
+    if args.units.len() == 1 && args.units[0] == line.unit {
         // The one unit that was asked for needs no name before each line.
-        session.out.line(&line.text)?;
+        session.out.line(&format!("{time}{}", line.text))?;
     } else {
-        let unit = session.out.look.dim(&format!("{:12} |", line.unit));
-        session.out.line(&format!("{unit} {}", line.text))?;
+        let log = session.out.look.dim(&format!("{:12} |", line.log()));
+        session.out.line(&format!("{time}{log} {}", line.text))?;
     }
     Ok(())
 }
@@ -190,6 +199,8 @@ mod tests {
             since: None,
             until: None,
             grep: None,
+            stream: None,
+            timestamps: false,
             json: false,
         };
         assert_eq!(path(&args, Wall(0)), "/v1/logs/a,b%20c?follow=true&marks=true&lines=5");

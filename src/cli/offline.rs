@@ -11,6 +11,7 @@ use super::exit::{Ending, Exit, Failure};
 use super::logs::print;
 use crate::api::dto::LogLine;
 use crate::api::targets::{Known, units_below};
+use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::os::clock;
 use crate::os::logfile::{Feed, Pattern, Query};
@@ -22,7 +23,10 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) fn logs(session: &mut Session, args: &LogsArgs) -> Ending {
     let directories = session.directories()?;
     eprintln!("no daemon answers; reading the files in {}", directories.logs.display());
-    let units = units(session, args, &directories.logs)?;
+    let mut logs = logs_of(session, args, &directories.logs)?;
+    if let Some(stream) = args.stream {
+        logs.retain(|log| LogStream::of_log(log.as_str()) == stream);
+    }
     let now = clock::wall();
     let query = Query {
         lines: args.lines,
@@ -33,7 +37,7 @@ pub(super) fn logs(session: &mut Session, args: &LogsArgs) -> Ending {
         follow: args.follow,
         ..Query::default()
     };
-    let mut feed = Feed::open(&directories.logs, &units, query).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let mut feed = Feed::open(&directories.logs, &logs, query).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     loop {
         let (found, more) = feed.round();
         for line in found {
@@ -50,7 +54,7 @@ pub(super) fn logs(session: &mut Session, args: &LogsArgs) -> Ending {
 }
 
 /// What is meant: by the declarations, if there are any, else by the files there are.
-fn units(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId>, Failure> {
+fn logs_of(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId>, Failure> {
     let there = files(logs);
     if args.units.is_empty() {
         return Ok(there.into_iter().collect());
@@ -59,9 +63,13 @@ fn units(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId>,
     if let Some(plan) = &plan
         && let Ok(named) = Known::of_plan(plan).resolve(&args.units)
     {
-        return Ok(units_below(plan, &named));
+        let units = units_below(plan, &named);
+        return Ok(units.iter().filter_map(|unit| plan.units.get(unit)).flat_map(|unit| unit.log_files()).map(|(log, _)| log).collect());
     }
-    let is_meant = |unit: &UnitId, name: &str| unit.as_str() == name || unit.as_str().split_once('@').is_some_and(|(of, _)| of == name);
+    let is_meant = |log: &UnitId, name: &str| {
+        let unit = UnitId::from(UnitId::of_log(log.as_str()).0);
+        unit.as_str() == name || unit.template() == name
+    };
     let mut meant = Vec::new();
     for name in &args.units {
         let before = meant.len();
@@ -73,7 +81,7 @@ fn units(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId>,
     Ok(meant)
 }
 
-/// Every unit that has a log.
+/// Every log that is there.
 fn files(logs: &Path) -> BTreeSet<UnitId> {
     let names = std::fs::read_dir(logs).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter_map(|name| name.to_str().and_then(|name| name.strip_suffix(".log")).map(UnitId::from)).collect()

@@ -1,5 +1,6 @@
 //! Tables, trees and times for people.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::output::Look;
@@ -91,7 +92,9 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("Needed by", unit.dependents.join(", "));
     row("Runs", unit.exec.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
     row("In", unit.working_directory.display().to_string());
-    row("Log", unit.log.as_ref().map(|path| path.display().to_string()).unwrap_or_default());
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    row("Log", path(&unit.log));
+    row("Stderr log", path(&unit.stderr_log));
     out
 }
 

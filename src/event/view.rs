@@ -46,6 +46,9 @@ pub struct UnitStatus {
     pub status: Option<String>,
     /// How it ended the last time.
     pub last_exit: Option<LastExit>,
+    /// Whether its stderr has a log of its own.
+    #[serde(skip)]
+    pub separate_stderr: bool,
     /// What is counted of it.
     #[serde(skip)]
     pub counters: Counters,
@@ -58,6 +61,7 @@ impl UnitStatus {
         Self {
             unit,
             description: None,
+            separate_stderr: false,
             supervisor,
             state: "stopped".into(),
             since,

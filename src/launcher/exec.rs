@@ -32,7 +32,7 @@ pub(super) struct Command<'a> {
     pub(super) umask: u32,
     pub(super) nice: i32,
     /// Stdout and stderr; `None` leaves them as they are.
-    pub(super) output: Option<BorrowedFd<'a>>,
+    pub(super) output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// One more descriptor, and where the process finds it.
     pub(super) extra: Option<(BorrowedFd<'a>, i32)>,
     /// Where the process writes its id before it does anything else.
@@ -286,9 +286,9 @@ fn is_spared() -> bool {
 fn connect(plan: &Plan<'_>) -> Result<(), Failure> {
     let dup = |from: c_int, to: c_int| step(SpawnStep::Stdio, call(libc::SYS_dup3, [from.into(), to.into(), 0, 0]));
     dup(plan.null, 0)?;
-    if let Some(output) = plan.command.output {
-        dup(output.as_raw_fd(), 1)?;
-        dup(output.as_raw_fd(), 2)?;
+    if let Some((stdout, stderr)) = plan.command.output {
+        dup(stdout.as_raw_fd(), 1)?;
+        dup(stderr.as_raw_fd(), 2)?;
     }
     let close = |first: c_int, last: c_long| step(SpawnStep::Stdio, call(libc::SYS_close_range, [first.into(), last, 0, 0]));
     let Some((extra, at)) = plan.command.extra else { return close(3, c_long::from(u32::MAX)) };

@@ -210,6 +210,7 @@ mod tests {
             umask: 0o22,
             nice: 0,
             output: Output::Null,
+            stderr: None,
             notify: None,
             ready_fd: None,
         };

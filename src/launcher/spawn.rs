@@ -92,34 +92,17 @@ fn start(
         (slot.ready, slot.ready_at) = (Some(read), Some(at));
         ready_end = Some((write, at));
     }
-    let mut file = None;
-    let mut output_lost = None;
-    match &spawn.output {
-        Output::Null => {}
-        Output::File(path) => match open_log(path) {
-            Ok(log) => {
-                give_to(&log, spawn);
-                file = Some(log);
-            }
-            Err(fault) => output_lost = Some(fault.raw_os_error()),
-        },
-        Output::Pipe if slot.output.is_some() => {}
-        Output::Pipe => {
-            let (read, write) = pipe()?;
-            // Without it the pipe is only smaller.
-            let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
-            let for_unit = survivors::for_unit(&write).map_err(|fault| (SpawnStep::Pipe, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
-            slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
-            slot.output = Some((read, for_unit));
-        }
-    }
-    if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
-        give_to(write, spawn);
-    }
-    let output = match (&file, &slot.output) {
+    let outputs = Outputs::open(slot, spawn)?;
+    let null = executor.null();
+    let stdout = match (&outputs.file, &slot.output) {
         (Some(file), _) => file.as_fd(),
         (None, Some((_, write))) if spawn.output == Output::Pipe => write.as_fd(),
-        (None, _) => executor.null(),
+        (None, _) => null,
+    };
+    let stderr = match &outputs.stderr {
+        Some(file) => file.as_fd(),
+        None if spawn.stderr.is_some() => null,
+        None => stdout,
     };
     let (started, started_wall) = (clock::mono(), clock::wall());
     book.enter(place, None, &Record { started, started_wall, ticks: Ticks::Since(clock::ticks()), ..slot.record(&spawn.unit) });
@@ -131,7 +114,7 @@ fn start(
         credentials: spawn.credentials.as_ref(),
         umask: spawn.umask,
         nice: spawn.nice,
-        output: Some(output),
+        output: Some((stdout, stderr)),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
         book: Some((book.file(), place.offset())),
         outlives: true,
@@ -142,7 +125,48 @@ fn start(
     let process = Process { pid, started, started_wall };
     let ticks = process::stat(pid).map_or(Ticks::Unknown, |stat| Ticks::At(stat.started));
     slot.main = Some(Main { process, pidfd, ticks });
-    Ok((process, output_lost))
+    Ok((process, outputs.lost))
+}
+
+/// The files a unit writes to.
+struct Outputs {
+    /// Its stdout, if that is a file.
+    file: Option<OwnedFd>,
+    /// Its stderr, if that is a file of its own.
+    stderr: Option<OwnedFd>,
+    /// Why one of them could not be opened: an errno.
+    lost: Option<i32>,
+}
+
+impl Outputs {
+    /// Opens the files, or sees to it that there is a pipe.
+    fn open(slot: &mut Slot, spawn: &Spawn) -> Result<Self, Failure> {
+        let mut lost = None;
+        let mut open = |path: &Path| match open_log(path) {
+            Ok(log) => {
+                give_to(&log, spawn);
+                Some(log)
+            }
+            Err(fault) => {
+                lost = Some(fault.raw_os_error());
+                None
+            }
+        };
+        let stderr = spawn.stderr.as_deref().and_then(&mut open);
+        let file = if let Output::File(path) = &spawn.output { open(path) } else { None };
+        if spawn.output == Output::Pipe && slot.output.is_none() {
+            let (read, write) = pipe()?;
+            // Without it the pipe is only smaller.
+            let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
+            let for_unit = survivors::for_unit(&write).map_err(|fault| (SpawnStep::Pipe, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+            slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
+            slot.output = Some((read, for_unit));
+        }
+        if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
+            give_to(write, spawn);
+        }
+        Ok(Self { file, stderr, lost })
+    }
 }
 
 /// Lets the unit open its own output anew, as /dev/stdout: the kernel asks the file behind it whether this user may.

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -151,6 +151,8 @@ pub struct Spawn {
     pub nice: i32,
     /// Where stdout and stderr go.
     pub output: Output,
+    /// The file its stderr is appended to, if not there, too.
+    pub stderr: Option<PathBuf>,
     /// Where to bind the unit's notification socket.
     pub notify: Option<PathBuf>,
     /// At which descriptor the unit finds the write end of a readiness pipe.

@@ -149,6 +149,7 @@ fn is_live(field: &str) -> bool {
             | "logs.overflow"
             | "logs.compress"
             | "logs.rate_limit"
+            | "logs.timestamps"
             | "supervisor"
     )
 }
@@ -195,6 +196,8 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             overflow: "logs.overflow",
             compress: "logs.compress",
             rate_limit: "logs.rate_limit",
+            stderr: "logs.stderr",
+            timestamps: "logs.timestamps",
         },
         old.logs,
         new.logs

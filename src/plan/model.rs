@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::base::choice::{
-    AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
+    AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
@@ -241,6 +241,29 @@ pub enum ReadinessKind {
     PidFile,
 }
 
+impl UnitPlan {
+    /// The name of the log its stderr has for itself.
+    #[must_use]
+    pub fn stderr_log(&self) -> Option<UnitId> {
+        (self.logs.stderr == LogStderr::Separate).then(|| self.id.stderr_log())
+    }
+
+    /// Its log files by name, each with its bounds.
+    pub fn log_files(&self) -> impl Iterator<Item = (UnitId, LogsPlan)> {
+        let is_file = matches!(self.logs.mode, LogMode::Direct | LogMode::Pipe);
+        let own = is_file.then(|| (self.id.clone(), self.logs.clone()));
+        own.into_iter().chain(self.stderr_log().map(|log| (log, self.logs.of_stderr())))
+    }
+}
+
+impl Plan {
+    /// Whose log bears this name.
+    #[must_use]
+    pub fn unit_of_log(&self, log: &UnitId) -> Option<&Arc<UnitPlan>> {
+        self.units.get(UnitId::of_log(log.as_str()).0)
+    }
+}
+
 /// Where a unit's output goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogsPlan {
@@ -262,6 +285,10 @@ pub struct LogsPlan {
     pub compress: LogCompress,
     /// How many bytes a second are taken from the pipe.
     pub rate_limit: Option<u64>,
+    /// Where stderr goes.
+    pub stderr: LogStderr,
+    /// Whether the arrival of each line is written down.
+    pub timestamps: bool,
 }
 
 impl LogsPlan {
@@ -269,6 +296,12 @@ impl LogsPlan {
     pub const MAX_SIZE: u64 = 10 << 20;
     /// When nothing is declared.
     pub const KEEP: u32 = 5;
+
+    /// The bounds of a stderr that is apart: it is written directly.
+    #[must_use]
+    pub fn of_stderr(&self) -> Self {
+        Self { mode: LogMode::Direct, timestamps: false, ..self.clone() }
+    }
 
     /// The quota when none is declared: what the other bounds allow, and one file more for what is written between two looks.
     #[must_use]
@@ -289,6 +322,8 @@ impl Default for LogsPlan {
             overflow: LogOverflow::default(),
             compress: LogCompress::default(),
             rate_limit: None,
+            stderr: LogStderr::default(),
+            timestamps: false,
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::spec::unit::UnitSpec;
 use crate::spec::value::{TimeLimit, Umask};
 
 use super::model::{
-    Backoff, EnvironmentFile, Growth, LogCompress, LogMode, LogOverflow, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan, ShutdownPlan,
-    ShutdownTimeout, SuccessExit, UnitPlan,
+    Backoff, EnvironmentFile, Growth, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan,
+    ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
 };
 use super::order::Dependencies;
 use super::resolve::{absolute, or};
@@ -141,5 +141,7 @@ fn logs_plan(spec: &LogsSpec) -> LogsPlan {
         overflow: or(&spec.overflow, LogOverflow::default(), |choice| choice.0),
         compress: or(&spec.compress, LogCompress::default(), |choice| choice.0),
         rate_limit: or(&spec.rate_limit, None, |rate| Some(rate.0)),
+        stderr: or(&spec.stderr, LogStderr::default(), |choice| choice.0),
+        timestamps: or(&spec.timestamps, false, |flag| flag.0),
     }
 }

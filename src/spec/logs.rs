@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::base::choice::{LogCompress, LogMode, LogOverflow};
+use crate::base::choice::{LogCompress, LogMode, LogOverflow, LogStderr};
 use crate::base::quantity::{format_size, parse_size};
 
 use super::code;
@@ -20,6 +20,9 @@ mapping! {
     LogsSpec: "`direct`, `pipe`, `journald`, `none` or a mapping, for example `{max_size: 10MiB, keep: 5}`" {
         /// How the output gets to the log file.
         mode: OneOf<LogMode> = "direct",
+        /// Where stderr goes. A log of its own is written directly, whatever the mode: nothing is lost whoever dies, and its bounds are
+        /// those of a direct log.
+        stderr: OneOf<LogStderr> = "joined",
         /// Whether another program follows the log file: `tail -F`, rsyslog's imfile, a shipping agent. The file is then rotated by
         /// renaming it, which they follow, and so goes through a pipe. In mode `direct` a rotation shortens the file under its
         /// writer: who follows it would see lines twice or not at all.
@@ -43,6 +46,10 @@ mapping! {
         /// How much output a second is taken, for example `1MiB/s`; ten seconds' worth may come at once. What is more is dropped and
         /// counted, and a line in the log says how much; with `overflow: block` or `pause` the unit waits instead. Needs mode `pipe`.
         rate_limit: Rate,
+        /// Whether the arrival of each line is written down, to a millisecond; `logs --timestamps` shows it. Without it `logs` knows a
+        /// time only to a second or so. The stamps lie beside the log, whose bytes stay those the unit wrote; they take 16 bytes a
+        /// line at most, and an eighth of `max_total`, beyond which older lines share one. Needs mode `pipe`.
+        timestamps: Flag = false,
     }
 }
 
@@ -73,6 +80,9 @@ impl LogsSpec {
                 None => fault.help("give a smaller `max_size`, too: it is 10MiB unless it is given"),
             });
         }
+        if let Some(stderr) = self.stderr.as_ref().filter(|stderr| stderr.0 == LogStderr::Separate) {
+            self.check_separate(stderr.span, cx);
+        }
         // What only a pipe can do.
         let shipped = self.shipped.as_ref().filter(|flag| flag.0);
         let assumed = if shipped.is_some() { LogMode::Pipe } else { LogMode::default() };
@@ -85,8 +95,32 @@ impl LogsSpec {
         if let Some(rate) = &self.rate_limit {
             self.needs_pipe(rate.span, "nothing stands between a unit and its direct log: there is no rate to limit", cx);
         }
+        if let Some(timestamps) = self.timestamps.as_ref().filter(|flag| flag.0) {
+            self.needs_pipe(timestamps.span, "nobody sees when a line of a direct log arrives: its time is known to a second or so", cx);
+        }
         if let Some(overflow) = self.overflow.as_ref().filter(|overflow| overflow.0 == LogOverflow::Block) {
             self.needs_pipe(overflow.span, "a unit that writes its log directly cannot be made to wait; `pause` stops it", cx);
+        }
+    }
+
+    /// What cannot be had of a log that is written directly.
+    fn check_separate(&self, span: Span, cx: &mut Cx<'_>) {
+        let conflict = |why: &str, other: Span, what: &str| {
+            Diagnostic::new(code::CONFLICT, span, why).related(other, what).help("write `stderr: joined`, or leave out the other")
+        };
+        if let Some(mode) = self.mode.as_ref().filter(|mode| matches!(mode.0, LogMode::Journald | LogMode::None)) {
+            cx.report(conflict("a log of its own is a file, and this mode has none", mode.span, "the mode is given here"));
+        }
+        if let Some(shipped) = self.shipped.as_ref().filter(|flag| flag.0) {
+            let why = "a separate stderr is written directly, and shortened under its writer: who follows it would lose or repeat lines";
+            cx.report(conflict(why, shipped.span, "it is followed"));
+        }
+        if let Some(rate) = &self.rate_limit {
+            cx.report(conflict("a separate stderr is written directly: there is no rate to limit", rate.span, "the limit"));
+        }
+        if let Some(overflow) = self.overflow.as_ref().filter(|overflow| overflow.0 == LogOverflow::Block) {
+            let why = "a unit that writes its stderr directly cannot be made to wait; `pause` stops it";
+            cx.report(conflict(why, overflow.span, "what happens when it is full"));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::os::clock;
 use crate::os::logfile::{
     LogError, PERIOD, RotateReport, Survey, SweepMemory, SweepUnit, changed, live_size, remove_archives, rotate_direct, survey, sweep, used,
 };
-use crate::plan::{LogCompress, LogMode, LogOverflow, LogsPlan, Plan, UnitPlan};
+use crate::plan::{LogCompress, LogMode, LogOverflow, Plan, UnitPlan};
 use crate::policy::retention::{Archive, Removal, is_full, retain};
 
 /// How long after it was written an archive is compressed. What a flood drops at once is not worth the work.
@@ -69,8 +69,8 @@ impl Keeper {
 
     /// Looks at everything once. Blocks.
     pub(super) fn round(&mut self, plan: &Plan, now: Wall) -> Round {
-        let units = plan.units.values().filter(|unit| matches!(unit.logs.mode, LogMode::Direct | LogMode::Pipe));
-        let units: Vec<_> = units.map(|unit| SweepUnit { unit: unit.id.clone(), logs: unit.logs.clone() }).collect();
+        let logs = plan.units.values().flat_map(|unit| unit.log_files());
+        let units: Vec<_> = logs.map(|(log, logs)| SweepUnit { unit: log, logs }).collect();
         let swept = sweep(&self.dir, &units, now, &mut self.memory);
         let mut round = Round { next: swept.next, ..Round::default() };
         round.reports.extend(swept.reports.into_iter().map(|report| (report.unit, report.outcome)));
@@ -81,9 +81,13 @@ impl Keeper {
         round
     }
 
-    /// Rotates a log that is written directly. Blocks.
-    pub(super) fn rotate(&mut self, unit: &UnitId, plan: &LogsPlan) -> Result<RotateReport, LogError> {
-        rotate_direct(&self.dir, unit.as_str(), plan, true)
+    /// Rotates those logs of a unit that are written directly. Blocks.
+    pub(super) fn rotate(&mut self, unit: &UnitPlan) -> Result<RotateReport, LogError> {
+        let mut report = RotateReport::default();
+        for (log, plan) in unit.log_files().filter(|(_, plan)| plan.mode == LogMode::Direct) {
+            report += rotate_direct(&self.dir, log.as_str(), &plan, true)?;
+        }
+        Ok(report)
     }
 
     /// Lists the directory, if it has changed or something in it gets too old; removes what is beyond the quota of all.
@@ -103,7 +107,7 @@ impl Keeper {
         self.retain(plan, now, round);
         self.pending = false;
         for (unit, archives) in &self.survey.units {
-            if plan.units.get(unit).is_none_or(|plan| plan.logs.compress == LogCompress::None) {
+            if plan.unit_of_log(unit).is_none_or(|plan| plan.logs.compress == LogCompress::None) {
                 continue;
             }
             let plain: Vec<_> = archives.iter().filter(|archive| archive.plain).collect();
@@ -115,12 +119,16 @@ impl Keeper {
             self.pending |= !plain.is_empty();
         }
         let names: BTreeSet<_> = self.survey.units.keys().chain(self.survey.live.keys()).collect();
-        round.sizes = Some(names.into_iter().map(|unit| (unit.clone(), self.survey.used(unit.as_str()))).collect());
+        let mut sizes = BTreeMap::new();
+        for log in names {
+            *sizes.entry(UnitId::of_log(log.as_str()).0.into()).or_default() += self.survey.used(log.as_str());
+        }
+        round.sizes = Some(sizes);
     }
 
     fn retain(&mut self, plan: &Plan, now: Wall, round: &mut Round) {
         let archives = self.survey.units.iter().flat_map(|(unit, archives)| {
-            let logs = plan.units.get(unit).map(|plan| &plan.logs);
+            let logs = plan.unit_of_log(unit).map(|plan| &plan.logs);
             archives.iter().map(move |archive| Archive {
                 unit: unit.clone(),
                 end: archive.end,
@@ -157,16 +165,16 @@ impl Keeper {
         self.full.retain(|unit, _| waits(unit));
         let units = plan.units.values().filter(|unit| unit.logs.overflow == LogOverflow::Pause && unit.logs.mode != LogMode::None);
         for unit in units {
-            let logs = &unit.logs;
-            let name = unit.id.as_str();
-            let archives = || self.survey.units.get(&unit.id).into_iter().flatten().map(|archive| archive.bytes).sum::<u64>();
-            // What was counted before a rotation is not true any more.
-            let rotated = round.reports.iter().any(|(of, _)| *of == unit.id);
-            let used = if rotated { used(&self.dir, name).unwrap_or(0) } else { archives() + live_size(&self.dir, name) };
-            // The pump begins no file for which there is no room.
-            let quota = if logs.mode == LogMode::Direct { logs.max_total } else { logs.max_total.saturating_sub(logs.max_size) };
             let was = self.full.get(&unit.id).copied();
-            let is = self.over || is_full(was.unwrap_or(false), used, quota);
+            let (mut is, mut used) = (self.over, 0);
+            for (log, bounds) in unit.log_files() {
+                let bytes = self.used(&log, round);
+                // The pump begins no file for which there is no room.
+                let direct = bounds.mode == LogMode::Direct;
+                let quota = if direct { bounds.max_total } else { bounds.max_total.saturating_sub(bounds.max_size) };
+                is |= is_full(was.unwrap_or(false), bytes, quota);
+                used += bytes;
+            }
             if was != Some(is) {
                 self.full.insert(unit.id.clone(), is);
                 let event = if is { Some(Event::LogFull { unit: unit.id.clone(), bytes: used }) } else { None };
@@ -177,5 +185,15 @@ impl Keeper {
                 round.next = round.next.min(*PERIOD.end());
             }
         }
+    }
+
+    /// How many bytes a log takes.
+    fn used(&self, log: &UnitId, round: &Round) -> u64 {
+        // What was counted before a rotation is not true any more.
+        if round.reports.iter().any(|(of, _)| of == log) {
+            return used(&self.dir, log.as_str()).unwrap_or(0);
+        }
+        let archives = self.survey.units.get(log).into_iter().flatten().map(|archive| archive.bytes).sum::<u64>();
+        archives + live_size(&self.dir, log.as_str())
     }
 }

@@ -53,6 +53,7 @@ impl Teller {
             Ok(done) => done,
             Err(error) => return tracing::warn!("cannot keep the log of {unit} in bounds: {error}"),
         };
+        let unit = &UnitId::from(UnitId::of_log(unit.as_str()).0);
         for gap in &done.gaps {
             self.dropped(unit, gap.why, gap.bytes(), gap.from, gap.to);
         }

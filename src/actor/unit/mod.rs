@@ -183,7 +183,11 @@ impl Unit {
     fn new(context: Arc<Context>, plan: Arc<UnitPlan>, supervisor: SupervisorId) -> Self {
         let machine = Lifecycle::new(plan.clone(), Rng::derive(context.seed, &[plan.id.as_str(), "backoff"]));
         let status = UnitStatus::new(plan.id.clone(), supervisor, clock::wall(), clock::mono());
-        let entry = context.view.add_unit(UnitStatus { description: plan.description.clone(), ..status });
+        let entry = context.view.add_unit(UnitStatus {
+            description: plan.description.clone(),
+            separate_stderr: plan.stderr_log().is_some(),
+            ..status
+        });
         Self {
             context,
             plan,
@@ -352,7 +356,10 @@ impl Unit {
     fn take_plan(&mut self, plan: Arc<UnitPlan>) {
         self.driver.machine.replan(plan.clone());
         self.order = None;
-        self.change(|status| status.description.clone_from(&plan.description));
+        self.change(|status| {
+            status.description.clone_from(&plan.description);
+            status.separate_stderr = plan.stderr_log().is_some();
+        });
         self.plan = plan;
     }
 

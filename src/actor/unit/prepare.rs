@@ -69,6 +69,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
             LogMode::Pipe | LogMode::Journald => Output::Pipe,
             LogMode::None => Output::Null,
         },
+        stderr: plan.stderr_log().map(|log| logfile::live_path(&places.logs, log.as_str())),
         notify,
         ready_fd: match plan.readiness.kind {
             ReadinessKind::Fd(fd) => Some(fd),

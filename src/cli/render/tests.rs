@@ -31,6 +31,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         reason: reason.map(str::to_owned),
         status: runs.then(|| "serving 3 clients".into()),
         last_exit: None,
+        separate_stderr: false,
         counters: Counters::default(),
     }
 }
@@ -118,6 +119,7 @@ fn one_unit_is_told_in_full() {
         requires: vec!["disk".into()],
         dependents: vec!["web@1".into(), "web@2".into()],
         log: Some("/var/log/ms-supervisor/redis.log".into()),
+        stderr_log: None,
     };
     let text = unit_details(PLAIN, &details);
     // The local time depends on the machine.

@@ -2,14 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::{Files, LogError};
 use crate::base::time::Wall;
 
 /// How many records an index holds; beyond, the older ones are thinned out.
 pub const INDEX_MAX: usize = 4096;
+
+/// What part of a log's quota the stamps of its lines may take.
+const STAMPS_PART: u64 = 8;
 
 /// What part of its age a time may be off once records had to be thinned out.
 const PRECISION: i64 = 256;
@@ -29,7 +32,7 @@ impl Index {
     /// When a system call fails.
     pub fn observe(dir: &Path, unit: &str, now: Wall, end: u64, oldest: u64) -> Result<(), LogError> {
         let path = Files::new(dir, unit).index();
-        note(&path, now, end, oldest).map_err(|source| LogError::io("write", &path, source))
+        note(&path, (now, end), oldest, &COARSE).map_err(|source| LogError::io("write", &path, source))
     }
 
     /// The stream offset that was reached at `wall`: every byte written later lies behind it. `None`: nothing is known about that time.
@@ -71,7 +74,111 @@ impl Index {
     }
 }
 
-fn note(path: &Path, now: Wall, end: u64, oldest: u64) -> io::Result<()> {
+/// When which part of a log was written.
+#[derive(Debug)]
+pub(super) struct Times {
+    path: PathBuf,
+    records: Vec<(Wall, u64)>,
+    /// The inode they were read from, and how many bytes of it.
+    read: (u64, u64),
+}
+
+impl Times {
+    pub(super) fn open(dir: &Path, unit: &str) -> Self {
+        let mut new = Self { path: Files::new(dir, unit).index(), records: Vec::new(), read: (0, 0) };
+        new.refresh();
+        new
+    }
+
+    /// When the stream had surely grown to `offset`; `None`: nobody has seen that yet.
+    pub(super) fn reached(&self, offset: u64) -> Option<Wall> {
+        self.records.get(self.records.partition_point(|&(_, end)| end < offset)).map(|&(at, _)| at)
+    }
+
+    /// Reads what has come since. An index that cannot be read knows nothing new.
+    pub(super) fn refresh(&mut self) {
+        let _stale = self.load_news();
+    }
+
+    fn load_news(&mut self) -> io::Result<()> {
+        let mut file = File::open(&self.path)?;
+        let metadata = file.metadata()?;
+        let (inode, from) = self.read;
+        if (inode, from) == (metadata.ino(), metadata.len()) {
+            return Ok(());
+        }
+        let from = if inode == metadata.ino() && from <= metadata.len() { from } else { 0 };
+        file.seek(SeekFrom::Start(from))?;
+        let news = load(&mut file)?;
+        if from == 0 {
+            self.records.clear();
+        }
+        self.read = (metadata.ino(), from + (news.len() * RECORD) as u64);
+        self.records.extend(news);
+        Ok(())
+    }
+}
+
+/// Notes the arrival of every piece of a log, so that each line has its time. The one who moves the pieces writes the index then.
+///
+/// What was moved just before its writer was killed gets the time at which the next one begins.
+#[derive(Debug)]
+pub struct Stamps {
+    path: PathBuf,
+    bounds: Bounds,
+    file: File,
+    records: u64,
+    last: (Wall, u64),
+}
+
+impl Stamps {
+    /// Goes on with the index of `unit`, whose log may take `max_total` bytes and has grown to `end`.
+    ///
+    /// # Errors
+    /// When a system call fails.
+    pub fn open(dir: &Path, unit: &str, max_total: u64, (now, end): (Wall, u64)) -> io::Result<Self> {
+        let bounds = Bounds { max: (max_total / STAMPS_PART / RECORD as u64).max(INDEX_MAX as u64), thin: halve };
+        Self::at(Files::new(dir, unit).index(), bounds, (now, end))
+    }
+
+    fn at(path: PathBuf, bounds: Bounds, last: (Wall, u64)) -> io::Result<Self> {
+        note(&path, last, 0, &bounds)?;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        let records = file.metadata()?.len() / RECORD as u64;
+        Ok(Self { path, bounds, file, records, last })
+    }
+
+    /// At `now` the log has grown to `end`. `oldest` tells which stream offset is the first that is left.
+    ///
+    /// # Errors
+    /// When a system call fails; the stamps are to be opened again then.
+    pub fn note(&mut self, now: Wall, end: u64, oldest: impl FnOnce() -> u64) -> io::Result<()> {
+        let (at, reached) = std::mem::replace(&mut self.last, (now, end));
+        if at > now || reached > end || self.records >= self.bounds.max {
+            note(&self.path, (now, end), oldest(), &self.bounds)?;
+            let path = std::mem::take(&mut self.path);
+            *self = Self::at(path, self.bounds, self.last)?;
+            return Ok(());
+        }
+        self.records += 1;
+        self.file.write_all(&encode(now, end))
+    }
+}
+
+/// A time, and the stream offset that had been reached then.
+type Record = (Wall, u64);
+
+/// How many records there may be, and what stays of them when there are more.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    max: u64,
+    thin: fn(Vec<Record>, Wall) -> Vec<Record>,
+}
+
+/// What `--since` needs.
+const COARSE: Bounds = Bounds { max: INDEX_MAX as u64, thin };
+
+fn note(path: &Path, (now, end): (Wall, u64), oldest: u64, bounds: &Bounds) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
     let length = file.metadata()?.len();
     let whole = length / RECORD as u64 * RECORD as u64;
@@ -90,13 +197,15 @@ fn note(path: &Path, now: Wall, end: u64, oldest: u64) -> io::Result<()> {
         }
         contradicts = at > now || reached > end;
     }
-    if contradicts || whole >= (INDEX_MAX * RECORD) as u64 {
+    if contradicts || whole >= bounds.max * RECORD as u64 {
         file.seek(SeekFrom::Start(0))?;
         let mut records = load(&mut file)?;
         // The clock was set back, or the log cut short: what contradicts the present cannot be searched.
         records.retain(|&(at, reached)| at <= now && reached <= end);
-        if records.len() >= INDEX_MAX {
-            records = thin(&records, now, oldest);
+        if records.len() as u64 >= bounds.max {
+            // Nothing is kept that only tells of bytes long gone; the last record before `oldest` tells when the oldest byte came.
+            records.drain(..records.partition_point(|&(_, end)| end <= oldest).saturating_sub(1));
+            records = (bounds.thin)(records, now);
         }
         records.push((now, end));
         return replace(path, &records);
@@ -104,20 +213,23 @@ fn note(path: &Path, now: Wall, end: u64, oldest: u64) -> io::Result<()> {
     file.write_all(&encode(now, end))
 }
 
-/// What is kept of too many records: nothing that only tells of bytes long gone, and the fewer the older: two neighbours lie at
-/// least 1/[`PRECISION`] of their age apart.
-fn thin(records: &[(Wall, u64)], now: Wall, oldest: u64) -> Vec<(Wall, u64)> {
-    // The last record before `oldest` stays: it tells when the oldest byte came.
-    let gone = records.partition_point(|&(_, end)| end <= oldest).saturating_sub(1);
-    let rest = records.get(gone..).unwrap_or_default();
+/// What is kept of too many records: the fewer the older. Two neighbours lie at least 1/[`PRECISION`] of their age apart.
+fn thin(records: Vec<Record>, now: Wall) -> Vec<Record> {
     let mut kept: Vec<(Wall, u64)> = Vec::with_capacity(INDEX_MAX);
-    for &(at, end) in rest {
+    for (at, end) in records {
         let age = now.0.saturating_sub(at.0);
         if kept.last().is_none_or(|&(last, _)| at.0.saturating_sub(last.0) >= age / PRECISION) {
             kept.push((at, end));
         }
     }
     if kept.len() > INDEX_MAX * 3 / 4 { kept.iter().step_by(2).copied().collect() } else { kept }
+}
+
+/// What is kept of too many stamps: every second one of the older half.
+fn halve(records: Vec<Record>, _now: Wall) -> Vec<Record> {
+    let half = records.len() / 2;
+    // The later of two neighbours: what came before it came before it.
+    records.into_iter().enumerate().filter(|(number, _)| *number >= half || number % 2 == 1).map(|(_, record)| record).collect()
 }
 
 fn replace(path: &Path, records: &[(Wall, u64)]) -> io::Result<()> {
@@ -190,6 +302,26 @@ mod tests {
         assert_eq!(Index::lookup(dir.path(), "a", Wall(50)).unwrap(), Some(500));
         let old = Index::lookup(dir.path(), "a", Wall(5000)).unwrap().unwrap();
         assert!((49_000..=50_000).contains(&old), "coarser, never late: {old}");
+    }
+
+    #[test]
+    fn stamps_keep_the_time_of_every_line_while_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stamps = Stamps::open(dir.path(), "a", 1 << 20, (Wall(0), 0)).unwrap();
+        for tick in 1..10_000_u32 {
+            stamps.note(Wall(i64::from(tick)), u64::from(tick) * 10, || 5000).unwrap();
+        }
+        let times = Times::open(dir.path(), "a");
+        assert_eq!((times.reached(99_990), times.reached(99_981), times.reached(99_991)), (Some(Wall(9999)), Some(Wall(9999)), None));
+        assert_eq!(times.reached(1000), Some(Wall(501)), "of what is gone nothing is kept");
+        let old = times.reached(20_000).unwrap().0;
+        assert!((2000..2050).contains(&old), "shared with later lines: {old}");
+        assert!(std::fs::metadata(dir.path().join("a.log.idx")).unwrap().len() <= 1 << 17);
+        // The clock goes back: what contradicts the present is forgotten, and it goes on.
+        stamps.note(Wall(9000), 100_000, || 5000).unwrap();
+        stamps.note(Wall(9001), 100_010, || 5000).unwrap();
+        let times = Times::open(dir.path(), "a");
+        assert_eq!((times.reached(95_000), times.reached(100_010)), (Some(Wall(9000)), Some(Wall(9001))));
     }
 
     #[test]

@@ -37,12 +37,14 @@ use crate::base::time::Wall;
 pub use crate::event::spill_gap_line;
 pub use compress::{CompressReport, clear_unfinished, compress};
 pub use gaps::GAPS_MAX;
-pub use index::{INDEX_MAX, Index};
+pub use index::{INDEX_MAX, Index, Stamps};
 pub use lines::{LINE_MAX, Line};
 pub use pattern::Pattern;
 pub use query::{Feed, Found, Query};
 pub use read::{Chunk, Follow, LogReader, TAIL_MAX};
-pub use rotate::{RotateReport, drop_archive, recover, remove_archives, rotate_direct, rotate_pipe, supports_collapse, used};
+pub use rotate::{
+    RotateReport, drop_archive, live_base, oldest, recover, remove_archives, rotate_direct, rotate_pipe, supports_collapse, used,
+};
 pub use survey::{Stored, Survey, survey};
 pub use sweep::{PERIOD, SweepMemory, SweepReport, SweepUnit, Swept, sweep};
 

@@ -1,11 +1,13 @@
 //! What is asked of several logs, answered piece by piece.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
+use super::index::Times;
 use super::{Follow, Line, LogError, LogReader, Pattern};
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
+use crate::os::clock;
 
 /// How many lines are shown when it is not said how many.
 const LINES: usize = 100;
@@ -30,11 +32,13 @@ pub struct Query {
     pub follow: bool,
 }
 
-/// A line of a unit.
+/// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Whose it is.
-    pub unit: UnitId,
+    /// The log: a unit's, or that of its stderr.
+    pub log: UnitId,
+    /// When it had surely arrived, as exactly as is known.
+    pub time: Wall,
     /// The line.
     pub line: Line,
 }
@@ -49,8 +53,11 @@ pub struct Feed {
 
 #[derive(Debug)]
 struct Log {
-    unit: UnitId,
+    name: UnitId,
     follow: Follow,
+    times: Times,
+    /// What was read and not given out yet: of another log of the same unit there is something older.
+    held: VecDeque<Found>,
     /// The stream offset where the past ends.
     end: u64,
     /// Nothing more is to be read of it.
@@ -58,19 +65,20 @@ struct Log {
 }
 
 impl Feed {
-    /// Looks where in each log the answer begins.
+    /// Looks where in each log the answer begins. The past of logs of the same unit, which stand side by side in `logs`, comes in the
+    /// order in which it was written, as exactly as is known.
     ///
     /// # Errors
     /// A log cannot be read.
-    pub fn open(directory: &Path, units: &[UnitId], query: Query) -> Result<Self, LogError> {
-        let open = |unit: &UnitId| {
-            let mut reader = LogReader::open(directory, unit.as_str());
+    pub fn open(directory: &Path, logs: &[UnitId], query: Query) -> Result<Self, LogError> {
+        let open = |name: &UnitId| {
+            let mut reader = LogReader::open(directory, name.as_str());
             let range = reader.range()?;
             let end = match query.until {
                 Some(until) => reader.until(until)?,
                 None => range.end,
             };
-            let start = match (query.from.get(unit), query.since) {
+            let start = match (query.from.get(name), query.since) {
                 (Some(offset), _) => *offset,
                 (None, Some(since)) => reader.since(since)?,
                 // A search goes through everything there is.
@@ -78,27 +86,28 @@ impl Feed {
                 (None, None) => reader.tail(query.lines.unwrap_or(LINES))?,
             };
             let start = if start == range.start { reader.with_gap(start) } else { start };
-            Ok(Log { unit: unit.clone(), follow: reader.follow(start), end, over: false })
+            let times = Times::open(directory, name.as_str());
+            let (name, follow) = (name.clone(), reader.follow(start));
+            Ok(Log { name, follow, times, held: VecDeque::new(), end, over: false })
         };
-        Ok(Self { logs: units.iter().map(open).collect::<Result<_, _>>()?, follow: query.follow, grep: query.grep })
+        Ok(Self { logs: logs.iter().map(open).collect::<Result<_, _>>()?, follow: query.follow, grep: query.grep })
     }
 
     /// Where each log stands: what comes next begins there.
     pub fn places(&self) -> impl Iterator<Item = (&UnitId, u64)> {
-        self.logs.iter().map(|log| (&log.unit, log.follow.offset()))
+        self.logs.iter().map(|log| (&log.name, log.follow.offset()))
     }
 
     /// The next lines of each log, none if nothing was found so far; and whether it is worth asking again at once.
     pub fn round(&mut self) -> (Vec<Found>, bool) {
         let (mut found, mut more) = (Vec::new(), false);
-        for log in self.logs.iter_mut().filter(|log| !log.over) {
-            for _ in 0..BLOCKS {
-                more = log.round(self.follow, self.grep.as_ref(), &mut found);
-                if !more || !found.is_empty() {
-                    break;
-                }
+        let of_one = |a: &Log, b: &Log| UnitId::of_log(a.name.as_str()).0 == UnitId::of_log(b.name.as_str()).0;
+        for logs in self.logs.chunk_by_mut(of_one) {
+            for log in logs.iter_mut().filter(|log| !log.over && log.held.is_empty()) {
+                more |= log.read(self.follow, self.grep.as_ref());
             }
-            // The past comes one log after the other, and a bounded number of bytes at once.
+            merge(logs, self.follow, &mut found);
+            // The past comes one unit after the other, and a bounded number of bytes at once.
             if !self.follow && (more || !found.is_empty()) {
                 return (found, true);
             }
@@ -110,15 +119,42 @@ impl Feed {
     /// Whether everything was read that was asked for.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.logs.iter().all(|log| log.over)
+        self.logs.iter().all(|log| log.over && log.held.is_empty())
+    }
+}
+
+/// Gives out what is held, the oldest first, as long as no older line can come.
+fn merge(logs: &mut [Log], follow: bool, out: &mut Vec<Found>) {
+    loop {
+        let is_open = |log: &Log| !follow && !log.over && log.held.is_empty();
+        let first = logs.iter().enumerate().filter_map(|(at, log)| Some((log.held.front()?.time, at))).min();
+        let Some((_, at)) = first.filter(|_| !logs.iter().any(is_open)) else { return };
+        out.extend(logs.get_mut(at).and_then(|log| log.held.pop_front()));
     }
 }
 
 impl Log {
+    /// Reads until there is something to give out, within bounds; whether there is more.
+    fn read(&mut self, follow: bool, grep: Option<&Pattern>) -> bool {
+        let (mut lines, mut more) = (Vec::new(), true);
+        for _ in 0..BLOCKS {
+            more = self.round(follow, grep, &mut lines);
+            if !more || !lines.is_empty() {
+                break;
+            }
+        }
+        if lines.last().is_some_and(|line| self.times.reached(line.end).is_none()) {
+            self.times.refresh();
+        }
+        let now = clock::wall();
+        let own = |line: Line| Found { log: self.name.clone(), time: self.times.reached(line.end).unwrap_or(now), line };
+        self.held.extend(lines.into_iter().map(own));
+        more
+    }
+
     /// Reads one block; whether there is more.
-    fn round(&mut self, follow: bool, grep: Option<&Pattern>, out: &mut Vec<Found>) -> bool {
-        let (unit, end) = (self.unit.clone(), self.end);
-        let own = |line: Line| Found { unit: unit.clone(), line };
+    fn round(&mut self, follow: bool, grep: Option<&Pattern>, out: &mut Vec<Line>) -> bool {
+        let end = self.end;
         let wanted = |line: &Line| follow || line.offset < end;
         let polled = match grep {
             Some(pattern) => self.follow.poll_matching(pattern),
@@ -126,17 +162,17 @@ impl Log {
         };
         match polled {
             Ok(lines) => {
-                out.extend(lines.into_iter().filter(wanted).map(own));
+                out.extend(lines.into_iter().filter(wanted));
                 if !follow && (self.follow.offset() >= end || !self.follow.grown()) {
                     self.over = true;
                     let matches = |line: &Line| grep.is_none_or(|pattern| pattern.is_match(line.text.as_bytes()));
-                    out.extend(self.follow.rest().filter(wanted).filter(matches).map(own));
+                    out.extend(self.follow.rest().filter(wanted).filter(matches));
                 }
             }
             Err(error) => {
                 self.over = true;
                 let at = self.follow.offset();
-                out.push(own(Line { offset: at, end: at, text: format!("[ms-supervisor: {error}]"), gap: None }));
+                out.push(Line { offset: at, end: at, text: format!("[ms-supervisor: {error}]"), gap: None });
             }
         }
         !self.over && self.follow.grown()
@@ -161,7 +197,7 @@ mod tests {
         let mut lines = Vec::new();
         loop {
             let (found, more) = feed.round();
-            lines.extend(found.into_iter().map(|found| format!("{} {} {}", found.unit, found.line.offset, found.line.text)));
+            lines.extend(found.into_iter().map(|found| format!("{} {} {}", found.log, found.line.offset, found.line.text)));
             if !more {
                 return lines;
             }
@@ -181,6 +217,27 @@ mod tests {
         write(directory.path(), "a", "too late\n");
         assert_eq!(read(&mut feed), ["a 4 two", "a 8 three", "b 0 x", "b 2 unfinished"]);
         assert!(feed.is_over());
+    }
+
+    #[test]
+    fn two_logs_of_a_unit_are_one_past() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path();
+        for second in 1..=3 {
+            for log in ["a", "a+stderr"] {
+                write(dir, log, &format!("{log} {second}\n"));
+                let end = std::fs::metadata(live_path(dir, log)).unwrap().len();
+                Index::observe(dir, log, Wall(second * 1000 + i64::from(log == "a")), end, 0).unwrap();
+            }
+        }
+        write(dir, "b", "b\n");
+        let logs = ["a".into(), "a+stderr".into(), "b".into()];
+        let mut feed = Feed::open(dir, &logs, Query::default()).unwrap();
+        let expected =
+            ["a+stderr 0 a+stderr 1", "a 0 a 1", "a+stderr 11 a+stderr 2", "a 4 a 2", "a+stderr 22 a+stderr 3", "a 8 a 3", "b 0 b"];
+        assert_eq!(read(&mut feed), expected);
+        let (found, _) = Feed::open(dir, &logs, Query::default()).unwrap().round();
+        assert_eq!((found[0].time, found[1].time), (Wall(1000), Wall(1001)));
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub struct RotateReport {
     pub gaps: Vec<Gap>,
 }
 
+impl std::ops::AddAssign for RotateReport {
+    fn add_assign(&mut self, other: Self) {
+        self.rotated += other.rotated;
+        self.removed += other.removed;
+        self.gaps.extend(other.gaps);
+    }
+}
+
 impl RotateReport {
     /// How many bytes were dropped against the declaration.
     #[must_use]
@@ -120,6 +128,22 @@ pub fn used(dir: &Path, unit: &str) -> Result<u64, LogError> {
     let listing = Listing::read(&files)?;
     let live = std::fs::metadata(files.live()).map_or(0, |metadata| metadata.len());
     Ok(live + listing.stored())
+}
+
+/// The stream offset of the first byte of a live file that only the caller writes.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn live_base(dir: &Path, unit: &str) -> io::Result<u64> {
+    Listing::read(&Files::new(dir, unit)).map(|listing| listing.place(None).0).map_err(io::Error::other)
+}
+
+/// The stream offset of the oldest byte that is left in archives; that of the live file where there are none.
+#[must_use]
+pub fn oldest(dir: &Path, unit: &str) -> u64 {
+    let listing = Listing::read(&Files::new(dir, unit));
+    listing
+        .map_or(0, |listing| listing.archives.iter().find(|archive| archive.len > 0).map_or(listing.place(None).0, |archive| archive.start))
 }
 
 /// Finishes or discards what a rotation that was cut short has left. Cheap when there is nothing to do.

@@ -161,7 +161,10 @@ impl Log {
                 }
             }
             self.seen = Some((stat.st_ino, size));
-            Index::observe(dir, unit.unit.as_str(), now, self.base + size, self.oldest)?;
+            // Where each line has a stamp the pump writes the index.
+            if !(unit.logs.timestamps && unit.logs.mode == LogMode::Pipe) {
+                Index::observe(dir, unit.unit.as_str(), now, self.base + size, self.oldest)?;
+            }
         }
         let end = self.base + size;
         let growth = self.end.replace(end).map_or(0, |before| end.saturating_sub(before));

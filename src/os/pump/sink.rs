@@ -17,7 +17,7 @@ use crate::base::id::UnitId;
 use crate::base::time::Wall;
 use crate::event::{GapReason, gap_line};
 use crate::os::clock;
-use crate::os::logfile::{LogError, RotateReport, drop_archive, live_path, recover, rotate_pipe, used};
+use crate::os::logfile::{LogError, RotateReport, Stamps, drop_archive, live_base, live_path, oldest, recover, rotate_pipe, used};
 use crate::plan::{LogMode, LogOverflow, LogsPlan};
 
 /// The most bytes moved for one pipe before the others have their turn.
@@ -321,6 +321,9 @@ struct LiveFile {
     rotate_at: u64,
     /// Whether what is kept is as much as may be, for a unit that is to wait then.
     is_full: bool,
+    stamps: Option<Stamps>,
+    /// The stream offset of the live file's first byte, where there are stamps.
+    base: u64,
 }
 
 impl LiveFile {
@@ -338,6 +341,9 @@ impl LiveFile {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Taken::Nothing),
             Err(errno) => return Err(errno.into()),
         };
+        if log.plan.timestamps {
+            self.stamp(unit, log);
+        }
         if self.offset > self.rotate_at.max(log.plan.max_size) {
             if let Ok(done) = self.rotate(unit, log) {
                 report(PumpReport::Rotated { unit: unit.clone(), done });
@@ -348,6 +354,22 @@ impl LiveFile {
             self.check_room(unit, log);
         }
         Ok(Taken::Bytes(bytes))
+    }
+
+    /// Notes when what is there now has come. Without room for that the log goes on without.
+    fn stamp(&mut self, unit: &UnitId, log: &PumpLog) {
+        let (dir, name, now) = (&log.dir, unit.as_str(), clock::wall());
+        let stamped = match &mut self.stamps {
+            Some(stamps) => stamps.note(now, self.base + self.offset, || oldest(dir, name)),
+            None => live_base(dir, name).and_then(|base| {
+                self.base = base;
+                self.stamps = Some(Stamps::open(dir, name, log.plan.max_total, (now, base + self.offset))?);
+                Ok(())
+            }),
+        };
+        if stamped.is_err() {
+            self.stamps = None;
+        }
     }
 
     /// Whether a unit that is to wait rather than to lose anything has no room for another file of full size.
@@ -372,7 +394,7 @@ impl LiveFile {
 
     fn rotate(&mut self, unit: &UnitId, log: &PumpLog) -> Result<RotateReport, LogError> {
         // Perhaps it is renamed already when this fails: whatever bears the name then is opened.
-        self.file = None;
+        (self.file, self.stamps) = (None, None);
         let (file, done) = rotate_pipe(&log.dir, unit.as_str(), &log.plan)?;
         (self.offset, self.rotate_at) = (file.metadata().map_or(0, |metadata| metadata.len()), 0);
         self.file = Some(file);

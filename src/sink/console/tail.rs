@@ -35,6 +35,9 @@ pub(super) struct Tails {
 #[derive(Debug)]
 struct Tail {
     unit: UnitId,
+    /// The log's name.
+    log: UnitId,
+    is_stderr: bool,
     follow: Follow,
     /// For how many looks it has not grown.
     quiet: u32,
@@ -54,13 +57,14 @@ impl Tails {
 
     /// Follows the logs of `units`, and of no others.
     pub(super) fn set_units(&mut self, units: &[UnitStatus]) {
-        if self.tails.iter().map(|tail| &tail.unit).eq(units.iter().map(|status| &status.unit)) {
+        if self.tails.iter().map(|tail| (&tail.unit, tail.is_stderr)).eq(logs(units)) {
             return;
         }
-        let mut known: BTreeMap<_, _> = self.tails.drain(..).map(|tail| (tail.unit.clone(), tail)).collect();
-        let tail =
-            |status: &UnitStatus| known.remove(&status.unit).unwrap_or_else(|| Tail::open(&self.directory, &status.unit, &self.ends));
-        self.tails = units.iter().map(tail).collect();
+        let mut known: BTreeMap<_, _> = self.tails.drain(..).map(|tail| ((tail.unit.clone(), tail.is_stderr), tail)).collect();
+        let tail = |(unit, is_stderr): (&UnitId, bool)| {
+            known.remove(&(unit.clone(), is_stderr)).unwrap_or_else(|| Tail::open(&self.directory, unit, is_stderr, &self.ends))
+        };
+        self.tails = logs(units).map(tail).collect();
     }
 
     /// Writes what is new in the logs, or in those whose turn it is unless it is for the `last` time. Blocks.
@@ -72,7 +76,7 @@ impl Tails {
             }
             if tail.follow.grown() {
                 tail.quiet = 0;
-                print(&self.directory, tail.unit.as_str(), &mut tail.follow, style, out);
+                print(&self.directory, tail, style, out);
             } else {
                 tail.quiet = tail.quiet.saturating_add(1);
             }
@@ -81,14 +85,23 @@ impl Tails {
     }
 }
 
+/// The logs of `units`: of each one, or two.
+fn logs(units: &[UnitStatus]) -> impl Iterator<Item = (&UnitId, bool)> {
+    let logs = units.iter().flat_map(|status| [(status, false), (status, true)]);
+    logs.filter(|(status, is_stderr)| !is_stderr || status.separate_stderr).map(|(status, is_stderr)| (&status.unit, is_stderr))
+}
+
 impl Tail {
-    fn open(directory: &Path, unit: &UnitId, ends: &BTreeMap<String, u64>) -> Self {
-        let start = ends.get(unit.as_str()).copied().unwrap_or(0);
-        Self { unit: unit.clone(), follow: LogReader::open(directory, unit.as_str()).follow(start), quiet: 0 }
+    fn open(directory: &Path, unit: &UnitId, is_stderr: bool, ends: &BTreeMap<String, u64>) -> Self {
+        let log = if is_stderr { unit.stderr_log() } else { unit.clone() };
+        let start = ends.get(log.as_str()).copied().unwrap_or(0);
+        let follow = LogReader::open(directory, log.as_str()).follow(start);
+        Self { unit: unit.clone(), log, is_stderr, follow, quiet: 0 }
     }
 }
 
-fn print(directory: &Path, unit: &str, follow: &mut Follow, style: &Style, out: &mut String) {
+fn print(directory: &Path, tail: &mut Tail, style: &Style, out: &mut String) {
+    let (unit, follow) = (tail.unit.as_str(), &mut tail.follow);
     let now = clock::wall();
     let (mut lines, mut skipped) = (VecDeque::new(), 0);
     for _ in 0..ROUNDS_MAX {
@@ -109,7 +122,7 @@ fn print(directory: &Path, unit: &str, follow: &mut Follow, style: &Style, out: 
         style.line(now, unit, &line.text, out);
     }
     if follow.grown() {
-        let mut reader = LogReader::open(directory, unit);
+        let mut reader = LogReader::open(directory, tail.log.as_str());
         if let Ok(end) = reader.tail(0) {
             *follow = reader.follow(end);
             style.line(now, unit, "… it writes faster than can be shown; `logs` has everything", out);

@@ -29,6 +29,7 @@ fn snapshot() -> Snapshot {
         reason: None,
         status: None,
         last_exit: None,
+        separate_stderr: false,
         counters,
     };
     let supervisor = SupervisorStatus {

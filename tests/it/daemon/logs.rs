@@ -192,6 +192,77 @@ fn logs_can_be_read_without_a_daemon() {
     follow.wait().unwrap();
 }
 
+/// One line to each stream, in turn.
+const BOTH: &str = "exec: [sh, -c, 'i=0; while :; do i=$((i+1)); echo out $i; echo err $i >&2; sleep 0.02; done']\n";
+
+/// What `logs --json` says of a unit.
+fn lines(daemon: &Daemon, arguments: &[&str]) -> Vec<Value> {
+    daemon.ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn stderr_can_have_a_log_of_its_own() {
+    let units = format!(
+        "unit: a\nlogs: {{stderr: separate, max_size: 64KiB}}\n{BOTH}---\nunit: b\nlogs: {{mode: pipe, stderr: separate}}\n{BOTH}---\nunit: c\nlogs: pipe\n{BOTH}"
+    );
+    let mut daemon = Daemon::up(&[("units/all.yaml", &units)]);
+    for unit in ["a", "b"] {
+        until("both have grown", || (lines(&daemon, &["logs", "--json", "--stream", "stderr", unit]).len() > 20).then_some(()));
+    }
+    // Whoever dies, each stays where it is.
+    kill(daemon.brain_pid(), 9);
+    daemon.event("DaemonStarted", |data| data["generation"] == 1);
+    daemon.kill_launcher();
+    daemon.start();
+    until("the daemon answers", || daemon.answers());
+    let printed = daemon.ok(&["rotate", "b"]);
+    assert!(printed.contains("rotated"), "{printed}");
+    daemon.ok(&["stop", "a", "b"]);
+    for unit in ["a", "b"] {
+        for (stream, word) in [("stdout", "out"), ("stderr", "err")] {
+            let text = daemon.ok(&["logs", "-n", "1000000", "--stream", stream, unit]);
+            assert!(text.lines().all(|line| line.starts_with(word)), "{text}");
+            assert_whole(&text, 1);
+        }
+        let both = lines(&daemon, &["logs", "-n", "1000000", "--json", unit]);
+        let errors = both.iter().filter(|line| line["stream"] == "stderr").count();
+        assert!(both.iter().all(|line| line["unit"] == unit) && errors.abs_diff(both.len() - errors) <= 1, "{errors} of {}", both.len());
+        assert!(both.is_sorted_by_key(|line| line["time"].as_str().unwrap()));
+        // Both are looked at in the same round, so that they come in turn, not one after the other.
+        let first_error = both.iter().position(|line| line["stream"] == "stderr").unwrap();
+        assert!(first_error < both.len() - errors, "stderr comes behind all of stdout");
+    }
+    let refused = daemon.cli(&["logs", "--stream", "stderr", "c"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("stderr: separate"));
+}
+
+#[test]
+fn each_line_has_the_time_at_which_it_came() {
+    // Each line says when it was written, in milliseconds.
+    let exec = "exec: [sh, -c, 'while :; do date +%%s%%3N; sleep 0.03; done']\n";
+    let daemon = Daemon::up(&[("units/a.yaml", &format!("unit: a\nlogs: {{mode: pipe, timestamps: true, max_size: 64KiB}}\n{exec}"))]);
+    let read = || lines(&daemon, &["logs", "-n", "1000000", "--json", "a"]);
+    let grown = |from: usize| until("it has grown", || (read().len() > from + 20).then_some(()));
+    grown(0);
+    daemon.ok(&["rotate", "a"]);
+    kill(daemon.brain_pid(), 9);
+    daemon.event("DaemonStarted", |data| data["generation"] == 1);
+    grown(read().len());
+    let late: Vec<i64> = read()
+        .iter()
+        .map(|line| {
+            let came = line["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+            came - line["text"].as_str().unwrap().parse::<i64>().unwrap()
+        })
+        .collect();
+    // Never before it was written; and as soon as the machine lets the pump look, except where there was no brain.
+    assert!(late.iter().all(|late| *late >= 0), "{late:?}");
+    let soon = late.iter().filter(|late| **late < 25).count();
+    assert!(soon * 2 > late.len(), "{late:?}");
+    let shown = daemon.ok(&["logs", "-t", "-n", "1", "a"]);
+    assert!(shown.split_once(' ').unwrap().0.parse::<jiff::Timestamp>().is_ok(), "{shown}");
+}
+
 #[test]
 fn a_pipe_survives_a_storm_of_brains() {
     let daemon = Daemon::up(&[("units/a.yaml", &format!("unit: a\nlogs: {{mode: pipe, max_total: 1GiB, keep: 100}}\n{FAT}"))]);

@@ -138,6 +138,7 @@ impl Bench {
             directory: self.directory.path().into(),
             credentials: None,
             umask: 0o022,
+            stderr: None,
             nice: 0,
             output: Output::File(self.path(&format!("{unit}.log"))),
             notify: None,
