@@ -346,8 +346,9 @@ impl Driver {
         self.until("the daemon answers in the end", |driver| driver.status().is_some());
         self.look_at_the_stopped();
         for (kind, _) in KINDS {
-            if !self.cli(&["stop", kind]).status.success() {
-                self.outcome.broken.push(format!("{kind} could not be stopped"));
+            let output = self.cli(&["stop", kind]);
+            if !output.status.success() {
+                self.outcome.broken.push(format!("{kind} could not be stopped: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
             }
         }
         // What is still on its way to the logs and to the journal gets there.
