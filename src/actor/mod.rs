@@ -20,7 +20,7 @@ mod unit;
 pub mod wishes;
 
 pub use library::{
-    BoxError, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, DynamicSupervisor, Handover, Ignore, Missed, Name, NotRunning,
-    Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef, SupervisorReport, SupervisorSpec, TaskContext,
-    ThreadContext,
+    BoxError, BreakerError, BreakerPermit, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, CircuitBreaker, DynamicSupervisor,
+    Handover, Ignore, Missed, Name, NotRunning, Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef,
+    SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
 };

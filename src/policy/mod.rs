@@ -5,6 +5,7 @@
 
 #[cfg(feature = "daemon")]
 pub mod backoff;
+pub mod breaker;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;

@@ -6,6 +6,7 @@
 //! passes on what is meant to outlive one.
 
 mod actor;
+mod breaker;
 mod child;
 mod dynamic;
 mod handle;
@@ -21,6 +22,7 @@ mod spec;
 mod task;
 mod thread;
 
+pub use breaker::{BreakerError, BreakerPermit, CircuitBreaker};
 pub use child::ChildSpec;
 pub use dynamic::DynamicSupervisor;
 pub(crate) use handle::ChildHandle;
