@@ -42,7 +42,14 @@ impl Launcher {
             slot.cgroup = self.cgroups.make(&spawn.unit, spawn.run);
         }
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
-        let started = start(&self.executor, (&mut self.book, place), slot, &spawn);
+        let piped = if spawn.output == Output::Pipe { open_pipe(slot) } else { Ok(false) };
+        if piped == Ok(true) {
+            // Before anything can be written into it: should we die, somebody has to have it.
+            self.keeper.note(place, Some(spawn.unit.clone()));
+            self.tend_keeper(clock::mono());
+        }
+        let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
+        let started = piped.and_then(|_| start(&self.executor, (&mut self.book, place), slot, &spawn));
         self.enter(&spawn.unit);
         let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
         match started {
@@ -92,7 +99,7 @@ fn start(
         (slot.ready, slot.ready_at) = (Some(read), Some(at));
         ready_end = Some((write, at));
     }
-    let outputs = Outputs::open(slot, spawn)?;
+    let outputs = Outputs::open(slot, spawn);
     let null = executor.null();
     let stdout = match (&outputs.file, &slot.output) {
         (Some(file), _) => file.as_fd(),
@@ -128,6 +135,20 @@ fn start(
     Ok((process, outputs.lost))
 }
 
+/// Sees to it that there is a pipe for the output; whether it is a new one.
+fn open_pipe(slot: &mut Slot) -> Result<bool, Failure> {
+    if slot.output.is_some() {
+        return Ok(false);
+    }
+    let (read, write) = pipe()?;
+    // Without it the pipe is only smaller.
+    let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
+    let for_unit = survivors::for_unit(&write).map_err(|fault| (SpawnStep::Pipe, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+    slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
+    slot.output = Some((read, for_unit));
+    Ok(true)
+}
+
 /// The files a unit writes to.
 struct Outputs {
     /// Its stdout, if that is a file.
@@ -139,8 +160,7 @@ struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the files, or sees to it that there is a pipe.
-    fn open(slot: &mut Slot, spawn: &Spawn) -> Result<Self, Failure> {
+    fn open(slot: &Slot, spawn: &Spawn) -> Self {
         let mut lost = None;
         let mut open = |path: &Path| match open_log(path) {
             Ok(log) => {
@@ -154,18 +174,10 @@ impl Outputs {
         };
         let stderr = spawn.stderr.as_deref().and_then(&mut open);
         let file = if let Output::File(path) = &spawn.output { open(path) } else { None };
-        if spawn.output == Output::Pipe && slot.output.is_none() {
-            let (read, write) = pipe()?;
-            // Without it the pipe is only smaller.
-            let _size = fcntl_setpipe_size(&write, PIPE_SIZE);
-            let for_unit = survivors::for_unit(&write).map_err(|fault| (SpawnStep::Pipe, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
-            slot.output_inode = rustix::fs::fstat(&read).ok().map(|pipe| pipe.st_ino);
-            slot.output = Some((read, for_unit));
-        }
         if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
             give_to(write, spawn);
         }
-        Ok(Self { file, stderr, lost })
+        Self { file, stderr, lost }
     }
 }
 
