@@ -45,6 +45,10 @@ impl Launcher {
             // Some are dead and only not reaped yet.
             self.lose_foreign();
         }
+        // What the one before us had not yet told, and what was opened again.
+        for (unit, slot) in &self.slots {
+            slot.place.into_iter().for_each(|place| self.keeper.note(place, Some(unit.clone())));
+        }
     }
 
     /// `kept`: its process, notification socket, readiness pipe and output pipe, as the keeper had them.
