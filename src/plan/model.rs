@@ -184,6 +184,17 @@ pub enum Growth {
         /// What each further one adds.
         step: Duration,
     },
+    /// By what failures of the past still weigh: `base·factor^(n-1)` for `n` others that have not faded at all.
+    Adaptive {
+        /// The delay where one other failure weighs fully.
+        base: Duration,
+        /// What each further one multiplies by.
+        factor: f64,
+        /// In this time the weight of a failure falls to 1/e.
+        memory: Duration,
+        /// The share of one core that runs which fail soon may use.
+        cost: f64,
+    },
     /// `base`, `base·factor`, `base·factor²` …
     Exponential {
         /// The second restart's delay.

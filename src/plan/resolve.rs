@@ -186,7 +186,9 @@ mod tests {
         let restart = mapping(&unit["properties"]["restart"]);
         let mut backoff: serde_json::Value =
             serde_json::from_str(&defaults(&mapping(&restart["properties"]["backoff"]), &json!({}))).unwrap();
-        backoff.as_object_mut().unwrap().remove("step");
+        for other_kinds in ["step", "memory", "cost"] {
+            backoff.as_object_mut().unwrap().remove(other_kinds);
+        }
         let inner = |key: &str| defaults(&mapping(&unit["properties"][key]), &json!({}));
         explicit[1].text = format!(
             "unit: a\nexec: x\nrestart: {{type: permanent, backoff: {backoff}}}\nlogs: {}\nshutdown: {}\n",

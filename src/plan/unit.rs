@@ -14,8 +14,8 @@ use crate::spec::unit::UnitSpec;
 use crate::spec::value::{TimeLimit, Umask};
 
 use super::model::{
-    Backoff, EnvironmentFile, Growth, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan, RestartPlan,
-    ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
+    Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
+    RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
 };
 use super::order::Dependencies;
 use super::resolve::{absolute, or};
@@ -25,6 +25,9 @@ const DEFAULT_BASE: Duration = Duration::from_millis(200);
 const DEFAULT_STEP: Duration = Duration::from_secs(1);
 const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_BACKOFF_MAX: Duration = Duration::from_secs(30);
+const DEFAULT_ADAPTIVE_MAX: Duration = Duration::from_secs(300);
+const DEFAULT_MEMORY: Duration = Duration::from_secs(600);
+const DEFAULT_COST: f64 = 0.05;
 const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -84,13 +87,20 @@ fn backoff(spec: &BackoffSpec) -> Backoff {
     let growth = match spec.kind() {
         BackoffKind::None => Growth::None,
         BackoffKind::Linear => Growth::Linear { base, step: or(&spec.step, DEFAULT_STEP, |time| time.0) },
+        BackoffKind::Adaptive => Growth::Adaptive {
+            base,
+            factor: or(&spec.factor, DEFAULT_FACTOR, |factor| factor.0),
+            memory: or(&spec.memory, DEFAULT_MEMORY, |time| time.0),
+            cost: or(&spec.cost, DEFAULT_COST, |cost| cost.0),
+        },
         BackoffKind::Exponential => Growth::Exponential { base, factor: or(&spec.factor, DEFAULT_FACTOR, |factor| factor.0) },
     };
+    let is_adaptive = spec.kind() == BackoffKind::Adaptive;
     Backoff {
         first: or(&spec.first, Duration::ZERO, |time| time.0),
         growth,
-        max: or(&spec.max, DEFAULT_BACKOFF_MAX, |time| time.0),
-        jitter: or(&spec.jitter, Default::default(), |jitter| jitter.0),
+        max: or(&spec.max, if is_adaptive { DEFAULT_ADAPTIVE_MAX } else { DEFAULT_BACKOFF_MAX }, |time| time.0),
+        jitter: or(&spec.jitter, if is_adaptive { Jitter::Equal } else { Jitter::default() }, |jitter| jitter.0),
         reset_after: or(&spec.reset_after, DEFAULT_RESET_AFTER, |time| time.0),
     }
 }

@@ -21,7 +21,7 @@ pub use memory::{Memory, Phase};
 pub use state::State;
 
 use super::Machine;
-use super::backoff::Streak;
+use super::backoff::{Failure, Streak};
 use crate::base::exit::{ExitCause, ExitReason, Signal};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
@@ -64,6 +64,8 @@ pub enum Input {
         cause: ExitCause,
         /// Whether it left processes behind.
         leftovers: bool,
+        /// Processor time it has used.
+        cpu: Duration,
     },
     /// The last process it left behind is gone.
     Gone,
@@ -109,6 +111,12 @@ pub enum Effect {
 /// How often a process that does not die is killed again.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 
+/// What it counts when the process could not even be made: trying again seldom helps.
+const UNFIT_WEIGHT: u32 = 3;
+
+/// What it counts when the process ends before it was ready.
+const EARLY_WEIGHT: u32 = 2;
+
 /// How long a hastened stop may take.
 const HASTY: Duration = Duration::from_secs(2);
 
@@ -122,8 +130,8 @@ pub struct Lifecycle {
     streak: Streak,
     /// When the latest process was spawned.
     spawned: Option<Mono>,
-    /// How long the latest run was up.
-    up_for: Duration,
+    /// The latest run, as far as the next delay depends on it.
+    failure: Failure,
     /// What to tell the supervisor once nothing is left.
     verdict: Option<Verdict>,
     /// A stop came while the process was being made.
@@ -156,7 +164,7 @@ impl Lifecycle {
             deadline: None,
             streak: Streak::default(),
             spawned: None,
-            up_for: Duration::ZERO,
+            failure: Failure::default(),
             verdict: None,
             stop_wanted: false,
             start_wanted: false,
@@ -208,8 +216,9 @@ impl Lifecycle {
                     self.streak.reset();
                     return self.ask_gate(out);
                 }
-                let delay = self.streak.next_delay(&self.plan.restart.backoff, self.up_for, &mut self.rng);
-                self.up_for = Duration::ZERO;
+                let failure = std::mem::take(&mut self.failure);
+                let failure = Failure { weight: failure.weight.max(1), ..failure };
+                let delay = self.streak.next_delay(&self.plan.restart.backoff, now, failure, &mut self.rng);
                 if delay.is_zero() {
                     return self.ask_gate(out);
                 }
@@ -312,7 +321,7 @@ impl Lifecycle {
         if self.state != State::Spawning {
             return;
         }
-        self.up_for = Duration::ZERO;
+        self.failure = Failure { weight: UNFIT_WEIGHT, ..Failure::default() };
         out.push(Effect::LeaveGate);
         self.enter(State::Stopped, None, out);
         out.push(match std::mem::take(&mut self.stop_wanted) {
@@ -321,8 +330,9 @@ impl Lifecycle {
         });
     }
 
-    fn exited(&mut self, now: Mono, cause: ExitCause, leftovers: bool, out: &mut Vec<Effect>) {
-        self.up_for = self.spawned.take().map_or(Duration::ZERO, |spawned| now - spawned);
+    fn exited(&mut self, now: Mono, (cause, cpu): (ExitCause, Duration), leftovers: bool, out: &mut Vec<Effect>) {
+        let up_for = self.spawned.take().map_or(Duration::ZERO, |spawned| now - spawned);
+        self.failure = Failure { up_for, cpu, weight: if self.state == State::Activating { EARLY_WEIGHT } else { 1 } };
         self.thaw(ResumeCause::Exit, out);
         out.push(Effect::Acknowledge);
         let reason = self.reason(cause);
@@ -414,7 +424,7 @@ impl Machine for Lifecycle {
                     self.active(out);
                 }
             }
-            Input::Exited { cause, leftovers } => self.exited(now, cause, leftovers, out),
+            Input::Exited { cause, leftovers, cpu } => self.exited(now, (cause, cpu), leftovers, out),
             Input::Gone => {
                 if self.state == State::Cleaning {
                     self.nothing_left(now, out);

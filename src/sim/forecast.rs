@@ -223,7 +223,7 @@ impl<'a> World<'a> {
     fn process_ends(&mut self, id: &UnitId, run: u64, cause: ExitCause) {
         let Some(unit) = self.units.get_mut(id).filter(|unit| unit.run == run && unit.alive) else { return };
         unit.alive = false;
-        self.unit(id, UnitInput::Exited { cause, leftovers: false });
+        self.unit(id, UnitInput::Exited { cause, leftovers: false, cpu: std::time::Duration::ZERO });
     }
 
     fn trouble(&mut self, id: &UnitId, run: Option<u64>, at: usize) {

@@ -17,6 +17,9 @@ choices! {
         Exponential = "exponential",
         /// Each delay is the one before plus `step`.
         Linear = "linear",
+        /// The more failures there were lately the longer; what a failure weighs fades with time. A unit that fails seldom is started again
+        /// at once each time, and a crash loop costs no more than a share of one core.
+        Adaptive = "adaptive",
         /// Every restart waits `first`.
         None = "none",
     }
@@ -60,15 +63,21 @@ mapping! {
         first: Time = "0s",
         /// The delay of the second restart in a row.
         base: PositiveTime = "200ms",
-        /// What each further delay is multiplied by, from 1 to 100; with `kind: exponential` only.
+        /// What each further delay is multiplied by, from 1 to 100; with `kind: exponential` and `adaptive` only.
         factor: Factor = 2,
         /// What each further delay is longer by; with `kind: linear` only.
         step: Time = "1s",
-        /// The longest delay.
+        /// In this time the weight of a failure falls to 37 %, in three times as long to 5 %; with `kind: adaptive` only.
+        memory: PositiveTime = "10m",
+        /// The share of one core that runs which fail before `reset_after` may use; with `kind: adaptive` only.
+        cost: Share = "5%",
+        /// The longest delay; 5 minutes if not given with `kind: adaptive`.
         max: Time = "30s",
-        /// How much of the delay is left to chance, so that units that fell together do not rise together.
+        /// How much of the delay is left to chance, so that units that fell together do not rise together; `equal` if not given with
+        /// `kind: adaptive`.
         jitter: OneOf<Jitter> = "full",
-        /// After so long in operation the next restart counts as the first again.
+        /// After so long in operation the next restart counts as the first again. With `kind: adaptive` nothing is forgiven so: a run that ends
+        /// sooner is a part of a crash loop, and has to pay its `cost`.
         reset_after: Time = "60s",
     }
 }
@@ -101,9 +110,12 @@ impl BackoffSpec {
 
     fn check(&self, cx: &mut Cx<'_>) {
         let kind = self.kind();
+        let grows = matches!(kind, BackoffKind::Exponential | BackoffKind::Adaptive);
         let given = [
-            ("base", self.base.as_ref().map(|base| base.span), kind != BackoffKind::None, "`exponential` or `linear`"),
-            ("factor", self.factor.as_ref().map(|factor| factor.span), kind == BackoffKind::Exponential, "`exponential`"),
+            ("base", self.base.as_ref().map(|base| base.span), kind != BackoffKind::None, "`exponential`, `linear` or `adaptive`"),
+            ("factor", self.factor.as_ref().map(|factor| factor.span), grows, "`exponential` or `adaptive`"),
+            ("memory", self.memory.as_ref().map(|memory| memory.span), kind == BackoffKind::Adaptive, "`adaptive`"),
+            ("cost", self.cost.as_ref().map(|cost| cost.span), kind == BackoffKind::Adaptive, "`adaptive`"),
             ("step", self.step.as_ref().map(|step| step.span), kind == BackoffKind::Linear, "`linear`"),
         ];
         for (key, span, fits, wanted) in given {
@@ -122,6 +134,25 @@ impl BackoffSpec {
             let fault =
                 Diagnostic::new(code::CONFLICT, max.span, "the longest delay (`max`) is shorter than the delay it begins with (`base`)");
             cx.report(fault.related(base.span, "`base` is given here"));
+        }
+    }
+}
+
+/// A share, above 0 to 100 %.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+schema!(Share, _generator => json!({"type": "string", "pattern": "^[0-9]+([.][0-9]+)?%$", "examples": ["5%"]}));
+
+impl Decode for Share {
+    const EXPECTED: &'static str = "a share, for example `5%`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let text = cx.text(node, Self::EXPECTED)?;
+        match text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok()) {
+            Some(percent) if percent > 0.0 && percent <= 100.0 => Some(Self(percent / 100.0)),
+            Some(_) => cx.bad_value(code::OUT_OF_RANGE, node, format!("`{text}` is not in the range above 0 to 100 %")),
+            None => cx.expected(node, Self::EXPECTED),
         }
     }
 }

@@ -247,7 +247,7 @@ impl Unit {
                 Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, ready)
             }
         };
-        self.driver = Driver::new(machine.resumed(&self.note.memory));
+        self.driver = Driver::new(machine.resumed(&self.note.memory, self.note.counted.clone()));
         self.stands_still = self.driver.machine.is_paused();
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
@@ -419,7 +419,7 @@ impl Unit {
         } else {
             self.tell(exit_event(self.id(), self.run, &exit, expected));
         }
-        self.step(myself, Input::Exited { cause: exit.cause, leftovers });
+        self.step(myself, Input::Exited { cause: exit.cause, leftovers, cpu: exit.usage.user + exit.usage.system });
     }
 
     fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
@@ -446,6 +446,7 @@ impl Unit {
     fn remember(&mut self) {
         self.note.run = self.run;
         self.note.memory = self.driver.machine.memory();
+        self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
     }
 

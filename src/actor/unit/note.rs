@@ -28,7 +28,7 @@ pub(crate) struct Note {
     pub(crate) expected: bool,
     /// What the unit's life goes on from.
     pub(crate) memory: Memory,
-    /// The restarts that count against a supervisor's intensity.
+    /// The restarts that count against a supervisor's intensity; of a unit the failures that count for its back-off.
     pub(crate) counted: Vec<Mono>,
     /// What an operator asked last. It follows the rest, so that versions which do not know it read what they know.
     #[serde(skip)]

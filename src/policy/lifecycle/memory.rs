@@ -47,11 +47,17 @@ impl Lifecycle {
         Memory { streak: self.streak.restarts(), phase }
     }
 
-    /// Goes on from what an earlier brain knew of it. What it was about only counts while its process still runs, a restart that
+    /// When it failed, as far as that still counts.
+    #[must_use]
+    pub fn failures(&self) -> &[Mono] {
+        self.streak.failures()
+    }
+
+    /// Goes on from what an earlier brain knew of it, and from failures at these times. What it was about only counts while its process still runs, a restart that
     /// was held back only while none does.
     #[must_use]
-    pub fn resumed(mut self, memory: &Memory) -> Self {
-        self.streak = Streak::resumed(memory.streak);
+    pub fn resumed(mut self, memory: &Memory, failures: Vec<Mono>) -> Self {
+        self.streak = Streak::resumed(memory.streak, failures);
         match (memory.phase, self.state) {
             (Phase::Backoff(until), State::Stopped) => self.held_until = Some(until),
             (Phase::Stopping(deadline), State::Activating | State::Active) => {

@@ -48,7 +48,7 @@ fn fresh() -> Lifecycle {
 /// A machine led into `state` at time zero.
 fn at(state: State) -> Lifecycle {
     let start = Input::Start { hold_back: state == State::Backoff };
-    let exit = Input::Exited { cause: ExitCause::Code(1), leftovers: true };
+    let exit = Input::Exited { cause: ExitCause::Code(1), leftovers: true, cpu: Duration::ZERO };
     let path = match state {
         State::Stopped => vec![],
         State::Backoff | State::Waiting => vec![start],
@@ -68,7 +68,7 @@ fn at(state: State) -> Lifecycle {
 }
 
 fn inputs() -> Vec<Input> {
-    let exit = |leftovers| Input::Exited { cause: ExitCause::Code(1), leftovers };
+    let exit = |leftovers| Input::Exited { cause: ExitCause::Code(1), leftovers, cpu: Duration::ZERO };
     vec![
         Input::Start { hold_back: false },
         Input::Stop,
@@ -131,7 +131,7 @@ fn story(machine: &mut Lifecycle, inputs: Vec<Input>) -> Vec<Effect> {
 }
 
 fn exit(cause: ExitCause) -> Input {
-    Input::Exited { cause, leftovers: false }
+    Input::Exited { cause, leftovers: false, cpu: Duration::ZERO }
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn an_exit_before_readiness_is_a_failed_start() {
 #[test]
 fn the_supervisor_hears_of_an_end_only_when_nothing_is_left() {
     let mut machine = at(State::Active);
-    let left = Input::Exited { cause: ExitCause::Code(0), leftovers: true };
+    let left = Input::Exited { cause: ExitCause::Code(0), leftovers: true, cpu: Duration::ZERO };
     assert_eq!(story(&mut machine, vec![left]), []);
     assert_eq!(story(&mut machine, vec![Input::Gone]), [Effect::Ended(ExitReason::Normal)]);
 }
@@ -193,7 +193,7 @@ fn under_the_next_brain(state: State) -> Lifecycle {
     let rng = Rng::derive(2, &[]);
     let runs = matches!(state, State::Activating | State::Active | State::Stopping | State::Killing);
     let found = if runs { Lifecycle::adopted(before.plan.clone(), rng, Mono(0), true) } else { Lifecycle::new(before.plan.clone(), rng) };
-    found.resumed(&before.memory())
+    found.resumed(&before.memory(), before.failures().to_vec())
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_stop_begun_by_an_earlier_brain_ends_when_that_one_would_have_ended_it() {
         machine.wake(machine.deadline().unwrap(), &mut out);
         assert!(out.contains(&Effect::SignalTree(Signal::KILL)), "{out:?}");
         out.clear();
-        machine.step(Mono(9), Input::Exited { cause: ExitCause::Code(0), leftovers: false }, &mut out);
+        machine.step(Mono(9), Input::Exited { cause: ExitCause::Code(0), leftovers: false, cpu: Duration::ZERO }, &mut out);
         let wanted = [Effect::Acknowledge, Effect::Entered(State::Stopped), Effect::Entered(State::Waiting), Effect::AskGate];
         assert_eq!(out, wanted, "the supervisor has asked for a start and hears of nothing else");
     }
@@ -233,7 +233,7 @@ fn the_time_to_become_ready_stands_still_with_the_unit() {
     assert_eq!(machine.deadline(), None);
     // Another brain takes over.
     let memory = machine.memory();
-    let mut machine = Lifecycle::adopted(Arc::new(plan()), Rng::derive(1, &[]), Mono(0), false).resumed(&memory);
+    let mut machine = Lifecycle::adopted(Arc::new(plan()), Rng::derive(1, &[]), Mono(0), false).resumed(&memory, Vec::new());
     machine.step(Mono(50 * second), Input::Start { hold_back: false }, &mut Vec::new());
     assert!(machine.is_paused());
     assert_eq!(machine.deadline(), None);
