@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::gate::Gates;
 use super::logs::ToLogs;
+use super::prober::Turns;
 use super::wishes::Wishes;
 use crate::base::time::Wall;
 use crate::event::{Event, View};
@@ -35,6 +36,8 @@ pub struct Context {
     pub gates: Gates,
     /// What operators asked for.
     pub wishes: Wishes,
+    /// How many probes may look at once.
+    pub turns: Arc<Turns>,
     /// Where things are.
     pub directories: Directories,
     /// The environment every unit starts from.

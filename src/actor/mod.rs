@@ -10,6 +10,8 @@ mod library;
 pub mod logs;
 mod orders;
 #[cfg(feature = "daemon")]
+pub mod prober;
+#[cfg(feature = "daemon")]
 pub mod recorder;
 mod supervisor;
 #[cfg(feature = "daemon")]

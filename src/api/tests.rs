@@ -91,6 +91,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         logs: tokio::sync::mpsc::channel(1).0,
         gates: Gates::new(4),
         wishes,
+        turns: Arc::default(),
         directories,
         environment: Vec::new(),
         seed: 1,

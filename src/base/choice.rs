@@ -157,6 +157,20 @@ choices! {
 }
 
 choices! {
+    /// What a probe is asked for.
+    ProbeRole = Liveness {
+        /// Whether the unit has come up. Nothing else is asked before; failing it is started again.
+        Startup = "startup",
+        /// Whether it is alive. Failing, it is started again.
+        Liveness = "liveness",
+        /// Whether it may be given work. Failing, it runs on, but is not ready: nothing that requires it starts.
+        Readiness = "readiness",
+        /// Nothing: it is only shown.
+        Observe = "observe",
+    }
+}
+
+choices! {
     /// What a unit writes to.
     LogStream {
         /// Its standard output.

@@ -7,7 +7,7 @@ use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::{StoreStatus, UnitStatus, Wish};
+use crate::event::{ProbeStatus, StoreStatus, UnitStatus, Wish};
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -87,6 +87,9 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
     row("Restarts", format!("{} ({})", status.restarts, unit.restart));
     row("Last exit", last_exit(unit));
+    for probe in &status.probes {
+        row("Probe", probe_row(look, unit.now, probe));
+    }
     row("Supervisor", unit.supervisors.join(" < "));
     row("Requires", unit.requires.join(", "));
     row("Needed by", unit.dependents.join(", "));
@@ -96,6 +99,13 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("Log", path(&unit.log));
     row("Stderr log", path(&unit.stderr_log));
     out
+}
+
+fn probe_row(look: Look, now: Wall, probe: &ProbeStatus) -> String {
+    let Some(since) = Some(probe.since).filter(|since| since.0 > 0) else { return format!("{} ({}) pending", probe.name, probe.role) };
+    let standing = look.state(if probe.standing == "passing" { "active" } else { "failed" }, &probe.standing);
+    let text = if probe.text.is_empty() { String::new() } else { format!(": {}", probe.text) };
+    format!("{} ({}) {standing} for {}{text}", probe.name, probe.role, approx_duration(age(now, since)))
 }
 
 fn last_exit(unit: &UnitDetails) -> String {

@@ -171,6 +171,7 @@ fn context(
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
         logs,
         gates: Gates::new(loaded.plan.daemon.start_limit),
+        turns: Arc::default(),
         directories: settings.directories.clone(),
         wishes,
         environment: inherited::base_environment(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::choice::ProbeRole;
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, seconds};
@@ -154,6 +155,43 @@ pub enum Event {
         after: Duration,
         /// What it had used.
         usage: Usage,
+    },
+    /// A probe of a unit passes now, or fails.
+    ProbeChanged {
+        /// The unit.
+        unit: UnitId,
+        /// The probe.
+        probe: String,
+        /// What it is asked for.
+        role: ProbeRole,
+        /// Whether it passes.
+        passing: bool,
+        /// What it found.
+        text: String,
+    },
+    /// A unit is started again, because it was found not to be well.
+    UnitUnwell {
+        /// The unit.
+        unit: UnitId,
+        /// Its main process.
+        pid: u32,
+        /// What was found.
+        why: String,
+        /// Where it is written down what the process was doing.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        incident: Option<PathBuf>,
+    },
+    /// A unit that runs may not be given work for now.
+    UnitUnready {
+        /// The unit.
+        unit: UnitId,
+        /// What was found.
+        why: String,
+    },
+    /// A unit that runs may be given work again.
+    UnitReady {
+        /// The unit.
+        unit: UnitId,
     },
     /// A unit was asked to stop.
     UnitStopping {
@@ -378,6 +416,10 @@ impl Event {
             | Self::UnitAdopted { unit, .. }
             | Self::UnitStartFailed { unit, .. }
             | Self::UnitExited { unit, .. }
+            | Self::ProbeChanged { unit, .. }
+            | Self::UnitUnwell { unit, .. }
+            | Self::UnitUnready { unit, .. }
+            | Self::UnitReady { unit }
             | Self::UnitStopping { unit }
             | Self::UnitTimedOut { unit }
             | Self::UnitStopped { unit }

@@ -53,6 +53,7 @@ pub fn event_text(event: &Event) -> String {
             let how = if *expected { "ended as asked" } else { "exited" };
             format!("{how}: {cause} after {}, {}", approx_duration(*after), usage_text(usage))
         }
+        Event::ProbeChanged { .. } | Event::UnitUnwell { .. } | Event::UnitUnready { .. } | Event::UnitReady { .. } => health_text(event),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
@@ -67,6 +68,35 @@ pub fn event_text(event: &Event) -> String {
             ResumeCause::Exit => "ended while it was paused",
         }
         .into(),
+        Event::LogLost { .. }
+        | Event::LogRotated { .. }
+        | Event::LogDropped { .. }
+        | Event::LogFull { .. }
+        | Event::LogHasRoom { .. }
+        | Event::LogBlocked { .. } => log_text(event),
+    }
+}
+
+/// The same for what probes find.
+fn health_text(event: &Event) -> String {
+    match event {
+        Event::ProbeChanged { probe, passing, text, .. } => {
+            let found = if text.is_empty() { String::new() } else { format!(": {text}") };
+            format!("probe {probe} {}{found}", if *passing { "passes" } else { "fails" })
+        }
+        Event::UnitUnwell { pid, why, incident, .. } => {
+            let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
+            format!("not well, ending pid {pid}: {why}{file}")
+        }
+        Event::UnitUnready { why, .. } => format!("not ready for work: {why}"),
+        Event::UnitReady { .. } => "ready for work again".into(),
+        _ => String::new(),
+    }
+}
+
+/// The same for what happens to a unit's log.
+fn log_text(event: &Event) -> String {
+    match event {
         Event::LogLost { why, .. } => format!("its output is lost: {why}"),
         Event::LogRotated { bytes, lost: 0, .. } => format!("log rotated, {}", format_size(*bytes)),
         Event::LogDropped { bytes, from, to, why, .. } => {
@@ -76,6 +106,7 @@ pub fn event_text(event: &Event) -> String {
         Event::LogHasRoom { .. } => "goes on: there is room in its log".into(),
         Event::LogBlocked { why, .. } => format!("its output is not read for now: {why}"),
         Event::LogRotated { bytes, lost, .. } => format!("log rotated, {}; {} lost", format_size(*bytes), format_size(*lost)),
+        _ => String::new(),
     }
 }
 
@@ -99,6 +130,7 @@ const fn cause_text(cause: RestartCause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::choice::ProbeRole;
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
     use crate::event::{Desired, GapReason, StoreRestored, Wish};
@@ -139,6 +171,22 @@ mod tests {
             exited(ExitCause::Code(0), true),
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
+            Event::ProbeChanged { unit: "web".into(), probe: "http".into(), role: ProbeRole::Liveness, passing: true, text: String::new() },
+            Event::ProbeChanged {
+                unit: "web".into(),
+                probe: "tcp".into(),
+                role: ProbeRole::Observe,
+                passing: false,
+                text: "no answer".into(),
+            },
+            Event::UnitUnwell {
+                unit: "web".into(),
+                pid: 7,
+                why: "probe tcp: no answer".into(),
+                incident: Some("incidents/web-7-1.txt".into()),
+            },
+            Event::UnitUnready { unit: "web".into(), why: "probe tcp: no answer".into() },
+            Event::UnitReady { unit: "web".into() },
             Event::UnitMainChanged { unit: "web".into(), pid: 124 },
             Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },

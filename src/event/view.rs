@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
-use crate::event::{Counters, Wish};
+use crate::event::{Counters, ProbeStatus, Wish};
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct UnitStatus {
     /// Whether its stderr has a log of its own.
     #[serde(skip)]
     pub separate_stderr: bool,
+    /// How its probes stand.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub probes: Vec<ProbeStatus>,
     /// What is counted of it.
     #[serde(skip)]
     pub counters: Counters,
@@ -62,6 +65,7 @@ impl UnitStatus {
             unit,
             description: None,
             separate_stderr: false,
+            probes: Vec::new(),
             supervisor,
             state: "stopped".into(),
             since,

@@ -7,9 +7,13 @@
 pub mod archiver;
 #[cfg(feature = "daemon")]
 pub mod cgroup;
+#[cfg(feature = "daemon")]
+pub mod check;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod environment;
+#[cfg(feature = "daemon")]
+pub mod evidence;
 #[cfg(feature = "daemon")]
 pub mod inherited;
 #[cfg(feature = "daemon")]

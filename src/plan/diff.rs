@@ -141,6 +141,7 @@ fn is_live(field: &str) -> bool {
             | "success_exit"
             | "significant"
             | "readiness.timeout"
+            | "probes"
             | "logs.max_size"
             | "logs.max_age"
             | "logs.keep"
@@ -174,6 +175,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             success_exit: "success_exit",
             significant: "significant",
             pid_file: "pid_file",
+            probes: "probes",
             restart: _,
             shutdown: _,
             readiness: _,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::probe::ProbePlan;
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
@@ -133,6 +134,8 @@ pub struct UnitPlan {
     pub readiness: ReadinessPlan,
     /// The program that is started ends; this file then names the main process.
     pub pid_file: Option<PathBuf>,
+    /// How it is found out whether it is well.
+    pub probes: Vec<Arc<ProbePlan>>,
     /// Where its output goes.
     pub logs: LogsPlan,
 }

@@ -22,6 +22,8 @@ pub use state::State;
 
 use super::Machine;
 use super::backoff::{Failure, Streak};
+use super::health::Health;
+use crate::base::choice::ProbeRole;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
@@ -58,6 +60,8 @@ pub enum Input {
     SpawnFailed(Arc<str>),
     /// It says that it is ready, or was found to be.
     Ready,
+    /// It was found not to be well: it is to be started again.
+    Unwell(Arc<str>),
     /// Its main process has ended.
     Exited {
         /// How.
@@ -193,6 +197,12 @@ impl Lifecycle {
         self.state
     }
 
+    /// Whether it is being ended because its start failed.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        matches!(self.verdict, Some(Verdict::StartFailed(_)))
+    }
+
     /// A new plan that does not ask for a restart.
     pub fn replan(&mut self, plan: Arc<UnitPlan>) {
         self.plan = plan;
@@ -294,7 +304,9 @@ impl Lifecycle {
     fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let timeout = self.plan.readiness.timeout;
         out.push(Effect::WatchReadiness);
-        let deadline = if self.is_paused() { None } else { Some(now + timeout) };
+        // Startup probes have a time of their own.
+        let is_probed = self.plan.probes.iter().any(|probe| probe.role == ProbeRole::Startup);
+        let deadline = if self.is_paused() || is_probed { None } else { Some(now + timeout) };
         self.enter(State::Activating, deadline, out);
     }
 
@@ -305,7 +317,7 @@ impl Lifecycle {
         self.spawned = Some(now);
         if std::mem::take(&mut self.stop_wanted) {
             self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out);
-        } else if self.plan.readiness.kind == ReadinessKind::None {
+        } else if self.plan.readiness.kind == ReadinessKind::None && !Health::gates_readiness(&self.plan.probes) {
             self.active(out);
         } else {
             self.watch_readiness(now, out);
@@ -315,6 +327,17 @@ impl Lifecycle {
     fn active(&mut self, out: &mut Vec<Effect>) {
         self.enter(State::Active, None, out);
         out.extend([Effect::LeaveGate, Effect::Started]);
+    }
+
+    /// It is asked to end as when it is stopped, but that counts as an end of its own.
+    fn unwell(&mut self, now: Mono, why: &str, out: &mut Vec<Effect>) {
+        let reason = ExitReason::error(why);
+        match self.state {
+            State::Activating => self.ask_to_end(now, Verdict::StartFailed(reason), out),
+            State::Active => self.ask_to_end(now, Verdict::Ended(reason), out),
+            // What was found belongs to a run that is over, or about to be.
+            State::Stopped | State::Backoff | State::Waiting | State::Spawning | State::Stopping | State::Killing | State::Cleaning => {}
+        }
     }
 
     fn spawn_failed(&mut self, why: &str, out: &mut Vec<Effect>) {
@@ -332,7 +355,8 @@ impl Lifecycle {
 
     fn exited(&mut self, now: Mono, (cause, cpu): (ExitCause, Duration), leftovers: bool, out: &mut Vec<Effect>) {
         let up_for = self.spawned.take().map_or(Duration::ZERO, |spawned| now - spawned);
-        self.failure = Failure { up_for, cpu, weight: if self.state == State::Activating { EARLY_WEIGHT } else { 1 } };
+        let heavy = self.state == State::Activating || matches!(self.verdict, Some(Verdict::StartFailed(_)));
+        self.failure = Failure { up_for, cpu, weight: if heavy { EARLY_WEIGHT } else { 1 } };
         self.thaw(ResumeCause::Exit, out);
         out.push(Effect::Acknowledge);
         let reason = self.reason(cause);
@@ -424,6 +448,7 @@ impl Machine for Lifecycle {
                     self.active(out);
                 }
             }
+            Input::Unwell(why) => self.unwell(now, &why, out),
             Input::Exited { cause, leftovers, cpu } => self.exited(now, (cause, cpu), leftovers, out),
             Input::Gone => {
                 if self.state == State::Cleaning {

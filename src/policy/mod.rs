@@ -6,6 +6,8 @@
 #[cfg(feature = "daemon")]
 pub mod backoff;
 pub mod breaker;
+#[cfg(feature = "daemon")]
+pub mod health;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;

@@ -16,6 +16,7 @@ mod load;
 pub mod logs;
 mod node;
 mod parse;
+pub mod probe;
 pub mod readiness;
 mod render;
 pub mod restart;

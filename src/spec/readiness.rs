@@ -108,7 +108,7 @@ impl ReadinessSpec {
     }
 }
 
-fn tcp_fault(target: &str) -> Option<String> {
+pub(super) fn tcp_fault(target: &str) -> Option<String> {
     let good = target.rsplit_once(':').is_some_and(|(host, port)| {
         let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
         !host.is_empty() && !bare_v6 && !host.contains([' ', '/']) && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -116,7 +116,7 @@ fn tcp_fault(target: &str) -> Option<String> {
     (!good).then(|| format!("{} is not a host with a port; write for example `127.0.0.1:8080`", quote(target)))
 }
 
-fn http_fault(target: &str) -> Option<String> {
+pub(super) fn http_fault(target: &str) -> Option<String> {
     let Ok(uri) = target.parse::<hyper::Uri>() else {
         return Some(format!("{} is not a URL; write for example `http://127.0.0.1:8080/health`", quote(target)));
     };

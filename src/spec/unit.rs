@@ -8,6 +8,7 @@ use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, quote};
 use super::logs::LogsSpec;
 use super::node::Node;
+use super::probe::ProbesSpec;
 use super::readiness::ReadinessSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
@@ -21,7 +22,7 @@ mapping! {
         /// One line for people.
         description: Text,
         /// How many instances run: `name@1`, `name@2` and so on. Without it there is one plain unit.
-        /// In `exec`, `working_directory`, `environment`, `environment_file`, `pid_file` and `readiness`, `%i` is the instance's number,
+        /// In `exec`, `working_directory`, `environment`, `environment_file`, `pid_file`, `readiness` and `probes`, `%i` is the instance's number,
         /// `%n` the unit's id and `%%` a percent sign.
         instances: Int<1, 10000>,
         /// The program and its arguments: a list, or one string that is split as a shell would. No shell runs it.
@@ -59,6 +60,9 @@ mapping! {
         pid_file: Text,
         /// When it counts as started.
         readiness: ReadinessSpec = "none",
+        /// How it is found out whether it is well. It counts as started once its startup and readiness probes have passed, and its `readiness` is
+        /// fulfilled; startup probes have the time they need (`period` times `failure_threshold`) instead of its timeout.
+        probes: ProbesSpec = [],
         /// Where its output goes.
         logs: LogsSpec = "direct",
     }
@@ -75,6 +79,7 @@ impl Decode for UnitSpec {
         if spec.instances.is_some() || node.key("instances").is_none() {
             spec.check_specifiers(cx);
             spec.check_readiness(cx);
+            spec.check_probes(cx);
         }
         ReadinessSpec::check_kind(node, cx);
         spec.check_environment_files(cx);
@@ -102,10 +107,21 @@ impl UnitSpec {
         values.extend(self.environment_file.iter().flat_map(|files| &files.0).map(text));
         values.extend(self.pid_file.iter().map(text));
         values.extend(self.readiness.iter().filter_map(|readiness| readiness.target()).map(|(target, _)| text(target)));
+        values.extend(self.probes.iter().flat_map(|probes| &probes.0).flat_map(|probe| probe.texts()));
         let samples = self.samples();
         for (span, value) in values {
             if let Some(why) = samples.iter().find_map(|(id, instance)| expand(&value, id, *instance).err()) {
                 cx.report(Diagnostic::new(code::BAD_SPECIFIER, span, format!("in {}: {why}", quote(&value))));
+            }
+        }
+    }
+
+    fn check_probes(&self, cx: &mut Cx<'_>) {
+        let targets = self.probes.iter().flat_map(|probes| &probes.0).filter_map(|probe| probe.target());
+        for (target, fault) in targets {
+            let expanded = self.samples().into_iter().filter_map(|(id, instance)| expand(&target.0, &id, instance).ok());
+            if let Some(why) = expanded.into_iter().find_map(|text| fault(&text)) {
+                cx.report(Diagnostic::new(code::BAD_VALUE, target.span, format!("`probes`: {why}")));
             }
         }
     }

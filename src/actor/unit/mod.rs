@@ -1,14 +1,17 @@
 //! One actor per unit: it carries the unit's life and keeps its entry in the view.
 
 mod effects;
+mod health;
 mod held;
 mod note;
 mod pause;
 mod prepare;
+mod replan;
 mod status;
 mod succession;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -17,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use super::context::Context;
 use super::driver::Driver;
+use super::prober::{News, Prober};
 use super::supervisor::{Begun, Host, Port};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
@@ -57,6 +61,10 @@ pub(crate) enum Msg {
     Prepared(u64, Result<Prepared, String>),
     /// It was found ready.
     Ready(u64),
+    /// One of its probes has news.
+    Probed(u64, News),
+    /// It is not well, for this reason; what it was doing is written down there.
+    Unwell(u64, String, Option<PathBuf>),
     /// It says something on its notification socket.
     Notices(u64, Vec<Notice>),
     /// What its pid file says.
@@ -143,6 +151,9 @@ pub(crate) struct Unit {
     token: u64,
     retired: bool,
     ready_pipe: Option<OwnedFd>,
+    /// Its probes, while a process runs.
+    prober: Option<Prober>,
+    health: health::Readiness,
     /// Where in its log this run's output begins; `None` for a run of an earlier brain.
     log_start: Option<u64>,
 }
@@ -186,6 +197,7 @@ impl Unit {
         let entry = context.view.add_unit(UnitStatus {
             description: plan.description.clone(),
             separate_stderr: plan.stderr_log().is_some(),
+            probes: health::statuses(&plan),
             ..status
         });
         Self {
@@ -214,6 +226,8 @@ impl Unit {
             token: 0,
             retired: false,
             ready_pipe: None,
+            prober: None,
+            health: health::Readiness::default(),
             pausing: Vec::new(),
             stands_still: false,
             log_start: None,
@@ -251,6 +265,9 @@ impl Unit {
         self.stands_still = self.driver.machine.is_paused();
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
+        if matches!(life, Life::Activating | Life::Active) && self.missed.is_none() {
+            self.begin_probes(myself, life == Life::Active);
+        }
         if life != Life::Stopped {
             self.entered(life);
         }
@@ -282,8 +299,14 @@ impl Unit {
             }
             Msg::Prepared(token, order) if token == self.token => self.prepared(myself, order),
             Msg::Turn(..) | Msg::Prepared(..) => {}
-            Msg::Ready(run) if run == self.run => self.step(myself, Input::Ready),
-            Msg::Ready(_) => {}
+            Msg::Ready(run) if run == self.run => self.told_ready(myself),
+            Msg::Probed(run, news) if run == self.run => self.probed(myself, news),
+            Msg::Unwell(run, why, incident) if run == self.run => {
+                let (unit, pid) = (self.id().clone(), self.process.map_or(0, |process| process.pid));
+                self.tell(Event::UnitUnwell { unit, pid, why: why.clone(), incident });
+                self.step(myself, Input::Unwell(why.into()));
+            }
+            Msg::Ready(_) | Msg::Probed(..) | Msg::Unwell(..) => {}
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
             Msg::NoMain(run) if run == self.run => self.no_main(myself),
@@ -297,7 +320,7 @@ impl Unit {
             }
             Msg::Pause(reply) => self.pause(myself, reply),
             Msg::Resume(reply) => self.resume(myself, reply),
-            Msg::Replan(plan, supervisor) => self.replan(plan, supervisor),
+            Msg::Replan(plan, supervisor) => self.replan(myself, plan, supervisor),
             Msg::Retire => self.retired = true,
             Msg::Wake => {
                 let effects = self.driver.wake();
@@ -315,7 +338,7 @@ impl Unit {
         self.ordered_at = clock::mono();
         if self.driver.machine.state() == Life::Stopped {
             if let Some(plan) = self.next_plan.take() {
-                self.take_plan(plan);
+                self.take_plan(myself, plan);
             }
             let cause = restart_cause(cause);
             if let Some(cause) = cause {
@@ -344,25 +367,6 @@ impl Unit {
         });
     }
 
-    fn replan(&mut self, plan: Arc<UnitPlan>, supervisor: SupervisorId) {
-        self.change(|status| status.supervisor = supervisor);
-        if crate::plan::needs_restart(&self.plan, &plan) && self.driver.machine.state() != Life::Stopped {
-            self.next_plan = Some(plan);
-        } else {
-            self.take_plan(plan);
-        }
-    }
-
-    fn take_plan(&mut self, plan: Arc<UnitPlan>) {
-        self.driver.machine.replan(plan.clone());
-        self.order = None;
-        self.change(|status| {
-            status.description.clone_from(&plan.description);
-            status.separate_stderr = plan.stderr_log().is_some();
-        });
-        self.plan = plan;
-    }
-
     /// Sends a signal for an operator. One that kills tells no lie: the exit then counts as any other.
     fn signal(&self, signal: Signal, target: Target) {
         self.tell(Event::UnitSignalled { unit: self.id().clone(), signal });
@@ -382,6 +386,7 @@ impl Unit {
                 if self.has_full_log {
                     self.pause_for_log(true);
                 }
+                self.begin_probes(myself, false);
                 self.step(myself, Input::Spawned);
             }
             ToBrain::SpawnFailed { run, step, errno, .. } if run == self.run => {
@@ -411,6 +416,7 @@ impl Unit {
         if let Some(listener) = self.listener.take() {
             listener.abort();
         }
+        self.end_probes();
         self.succession.end();
         self.change(|status| status::exited(status, &exit));
         (self.note.handled, self.note.expected) = (self.run, expected);
@@ -425,7 +431,7 @@ impl Unit {
     fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Ready => self.step(myself, Input::Ready),
+                Notice::Ready => self.told_ready(myself),
                 Notice::MainPid(pid) => self.propose_main(pid),
                 Notice::Status(text) => self.change(|status| status.status = Some(text)),
                 _ => {}

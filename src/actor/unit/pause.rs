@@ -56,6 +56,7 @@ impl Unit {
     /// Stops every process of it until there is room in its log, or lets them go on.
     pub(super) fn pause_for_log(&mut self, is_full: bool) {
         self.has_full_log = is_full;
+        self.pause_probes(is_full);
         self.send_signal_only(Signal(if is_full { libc::SIGSTOP } else { libc::SIGCONT }));
         if !is_full && self.driver.machine.is_paused() {
             // Without a cgroup an operator's pause is a SIGSTOP as well.
@@ -69,6 +70,7 @@ impl Unit {
 
     pub(super) fn freeze(&mut self, pause: bool) {
         self.context.launcher.send(ToLauncher::Pause { unit: self.id().clone(), run: self.run, pause });
+        self.pause_probes(pause);
         self.remember();
     }
 

@@ -87,7 +87,7 @@ impl Unit {
             status.restarts = self.note.restarts;
             status.held = self.note.held;
             status.paused = self.stands_still;
-            status.ready = self.driver.machine.state() == Life::Active && !self.stands_still;
+            status.ready = self.driver.machine.state() == Life::Active && !self.stands_still && !self.health.is_lost();
             status.wish.clone_from(&self.note.wish);
         });
     }

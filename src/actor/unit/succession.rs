@@ -104,6 +104,12 @@ impl Unit {
     /// Somebody has decided about the unit while it was not known whether the run goes on.
     pub(super) fn settle_succession(&mut self, myself: &ActorRef<Msg>) {
         if self.succession.end.is_some() && !matches!(self.driver.machine.state(), Life::Activating | Life::Active) {
+            // The machine's patience may end a moment before the search does.
+            if self.driver.machine.is_late()
+                && let Some(why) = self.succession.why.take()
+            {
+                self.tell(Event::UnitMainRefused { unit: self.id().clone(), why });
+            }
             self.accept_end(myself);
         }
     }
@@ -135,10 +141,12 @@ impl Unit {
         let before = self.process.replace(process).map(|process| process.pid);
         if before != Some(process.pid) {
             self.tell(Event::UnitMainChanged { unit: self.id().clone(), pid: process.pid });
+            let is_active = self.driver.machine.state() == Life::Active;
+            self.begin_probes(myself, is_active);
         }
         self.publish();
         if self.plan.readiness.kind == ReadinessKind::PidFile {
-            self.step(myself, Input::Ready);
+            self.told_ready(myself);
         }
     }
 

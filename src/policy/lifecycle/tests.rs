@@ -37,6 +37,7 @@ fn plan() -> UnitPlan {
         success_exit: vec![SuccessExit::Code(143)],
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
         pid_file: None,
+        probes: Vec::new(),
         logs: LogsPlan::default(),
     }
 }

@@ -6,7 +6,8 @@ use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabel, EncodeLabelSet,
 use prometheus_client::metrics::MetricType::{self, Counter, Gauge, Histogram};
 
 use super::Snapshot;
-use crate::event::{self, BOUNDS, ExitLabel};
+use crate::base::outcome::Verdict;
+use crate::event::{self, BOUNDS, ExitLabel, ProbeStatus};
 use crate::os::sample::Sample;
 
 /// One metric. A counter's series carry the suffix `_total`.
@@ -48,6 +49,16 @@ pub(super) const ALL: &[Family] = &[
         "Output of the unit that was dropped since the brain started, by reason.",
         unit_log_dropped,
     ),
+    family("ms_probe_up", Gauge, "Whether the probe of the unit passes; a probe that has not said yet is left out.", probe_up),
+    family("ms_probe_runs", Counter, "Runs of the probe since the brain started, by verdict.", probe_runs),
+    family("ms_probe_seconds", Counter, "Time all runs of the probe took since the brain started.", probe_seconds),
+    family(
+        "ms_probe_late",
+        Counter,
+        "Runs that began later than a tenth of the period, or were left out, since the brain started.",
+        probe_late,
+    ),
+    family("ms_probe_value", Gauge, "Numbers the probe found in its last run.", probe_value),
     family("ms_supervisor_up", Gauge, "Whether all children of the supervisor have come up and it still runs.", supervisor_up),
     family("ms_supervisor_restarts", Counter, "How often the supervisor restarted a child that had ended or failed.", supervisor_restarts),
     family("ms_supervisor_escalations", Counter, "How often the supervisor gave up and ended.", supervisor_escalations),
@@ -181,6 +192,46 @@ fn unit_descriptors(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<()
 
 fn unit_processes(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), Error> {
     of_units(snapshot, metric, |sample| sample.processes)
+}
+
+/// Every probe with its unit.
+fn probes(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ProbeStatus)> {
+    snapshot.units.iter().flat_map(|unit| unit.probes.iter().map(|probe| (unit.unit.as_str(), probe)))
+}
+
+fn probe_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    probes(snapshot).filter(|(_, probe)| probe.standing != "pending").try_for_each(|(unit, probe)| {
+        let labels = [("unit", unit), ("probe", &*probe.name), ("role", probe.role.as_str())];
+        gauge(&mut metric, labels, i64::from(probe.standing == "passing"))
+    })
+}
+
+fn probe_runs(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    probes(snapshot).try_for_each(|(unit, probe)| {
+        let counts = Verdict::ALL.iter().zip(probe.runs).filter(|(_, count)| *count > 0);
+        counts.into_iter().try_for_each(|(verdict, count)| {
+            counter(&mut metric, [("unit", unit), ("probe", &*probe.name), ("verdict", verdict.as_str())], count)
+        })
+    })
+}
+
+fn probe_seconds(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    probes(snapshot).try_for_each(|(unit, probe)| seconds(&mut metric, [("unit", unit), ("probe", &*probe.name)], probe.busy.as_secs_f64()))
+}
+
+fn probe_late(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    probes(snapshot).try_for_each(|(unit, probe)| counter(&mut metric, [("unit", unit), ("probe", &*probe.name)], probe.late))
+}
+
+fn probe_value(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    probes(snapshot).try_for_each(|(unit, probe)| {
+        let mut known = std::collections::BTreeSet::new();
+        // A plugin may say the same twice; a page may not.
+        let values = probe.values.iter().filter(|value| known.insert(&value.name));
+        values
+            .into_iter()
+            .try_for_each(|value| gauge(&mut metric, [("unit", unit), ("probe", &*probe.name), ("value", &*value.name)], value.value))
+    })
 }
 
 fn unit_log_bytes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

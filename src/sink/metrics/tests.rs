@@ -30,6 +30,7 @@ fn snapshot() -> Snapshot {
         status: None,
         last_exit: None,
         separate_stderr: false,
+        probes: Vec::new(),
         counters,
     };
     let supervisor = SupervisorStatus {

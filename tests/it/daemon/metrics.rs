@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use super::bench::{Daemon, until};
 
-fn free_address() -> String {
+pub(super) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The status and the body of a GET.
-fn get(address: &str, path: &str) -> Option<(u16, String)> {
+pub(super) fn get(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut text = String::new();

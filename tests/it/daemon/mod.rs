@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod older;
 mod pause;
+mod probes;
 mod readiness;
 mod reload;
 mod shipped;

@@ -1,0 +1,174 @@
+//! What the unit's probes say, and what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+
+use super::{Msg, Unit};
+use crate::actor::gate::Standing as Gate;
+use crate::actor::prober::{Arguments, News, Order, Prober};
+use crate::base::rng::Rng;
+use crate::event::{Event, ProbeStatus};
+use crate::os::check::Surroundings;
+use crate::os::{clock, evidence};
+use crate::plan::UnitPlan;
+use crate::policy::health::{Health, Standing};
+use crate::policy::lifecycle::{Input, State as Life};
+
+/// How long it may take to write down what a process is doing. The restart does not wait for longer.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Whether a run is ready: two have to say so.
+#[derive(Debug, Default)]
+pub(super) struct Readiness {
+    /// Its `readiness` is fulfilled.
+    told: bool,
+    /// Its startup and readiness probes have passed.
+    probed: bool,
+    /// It was ready, and its probes say that it is not any more.
+    lost: bool,
+}
+
+impl Readiness {
+    /// Whether it runs, but may not be given work.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+}
+
+impl Unit {
+    /// A process runs; `found`: it did so, and was ready, before this brain began.
+    pub(super) fn begin_probes(&mut self, myself: &ActorRef<Msg>, found: bool) {
+        let is_gated = Health::gates_readiness(&self.plan.probes);
+        self.health =
+            Readiness { told: self.plan.readiness.kind == crate::plan::ReadinessKind::None, probed: !is_gated || found, lost: false };
+        self.prober = None;
+        self.change(|status| status.probes = statuses(&self.plan));
+        let Some(process) = self.process.filter(|_| !self.plan.probes.is_empty()) else { return };
+        let environment = self.context.environment.iter().map(|(name, value)| (name, value)).chain(&self.plan.environment);
+        let environment = environment.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let surroundings = Surroundings { pid: process.pid, directory: self.plan.working_directory.clone(), environment };
+        let arguments = Arguments {
+            plans: self.plan.probes.clone(),
+            rng: Rng::derive(self.context.seed, &[self.plan.id.as_str(), "probes"]),
+            surroundings,
+            found,
+            turns: self.context.turns.clone(),
+        };
+        let (actor, run) = (myself.clone(), self.run);
+        let prober = Prober::start(arguments, move |news| actor.cast(Msg::Probed(run, news)).is_ok());
+        if self.driver.machine.is_paused() {
+            prober.order(Order::Pause);
+        }
+        self.prober = Some(prober);
+    }
+
+    /// The process has ended.
+    pub(super) fn end_probes(&mut self) {
+        self.prober = None;
+        self.health = Readiness::default();
+        self.change(|status| status.probes.iter_mut().for_each(ProbeStatus::forget));
+    }
+
+    /// The unit stands still, or goes on.
+    pub(super) fn pause_probes(&self, is_paused: bool) {
+        if let Some(prober) = &self.prober {
+            prober.order(if is_paused { Order::Pause } else { Order::Resume });
+        }
+    }
+
+    /// Its `readiness` is fulfilled.
+    pub(super) fn told_ready(&mut self, myself: &ActorRef<Msg>) {
+        self.health.told = true;
+        self.ready_if_due(myself);
+    }
+
+    fn ready_if_due(&mut self, myself: &ActorRef<Msg>) {
+        if self.health.told && self.health.probed {
+            self.step(myself, Input::Ready);
+        }
+    }
+
+    /// A probe has news.
+    pub(super) fn probed(&mut self, myself: &ActorRef<Msg>, news: News) {
+        match news {
+            News::Found { probe, outcome, took } => self.change(|status| {
+                if let Some(status) = status.probes.get_mut(probe) {
+                    status.found(outcome, took);
+                }
+            }),
+            News::Changed(probe, standing) => self.probe_changed(probe, standing),
+            News::Ready(is_ready) => self.ready_changed(myself, is_ready),
+            News::Dead(probe) => self.look_at_the_dying(myself, probe),
+            News::Late(probe) => self.change(|status| {
+                if let Some(status) = status.probes.get_mut(probe) {
+                    status.late += 1;
+                }
+            }),
+        }
+    }
+
+    fn probe_changed(&self, at: usize, standing: Standing) {
+        let Some(plan) = self.plan.probes.get(at) else { return };
+        let mut text = String::new();
+        self.change(|status| {
+            if let Some(status) = status.probes.get_mut(at) {
+                standing.as_str().clone_into(&mut status.standing);
+                status.since = clock::wall();
+                text.clone_from(&status.text);
+            }
+        });
+        let (unit, probe, role) = (self.plan.id.clone(), plan.name.clone(), plan.role);
+        self.tell(Event::ProbeChanged { unit, probe, role, passing: standing == Standing::Passing, text });
+    }
+
+    fn ready_changed(&mut self, myself: &ActorRef<Msg>, is_ready: bool) {
+        self.health.probed = is_ready;
+        if self.driver.machine.state() != Life::Active {
+            return self.ready_if_due(myself);
+        }
+        let unit = self.plan.id.clone();
+        if is_ready && std::mem::take(&mut self.health.lost) {
+            self.context.gates.set(&unit, Gate::Ready);
+            self.change(|status| status.reason = None);
+            self.tell(Event::UnitReady { unit });
+        } else if !is_ready && !std::mem::replace(&mut self.health.lost, true) {
+            self.context.gates.set(&unit, Gate::Pending);
+            let why = self.why_unready();
+            self.change(|status| status.reason = Some(format!("not ready for work: {why}")));
+            self.tell(Event::UnitUnready { unit, why });
+        }
+        self.publish();
+    }
+
+    fn why_unready(&self) -> String {
+        let mut why = String::from("its probes say so");
+        self.change(|status| {
+            let failing = status.probes.iter().find(|probe| probe.standing == Standing::Failing.as_str());
+            if let Some(probe) = failing {
+                why = probe.sentence();
+            }
+        });
+        why
+    }
+
+    /// Before it is ended: what it is doing is gone afterwards.
+    fn look_at_the_dying(&self, myself: &ActorRef<Msg>, at: usize) {
+        let (Some(process), true) = (self.process, matches!(self.driver.machine.state(), Life::Activating | Life::Active)) else { return };
+        let mut why = String::new();
+        self.change(|status| why = status.probes.get(at).map(ProbeStatus::sentence).unwrap_or_default());
+        let (directory, unit, text) = (self.context.directories.incidents(), self.plan.id.clone(), why.clone());
+        let (actor, run, pid) = (myself.clone(), self.run, process.pid);
+        tokio::spawn(async move {
+            let look = tokio::task::spawn_blocking(move || evidence::write(&directory, &unit, pid, &text, clock::wall()));
+            let incident = tokio::time::timeout(EVIDENCE_WITHIN, look).await.ok().and_then(|written| written.ok()?.ok());
+            drop(actor.cast(Msg::Unwell(run, why, incident)));
+        });
+    }
+}
+
+/// How the probes of a unit stand before any of them has said anything.
+pub(super) fn statuses(plan: &Arc<UnitPlan>) -> Vec<ProbeStatus> {
+    plan.probes.iter().map(|probe| ProbeStatus::new(probe.name.clone(), probe.role, probe.kind.as_str())).collect()
+}

@@ -1,0 +1,300 @@
+//! Whether a unit is well, by its probes. The words and their meaning are those of Kubernetes' probes.
+//!
+//! *Startup* probes run first, alone; once each has passed they are over, and the others begin. A *liveness* probe that fails often enough in a
+//! row says that the unit has to be started again, a *readiness* probe that it should not be given work; an *observe* probe is only shown.
+//! Probes run at a fixed rate, one at a time each, begin at times of their own within the period, and are never made up for. A probe that
+//! cannot tell (`unknown`) changes nothing. What failed while nobody could look, because this process or the machine stood still, is not counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use crate::base::choice::ProbeRole;
+use crate::base::outcome::Verdict;
+use crate::base::rng::Rng;
+use crate::base::time::Mono;
+use crate::plan::ProbePlan;
+
+/// A probe that begins later than this part of its period is late.
+const LATE: u32 = 10;
+
+/// How a probe stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It has not said yet.
+    #[default]
+    Pending,
+    /// It has passed as often as it has to.
+    Passing,
+    /// It has failed as often as it may.
+    Failing,
+}
+
+impl Standing {
+    /// The standing as shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The unit's process runs. `found`: it was running and ready before anybody here looked.
+    Begin {
+        /// Whether it was found so.
+        found: bool,
+    },
+    /// A probe has come to its end.
+    Outcome {
+        /// Which one.
+        probe: usize,
+        /// What it has found.
+        verdict: Verdict,
+    },
+    /// The unit stands still: nothing can be said about it.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// This process, or the machine, did not run until now.
+    StoodStill,
+    /// The unit's process has ended.
+    End,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Run a probe.
+    Probe(usize),
+    /// A probe stands elsewhere now.
+    Changed(usize, Standing),
+    /// The unit may be given work, or not any more: what startup and readiness probes say together. Said when it changes.
+    Ready(bool),
+    /// The unit is to be started again: this probe says so.
+    Dead(usize),
+    /// A probe began late, or not at all because the last run was still on.
+    Late(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Probe {
+    plan: Arc<ProbePlan>,
+    /// Where in the period it begins, from 0 to 1.
+    phase: f64,
+    due: Option<Mono>,
+    /// Since when it runs.
+    running: Option<Mono>,
+    passed: u32,
+    failed: u32,
+    standing: Standing,
+}
+
+impl Probe {
+    /// Its turn has come: whether it runs, and whether it is late.
+    fn turn(&mut self, now: Mono) -> (bool, bool) {
+        let Some(due) = self.due.filter(|&due| due <= now) else { return (false, false) };
+        let period = self.plan.period.max(Duration::from_millis(1));
+        let behind = (now - due).as_nanos() / period.as_nanos();
+        let periods = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+        self.due = Some(due + period.saturating_mul(periods));
+        let runs = self.running.is_none();
+        if runs {
+            self.running = Some(now);
+        }
+        (runs, !runs || now - due > period / LATE)
+    }
+
+    fn begin(&mut self, now: Mono, delay: Duration) {
+        *self = Self { due: Some(now + delay), running: None, passed: 0, failed: 0, standing: Standing::Pending, ..self.clone() };
+    }
+
+    fn spread(&self) -> Duration {
+        self.plan.period.mul_f64(self.phase)
+    }
+}
+
+/// The health of one unit.
+#[derive(Clone, Debug)]
+pub struct Health {
+    probes: Vec<Probe>,
+    /// It runs, and startup probes are over.
+    is_started: bool,
+    is_running: bool,
+    is_paused: bool,
+    /// What was said last.
+    is_ready: bool,
+    /// It has been called dead; nothing more is said of this run.
+    is_dead: bool,
+    /// Failures of probes that began before do not count.
+    blind_until: Mono,
+}
+
+impl Health {
+    /// The health of a unit that does not run. `rng` is its own stream, which spreads its probes in time.
+    #[must_use]
+    pub fn new(plans: &[Arc<ProbePlan>], mut rng: Rng) -> Self {
+        let mut probe = |plan: &Arc<ProbePlan>| Probe {
+            plan: plan.clone(),
+            phase: rng.unit(),
+            due: None,
+            running: None,
+            passed: 0,
+            failed: 0,
+            standing: Standing::Pending,
+        };
+        let probes = plans.iter().map(&mut probe).collect();
+        Self { probes, is_started: false, is_running: false, is_paused: false, is_ready: false, is_dead: false, blind_until: Mono(0) }
+    }
+
+    /// Whether anything has to pass before the unit is ready.
+    #[must_use]
+    pub fn gates_readiness(plans: &[Arc<ProbePlan>]) -> bool {
+        plans.iter().any(|plan| matches!(plan.role, ProbeRole::Startup | ProbeRole::Readiness))
+    }
+
+    fn begin(&mut self, now: Mono, found: bool, out: &mut Vec<Effect>) {
+        (self.is_running, self.is_dead, self.is_ready, self.is_paused) = (true, false, false, false);
+        for probe in &mut self.probes {
+            probe.due = None;
+            probe.running = None;
+            probe.standing = Standing::Pending;
+        }
+        if found {
+            // Startup is over, and it is as ready as it was; each probe has its say in its own time.
+            self.is_ready = true;
+            for probe in self.probes.iter_mut().filter(|probe| probe.plan.role != ProbeRole::Startup) {
+                probe.begin(now, probe.spread());
+            }
+            self.is_started = true;
+            return;
+        }
+        self.is_started = false;
+        for probe in self.probes.iter_mut().filter(|probe| probe.plan.role == ProbeRole::Startup) {
+            probe.begin(now, probe.plan.initial_delay);
+        }
+        self.start_others(now, out);
+    }
+
+    /// Once startup probes are over, the others begin.
+    fn start_others(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        let is_over = |probe: &Probe| probe.plan.role != ProbeRole::Startup || probe.standing == Standing::Passing;
+        if !self.is_started && self.probes.iter().all(is_over) {
+            self.is_started = true;
+            for probe in &mut self.probes {
+                match probe.plan.role {
+                    ProbeRole::Startup => probe.due = None,
+                    // Somebody waits for its word.
+                    ProbeRole::Readiness => probe.begin(now, probe.plan.initial_delay),
+                    ProbeRole::Liveness | ProbeRole::Observe => probe.begin(now, probe.plan.initial_delay + probe.spread()),
+                }
+            }
+        }
+        self.tell_ready(out);
+    }
+
+    fn tell_ready(&mut self, out: &mut Vec<Effect>) {
+        let stands_well = |probe: &Probe| match probe.standing {
+            Standing::Passing => true,
+            Standing::Failing => false,
+            // Until it fails, what is ready stays so.
+            Standing::Pending => self.is_ready,
+        };
+        let is_ready = self.is_started && self.probes.iter().filter(|probe| probe.plan.role == ProbeRole::Readiness).all(stands_well);
+        if std::mem::replace(&mut self.is_ready, is_ready) != is_ready {
+            out.push(Effect::Ready(is_ready));
+        }
+    }
+
+    fn outcome(&mut self, now: Mono, at: usize, verdict: Verdict, out: &mut Vec<Effect>) {
+        let blind = self.blind_until;
+        let Some(probe) = self.probes.get_mut(at) else { return };
+        let Some(began) = probe.running.take() else { return };
+        if self.is_paused || self.is_dead {
+            return;
+        }
+        match verdict {
+            Verdict::Ok | Verdict::Degraded => (probe.passed, probe.failed) = (probe.passed.saturating_add(1), 0),
+            Verdict::Failed if began < blind => return,
+            Verdict::Failed => (probe.passed, probe.failed) = (0, probe.failed.saturating_add(1)),
+            Verdict::Unknown => return,
+        }
+        let standing = if probe.passed >= probe.plan.success_threshold.max(1) {
+            Standing::Passing
+        } else if probe.failed >= probe.plan.failure_threshold.max(1) {
+            Standing::Failing
+        } else {
+            probe.standing
+        };
+        let role = probe.plan.role;
+        if std::mem::replace(&mut probe.standing, standing) == standing {
+            return;
+        }
+        out.push(Effect::Changed(at, standing));
+        if standing == Standing::Failing && matches!(role, ProbeRole::Startup | ProbeRole::Liveness) {
+            self.is_dead = true;
+            out.push(Effect::Dead(at));
+            return;
+        }
+        self.start_others(now, out);
+    }
+
+    fn resume(&mut self, now: Mono) {
+        if std::mem::take(&mut self.is_paused) {
+            self.blind_until = now;
+            for probe in self.probes.iter_mut().filter(|probe| probe.due.is_some()) {
+                probe.due = Some(now + probe.spread());
+            }
+        }
+    }
+}
+
+impl Machine for Health {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, now: Mono, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Begin { found } => self.begin(now, found, out),
+            Input::Outcome { probe, verdict } => self.outcome(now, probe, verdict, out),
+            Input::Pause => self.is_paused = self.is_running,
+            Input::Resume => self.resume(now),
+            Input::StoodStill => self.blind_until = now,
+            Input::End => {
+                (self.is_running, self.is_started, self.is_ready, self.is_paused) = (false, false, false, false);
+                self.probes.iter_mut().for_each(|probe| (probe.due, probe.running) = (None, None));
+            }
+        }
+        self.wake(now, out);
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        if self.is_paused || self.is_dead { None } else { self.probes.iter().filter_map(|probe| probe.due).min() }
+    }
+
+    fn wake(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if self.is_paused || self.is_dead {
+            return;
+        }
+        for (at, probe) in self.probes.iter_mut().enumerate() {
+            let (runs, late) = probe.turn(now);
+            if late {
+                out.push(Effect::Late(at));
+            }
+            if runs {
+                out.push(Effect::Probe(at));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::rng::Rng;
+use crate::plan::ProbeKind;
+
+const fn at(millis: u64) -> Mono {
+    Mono(millis * 1_000_000)
+}
+
+fn probe(role: ProbeRole) -> Arc<ProbePlan> {
+    let second = Duration::from_secs(1);
+    Arc::new(ProbePlan {
+        name: "x".into(),
+        role,
+        kind: ProbeKind::Process,
+        period: second,
+        timeout: second,
+        initial_delay: Duration::ZERO,
+        failure_threshold: 3,
+        success_threshold: 1,
+    })
+}
+
+/// Runs a unit's probes in virtual time; `well` says what each finds when.
+struct World {
+    health: Health,
+    now: Mono,
+    told: Vec<(u64, Effect)>,
+}
+
+impl World {
+    fn new(plans: &[Arc<ProbePlan>]) -> Self {
+        Self { health: Health::new(plans, Rng::derive(1, &["health"])), now: at(0), told: Vec::new() }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<usize> {
+        let mut out = Vec::new();
+        self.health.step(self.now, input, &mut out);
+        self.take(out)
+    }
+
+    fn take(&mut self, out: Vec<Effect>) -> Vec<usize> {
+        let millis = self.now.0 / 1_000_000;
+        let mut probes = Vec::new();
+        for effect in out {
+            match effect {
+                Effect::Probe(probe) => probes.push(probe),
+                other => self.told.push((millis, other)),
+            }
+        }
+        probes
+    }
+
+    /// Goes on until `end`; each probe answers at once.
+    fn run(&mut self, end: Mono, mut finds: impl FnMut(usize, u64) -> Verdict) {
+        while let Some(due) = self.health.deadline().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            let mut out = Vec::new();
+            self.health.wake(self.now, &mut out);
+            let probes = self.take(out);
+            self.answer(probes, &mut finds);
+        }
+        self.now = end;
+    }
+
+    fn begin(&mut self, found: bool, mut finds: impl FnMut(usize, u64) -> Verdict) {
+        let probes = self.input(Input::Begin { found });
+        self.answer(probes, &mut finds);
+    }
+
+    fn answer(&mut self, mut probes: Vec<usize>, finds: &mut impl FnMut(usize, u64) -> Verdict) {
+        while let Some(probe) = probes.pop() {
+            let verdict = finds(probe, self.now.0 / 1_000_000);
+            probes.extend(self.input(Input::Outcome { probe, verdict }));
+        }
+    }
+}
+
+fn when(well: bool) -> Verdict {
+    if well { Verdict::Ok } else { Verdict::Failed }
+}
+
+#[test]
+fn a_slow_start_is_waited_for_and_only_then_life_is_judged() {
+    let startup = Arc::new(ProbePlan { failure_threshold: 30, ..ProbePlan::clone(&probe(ProbeRole::Startup)) });
+    let mut world = World::new(&[startup, probe(ProbeRole::Liveness), probe(ProbeRole::Readiness)]);
+    // Up after 20 seconds; liveness would have failed long before.
+    let finds = |_: usize, millis: u64| when(millis >= 20_000);
+    world.begin(false, finds);
+    world.run(at(60_000), finds);
+    let dead = world.told.iter().any(|(_, effect)| matches!(effect, Effect::Dead(_)));
+    assert!(!dead, "{:?}", world.told);
+    assert!(world.told.contains(&(20_000, Effect::Changed(0, Standing::Passing))), "{:?}", world.told);
+    assert!(world.told.contains(&(20_000, Effect::Ready(true))), "{:?}", world.told);
+}
+
+#[test]
+fn a_start_that_takes_too_long_has_failed() {
+    let mut world = World::new(&[probe(ProbeRole::Startup)]);
+    let finds = |_: usize, _: u64| Verdict::Failed;
+    world.begin(false, finds);
+    world.run(at(60_000), finds);
+    assert_eq!(world.told, [(2000, Effect::Changed(0, Standing::Failing)), (2000, Effect::Dead(0))]);
+}
+
+#[test]
+fn one_that_dies_is_found_and_one_that_stumbles_is_not() {
+    let mut world = World::new(&[probe(ProbeRole::Liveness)]);
+    // Two failures in a row, again and again; then death.
+    let finds = |_: usize, millis: u64| when(millis < 30_000 && (millis / 1000).is_multiple_of(3));
+    world.begin(false, finds);
+    world.run(at(29_000), finds);
+    assert!(!world.told.iter().any(|(_, effect)| matches!(effect, Effect::Dead(_))), "{:?}", world.told);
+    world.run(at(60_000), finds);
+    let dead = world.told.iter().find(|(_, effect)| *effect == Effect::Dead(0)).unwrap().0;
+    assert!((30_000..33_000).contains(&dead), "{dead}");
+    assert_eq!(world.health.deadline(), None, "of the dead nothing more is asked");
+}
+
+#[test]
+fn readiness_comes_and_goes_without_a_restart() {
+    let mut world = World::new(&[probe(ProbeRole::Readiness)]);
+    let finds = |_: usize, millis: u64| when(!(10_000..20_000).contains(&millis));
+    world.begin(false, finds);
+    world.run(at(40_000), finds);
+    let ready: Vec<_> = world.told.iter().filter(|(_, effect)| matches!(effect, Effect::Ready(_))).copied().collect();
+    assert_eq!(ready, [(0, Effect::Ready(true)), (12_000, Effect::Ready(false)), (20_000, Effect::Ready(true))]);
+}
+
+#[test]
+fn what_cannot_be_told_changes_nothing_and_an_observer_only_shows() {
+    let mut world = World::new(&[probe(ProbeRole::Liveness), probe(ProbeRole::Observe)]);
+    let finds = |probe: usize, _: u64| if probe == 0 { Verdict::Unknown } else { Verdict::Failed };
+    world.begin(false, finds);
+    world.run(at(20_000), finds);
+    assert!(world.told.iter().all(|(_, effect)| matches!(effect, Effect::Ready(true) | Effect::Changed(1, _))), "{:?}", world.told);
+}
+
+#[test]
+fn what_failed_while_nobody_could_look_does_not_count() {
+    let mut world = World::new(&[probe(ProbeRole::Liveness)]);
+    world.begin(false, |_, _| Verdict::Ok);
+    world.run(at(5000), |_, _| Verdict::Ok);
+    // Each run begins, and everything stands still for a minute before it ends.
+    for round in 1..20 {
+        world.now = at(5000 + round * 60_000);
+        let mut out = Vec::new();
+        world.health.wake(world.now, &mut out);
+        let probes = world.take(out);
+        world.now = world.now + Duration::from_secs(59);
+        world.input(Input::StoodStill);
+        for probe in probes {
+            world.input(Input::Outcome { probe, verdict: Verdict::Failed });
+        }
+    }
+    assert!(!world.told.iter().any(|(_, effect)| matches!(effect, Effect::Dead(_))), "{:?}", world.told);
+}
+
+#[test]
+fn a_paused_unit_is_left_alone() {
+    let mut world = World::new(&[probe(ProbeRole::Liveness)]);
+    world.begin(false, |_, _| Verdict::Ok);
+    world.run(at(2000), |_, _| Verdict::Ok);
+    world.input(Input::Pause);
+    assert_eq!(world.health.deadline(), None);
+    world.now = at(600_000);
+    world.input(Input::Resume);
+    let due = world.health.deadline().unwrap();
+    assert!(due > at(600_000) && due <= at(601_000));
+}
+
+#[test]
+fn one_found_running_stays_ready_and_is_asked_in_its_own_time() {
+    let plans = [probe(ProbeRole::Startup), probe(ProbeRole::Readiness), probe(ProbeRole::Liveness)];
+    let mut world = World::new(&plans);
+    world.begin(true, |_, _| Verdict::Ok);
+    world.run(at(10_000), |_, _| Verdict::Ok);
+    let changes: Vec<_> = world.told.iter().map(|(_, effect)| *effect).collect();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(!changes.iter().any(|effect| matches!(effect, Effect::Ready(_) | Effect::Changed(0, _))), "{changes:?}");
+}
+
+#[test]
+fn probes_of_many_units_are_spread_over_the_period() {
+    let mut tenths = [0; 10];
+    for unit in 0..1000 {
+        let mut health = Health::new(&[probe(ProbeRole::Liveness)], Rng::derive(7, &[&format!("unit@{unit}"), "health"]));
+        health.step(at(0), Input::Begin { found: true }, &mut Vec::new());
+        tenths[usize::try_from(health.deadline().unwrap().0 / 100_000_001).unwrap()] += 1;
+    }
+    assert!(tenths.iter().all(|count| (60..140).contains(count)), "{tenths:?}");
+}
+
+proptest! {
+    #[test]
+    fn a_probe_never_runs_twice_at_once_and_never_more_often_than_its_period(
+        steps in prop::collection::vec((0..5000_u64, 0..5_u8), 1..200),
+    ) {
+        let plans = [probe(ProbeRole::Startup), probe(ProbeRole::Liveness), probe(ProbeRole::Readiness)];
+        let mut health = Health::new(&plans, Rng::derive(3, &["x"]));
+        let (mut now, mut running, mut begun) = (at(0), [false; 3], [0_u64; 3]);
+        let mut out = Vec::new();
+        health.step(now, Input::Begin { found: false }, &mut out);
+        let origin = now;
+        for (time, what) in steps {
+            now = now + Duration::from_millis(time);
+            match what {
+                0 => health.step(now, Input::Pause, &mut out),
+                1 => health.step(now, Input::Resume, &mut out),
+                2 => health.wake(now, &mut out),
+                what => {
+                    for (probe, runs) in running.iter_mut().enumerate() {
+                        if std::mem::take(runs) {
+                            health.step(now, Input::Outcome { probe, verdict: when(what == 3) }, &mut out);
+                        }
+                    }
+                }
+            }
+            for effect in out.drain(..) {
+                if let Effect::Probe(probe) = effect {
+                    prop_assert!(!running[probe], "it runs already");
+                    running[probe] = true;
+                    begun[probe] += 1;
+                }
+            }
+            let periods = (now - origin).as_secs() + 2;
+            // A pause begins the period anew.
+            prop_assert!(begun.iter().all(|count| *count <= 2 * periods + 2), "{begun:?} in {periods}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Probes: who is not well is found, looked at, and started again; who is not ready is given no work.
+
+use std::fs;
+
+use super::bench::{Daemon, kill, until};
+use super::metrics::{free_address, get};
+
+const QUICK: &str = "period: 100ms, timeout: 5s";
+
+fn probe(daemon: &Daemon, unit: &str) -> serde_json::Value {
+    daemon.status(unit)["probes"][0].clone()
+}
+
+fn starts(daemon: &Daemon, unit: &str) -> usize {
+    daemon.events().iter().filter(|event| event["type"] == "UnitActive" && event["subject"] == unit).count()
+}
+
+#[test]
+fn a_hung_unit_is_found_looked_at_and_started_again() {
+    let unit = format!("unit: a\nexec: sleep 1000\nshutdown: 300ms\nprobes: [{{process: true, {QUICK}}}]\n");
+    let daemon = Daemon::up(&[("units/a.yaml", &unit)]);
+    let pid = daemon.pids()["a"];
+    until("it passes", || (probe(&daemon, "a")["standing"] == "passing").then_some(()));
+    kill(pid, libc::SIGSTOP);
+    let unwell = daemon.event("UnitUnwell", |data| data["unit"] == "a")["data"].clone();
+    assert_eq!(unwell["why"], format!("probe process: process {pid} is stopped"));
+    let incident = fs::read_to_string(unwell["incident"].as_str().unwrap()).unwrap();
+    assert!(incident.contains("State:\tT (stopped)") && incident.contains("== cmdline\nsleep 1000"), "{incident}");
+    daemon.events_of("UnitActive", "a", 2);
+    assert_ne!(daemon.pids()["a"], pid);
+    assert_eq!(daemon.status("a")["restarts"], 1);
+    until("it passes again", || (probe(&daemon, "a")["standing"] == "passing").then_some(()));
+    let text = daemon.ok(&["status", "a"]);
+    assert!(text.contains("Probe: process (liveness) passing for "), "{text}");
+}
+
+#[test]
+fn a_unit_is_ready_when_its_probes_say_so_and_not_longer() {
+    let look =
+        format!("probes: [{{name: file, role: readiness, command: [sh, -c, 'test -e ready || {{ echo no file; exit 2; }}'], {QUICK}}}]");
+    let units = format!("unit: server\nexec: sleep 1000\n{look}\n---\nunit: client\nexec: sleep 1001\nrequires: server\n");
+    let mut daemon = Daemon::prepared(&[("units/all.yaml", &units)]);
+    daemon.start();
+    daemon.event("UnitStarting", |data| data["unit"] == "server");
+    daemon.event("DaemonStarted", |_| true);
+    until("the daemon answers", || daemon.answers());
+    until("it is looked at", || (probe(&daemon, "server")["runs"][2].as_u64() > Some(5)).then_some(()));
+    assert_eq!(
+        (daemon.status("server")["state"].clone(), daemon.status("client")["state"].clone()),
+        ("activating".into(), "waiting".into())
+    );
+    fs::write(daemon.path("ready"), "").unwrap();
+    daemon.event("UnitActive", |data| data["unit"] == "client");
+    let pid = daemon.pids()["server"];
+    fs::remove_file(daemon.path("ready")).unwrap();
+    let why = daemon.event("UnitUnready", |data| data["unit"] == "server")["data"]["why"].clone();
+    assert_eq!(why, "probe file: no file");
+    assert_eq!((daemon.status("server")["ready"].clone(), daemon.status("server")["state"].clone()), (false.into(), "active".into()));
+    // It is no reason for a restart, and the next brain knows what it sees.
+    kill(daemon.brain_pid(), 9);
+    until("the next brain sees it, too", || {
+        (daemon.answers().is_some() && daemon.status("server")["reason"] == "not ready for work: probe file: no file").then_some(())
+    });
+    fs::write(daemon.path("ready"), "").unwrap();
+    daemon.event("UnitReady", |data| data["unit"] == "server");
+    assert_eq!((daemon.pids()["server"], starts(&daemon, "server")), (pid, 1));
+}
+
+#[test]
+fn a_slow_start_is_not_killed_and_a_dead_one_is() {
+    let startup = |file: &str, times: u32| {
+        format!("{{name: up, role: startup, command: [sh, -c, 'test -e {file} || exit 2'], failure_threshold: {times}, {QUICK}}}")
+    };
+    let life = format!("{{name: life, role: liveness, command: [sh, -c, 'test -e slow || exit 2'], failure_threshold: 1, {QUICK}}}");
+    let units = format!(
+        "unit: slow\nexec: sleep 1000\nprobes: [{}, {life}]\n---\nunit: dead\nexec: sleep 1001\nprobes: [{}]\n\
+         restart: {{backoff: {{first: 1h, max: 1h}}}}\n",
+        startup("slow", 1000),
+        startup("nothing", 3)
+    );
+    let mut daemon = Daemon::prepared(&[("units/all.yaml", &units)]);
+    daemon.start();
+    let failed = daemon.event("UnitStartFailed", |data| data["unit"] == "dead");
+    assert_eq!(failed["data"]["reason"]["error"], "probe up: sh ended with exit status: 2");
+    until("it was asked often", || (probe(&daemon, "slow")["runs"][2].as_u64() > Some(10)).then_some(()));
+    fs::write(daemon.path("slow"), "").unwrap();
+    daemon.event("UnitActive", |data| data["unit"] == "slow");
+    assert_eq!(starts(&daemon, "slow"), 1);
+    assert!(daemon.events().iter().all(|event| event["type"] != "UnitUnwell" || event["subject"] != "slow"));
+}
+
+#[test]
+fn what_a_plugin_says_is_shown_and_measured() {
+    let plugin = "[sh, -c, 'echo \"QUEUE WARNING - 7 waiting | queue=7;5;10;0 time=0.5s\"; exit 1']";
+    let unit = format!("unit: a\nexec: sleep 1000\nprobes: [{{name: queue, role: observe, command: {plugin}, {QUICK}}}]\n");
+    let mut daemon = Daemon::prepared(&[("units/a.yaml", &unit)]);
+    let address = free_address();
+    daemon.start_with(&["run", "--quiet", "--listen", &address]);
+    daemon.event("DaemonReady", |_| true);
+    until("it was asked", || (probe(&daemon, "a")["standing"] == "passing").then_some(()));
+    let found = probe(&daemon, "a");
+    assert_eq!((found["verdict"].clone(), found["text"].clone()), ("degraded".into(), "QUEUE WARNING - 7 waiting".into()));
+    assert_eq!(found["values"][0]["value"], 7.0);
+    let page = get(&address, "/metrics").unwrap().1;
+    for line in
+        ["ms_probe_up{unit=\"a\",probe=\"queue\",role=\"observe\"} 1", "ms_probe_value{unit=\"a\",probe=\"queue\",value=\"queue\"} 7"]
+    {
+        assert!(page.contains(line), "{page}");
+    }
+}
