@@ -54,6 +54,7 @@ fn files_changed_meanwhile_are_applied_and_faulty_ones_are_not() {
     daemon.kill_launcher();
     daemon.write("units/b.yaml", "unit: c\nexec: sleep 1002\n");
     daemon.start();
+    daemon.event("UnitActive", |data| data["unit"] == "c");
     until("c is there and b is not", || daemon.answers().filter(|()| daemon.pids().keys().eq(["a", "c"])));
     assert_eq!(daemon.pids()["a"], before["a"]);
     until("b is gone", || (!is_alive(before["b"])).then_some(()));
