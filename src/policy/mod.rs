@@ -5,6 +5,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod backoff;
+#[cfg(feature = "daemon")]
+pub mod detector;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
