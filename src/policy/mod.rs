@@ -8,6 +8,8 @@ pub mod backoff;
 pub mod breaker;
 #[cfg(feature = "daemon")]
 pub mod health;
+#[cfg(feature = "daemon")]
+pub mod detector;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
