@@ -10,9 +10,10 @@ use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
 use crate::os::check::{Surroundings, check};
-use crate::os::clock::RuntimeClock;
-use crate::plan::{ProbeKind, ProbePlan};
+use crate::os::clock::{self, RuntimeClock};
+use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
+use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
 use crate::policy::health::{Effect, Health, Input, Standing};
 
 /// How many probes may look at once, of all units; programs apart, which cost more. Others wait for their turn, and are not judged for that.
@@ -31,6 +32,9 @@ impl Default for Turns {
 /// Woken so much later than it wanted, it did not run meanwhile: nor did whoever was to answer, perhaps.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// By how much the clocks differ after a suspension that matters.
+const SUSPENDED: Duration = Duration::from_millis(100);
+
 /// What it is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
@@ -38,6 +42,10 @@ pub(crate) enum Order {
     Pause,
     /// It goes on.
     Resume,
+    /// It gives a sign of life.
+    Beat(Option<u64>),
+    /// It has become ready: its signs of life are waited for.
+    Ready,
 }
 
 /// What it tells.
@@ -60,6 +68,10 @@ pub(crate) enum News {
     Dead(usize),
     /// A probe began late.
     Late(usize),
+    /// How suspicious its silence is.
+    Phi(f64),
+    /// It has been silent for too long: so long, and so suspicious is that.
+    Silent(Duration, f64),
 }
 
 /// The probes of a process, while it is there. Dropping it ends them.
@@ -78,6 +90,7 @@ impl Drop for Prober {
 /// What a prober is made of.
 pub(crate) struct Arguments {
     pub(crate) plans: Vec<Arc<ProbePlan>>,
+    pub(crate) watchdog: Option<WatchdogPlan>,
     pub(crate) rng: Rng,
     pub(crate) surroundings: Surroundings,
     /// The process was running and ready before this brain began.
@@ -88,7 +101,7 @@ pub(crate) struct Arguments {
 impl Prober {
     /// Begins. `tell` is called for all news until it says that nobody listens any more.
     pub(crate) fn start(arguments: Arguments, tell: impl FnMut(News) -> bool + Send + 'static) -> Self {
-        let (orders, ordered) = mpsc::channel(4);
+        let (orders, ordered) = mpsc::channel(64);
         let task = tokio::spawn(Probing::new(arguments, tell).run(ordered)).abort_handle();
         Self { orders, task }
     }
@@ -103,6 +116,9 @@ impl Prober {
 /// The task.
 struct Probing<T> {
     health: Health,
+    heart: Option<Heart>,
+    /// The clocks when it was last awake: monotonic, and the one that goes on while the machine is suspended.
+    awake: (Mono, Mono),
     plans: Vec<Arc<ProbePlan>>,
     surroundings: Arc<Surroundings>,
     turns: Arc<Turns>,
@@ -116,6 +132,8 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     fn new(arguments: Arguments, tell: T) -> Self {
         Self {
             health: Health::new(&arguments.plans, arguments.rng),
+            heart: arguments.watchdog.as_ref().map(|plan| Heart::new(plan, arguments.found)),
+            awake: (clock::mono(), clock::boottime()),
             plans: arguments.plans,
             surroundings: Arc::new(arguments.surroundings),
             turns: arguments.turns,
@@ -129,13 +147,10 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     async fn run(mut self, mut ordered: mpsc::Receiver<Order>) {
         let mut goes_on = self.step(Input::Begin { found: self.found });
         while goes_on {
-            let due = self.health.deadline();
+            let heart = self.heart.as_ref().and_then(Heart::due);
+            let due = self.health.deadline().into_iter().chain(heart).min();
             goes_on = tokio::select! {
-                order = ordered.recv() => match order {
-                    Some(Order::Pause) => self.step(Input::Pause),
-                    Some(Order::Resume) => self.step(Input::Resume),
-                    None => false,
-                },
+                order = ordered.recv() => order.is_some_and(|order| self.obey(order)),
                 Some(ended) = self.running.join_next() => match ended {
                     Ok((probe, outcome, took)) => {
                         let verdict = outcome.verdict;
@@ -149,10 +164,44 @@ impl<T: FnMut(News) -> bool> Probing<T> {
                 },
                 () = sleep_until(due, self.clock) => {
                     let late = due.is_some_and(|due| self.clock.now() - due >= STALLED);
-                    (!late || self.step(Input::StoodStill)) && self.wake()
+                    (!(late || self.was_suspended()) || self.stood_still(due)) && self.wake()
                 }
             };
+            self.awake = (clock::mono(), clock::boottime());
         }
+    }
+
+    fn obey(&mut self, order: Order) -> bool {
+        let now = self.clock.now();
+        if let Some(heart) = &mut self.heart {
+            heart.obey(order, now);
+        }
+        match order {
+            Order::Pause => self.step(Input::Pause),
+            Order::Resume => self.step(Input::Resume),
+            Order::Beat(_) => self.tell_phi(now),
+            Order::Ready => true,
+        }
+    }
+
+    /// Whether the machine was suspended since it was last awake.
+    fn was_suspended(&self) -> bool {
+        let (mono, boottime) = self.awake;
+        (clock::boottime() - boottime).saturating_sub(clock::mono() - mono) > SUSPENDED
+    }
+
+    /// Nothing ran since `due`, or since it was last awake: that says nothing of the unit.
+    fn stood_still(&mut self, due: Option<Mono>) -> bool {
+        let now = self.clock.now();
+        if let Some(heart) = &mut self.heart {
+            heart.detector.stood_still(due.unwrap_or(now).min(now), now);
+        }
+        self.step(Input::StoodStill)
+    }
+
+    fn tell_phi(&mut self, now: Mono) -> bool {
+        let phi = self.heart.as_ref().map(|heart| heart.detector.phi(now));
+        phi.is_none_or(|phi| (self.tell)(News::Phi(phi)))
     }
 
     fn step(&mut self, input: Input) -> bool {
@@ -162,9 +211,22 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     }
 
     fn wake(&mut self) -> bool {
-        let mut effects = Vec::new();
-        self.health.wake(self.clock.now(), &mut effects);
-        self.carry_out(effects)
+        let (now, mut effects) = (self.clock.now(), Vec::new());
+        self.health.wake(now, &mut effects);
+        self.carry_out(effects) && self.listen(now)
+    }
+
+    /// Looks whether the unit has been silent for too long.
+    fn listen(&mut self, now: Mono) -> bool {
+        let Some(heart) = self.heart.as_mut().filter(|heart| heart.due().is_some_and(|due| due <= now)) else { return true };
+        heart.look_at = now + heart.every;
+        let (silence, phi) = (now - heart.heard, heart.detector.phi(now));
+        if heart.detector.judge(now) == Verdict::Alive {
+            return (self.tell)(News::Phi(phi));
+        }
+        // One verdict is enough: the run ends by it.
+        heart.is_heard = false;
+        (self.tell)(News::Silent(silence, phi))
     }
 
     /// Whether anybody listens.
@@ -192,6 +254,61 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             let outcome = check(&plan.kind, &surroundings, plan.timeout).await;
             (at, outcome, clock.now() - begun)
         });
+    }
+}
+
+/// Listens to the signs of life.
+struct Heart {
+    detector: Detector,
+    /// It is ready, and neither paused nor given up.
+    is_heard: bool,
+    paused: Option<Mono>,
+    heard: Mono,
+    /// How often the suspicion is told, and when next.
+    every: Duration,
+    look_at: Mono,
+}
+
+impl Heart {
+    fn new(plan: &WatchdogPlan, found: bool) -> Self {
+        let period = plan.timeout / 2;
+        let kind = match plan.detector {
+            DetectorKind::Phi => detector::Kind::Phi { threshold: plan.threshold },
+            DetectorKind::Timeout => detector::Kind::Timeout,
+            DetectorKind::Chen => detector::Kind::Chen { margin: plan.timeout / 4 },
+        };
+        // Who beats as often as recommended may miss a beat; the timeout is the end of patience in any case.
+        let plan = DetectorPlan { kind, pause: plan.timeout / 4, limit: plan.timeout, ..DetectorPlan::every(period) };
+        let now = clock::mono();
+        let every = period.clamp(Duration::from_millis(100), Duration::from_secs(10));
+        Self { detector: Detector::new(plan, now), is_heard: found, paused: None, heard: now, every, look_at: now + every }
+    }
+
+    fn due(&self) -> Option<Mono> {
+        let listens = self.is_heard && self.paused.is_none();
+        listens.then(|| self.detector.deadline().map_or(self.look_at, |deadline| deadline.min(self.look_at)))
+    }
+
+    fn obey(&mut self, order: Order, now: Mono) {
+        match order {
+            Order::Beat(sequence) => {
+                self.detector.beat(now, sequence);
+                self.heard = now;
+            }
+            Order::Ready if !self.is_heard => {
+                // What it did before was to become ready.
+                self.detector.stood_still(self.heard, now);
+                (self.is_heard, self.heard) = (true, now);
+            }
+            Order::Pause => self.paused = self.paused.or(Some(now)),
+            Order::Resume => {
+                if let Some(since) = self.paused.take() {
+                    self.detector.stood_still(since, now);
+                    self.heard = now;
+                }
+            }
+            Order::Ready => {}
+        }
     }
 }
 

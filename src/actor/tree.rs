@@ -260,10 +260,22 @@ impl Tree {
     /// # Errors
     /// There is no such unit.
     pub fn signal(&self, target: &str, signal: Signal, whole: bool) -> Result<(), TreeError> {
+        self.tell_unit(target, unit::Msg::Signal(signal, if whole { Target::Tree } else { Target::Main }))
+    }
+
+    /// A unit gives a sign of life.
+    ///
+    /// # Errors
+    /// It is not a unit.
+    pub fn beat(&self, target: &str, sequence: Option<u64>) -> Result<(), TreeError> {
+        self.tell_unit(target, unit::Msg::Beat(sequence))
+    }
+
+    fn tell_unit(&self, target: &str, message: unit::Msg) -> Result<(), TreeError> {
         let units = self.units.read().unwrap_or_else(PoisonError::into_inner);
         match units.get(target) {
             Some(actor) => {
-                drop(actor.cast(unit::Msg::Signal(signal, if whole { Target::Tree } else { Target::Main })));
+                drop(actor.cast(message));
                 Ok(())
             }
             None if self.plan().supervisors.contains_key(target) => Err(TreeError::NotAUnit(target.into())),

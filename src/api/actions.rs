@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use futures_util::future::join_all;
 
 use super::Node;
-use super::dto::{ActionRequest, ActionResponse, REASON_MAX, SignalRequest, TargetResult};
+use super::dto::{ActionRequest, ActionResponse, HeartbeatRequest, REASON_MAX, SignalRequest, TargetResult};
 use super::refusal::Refusal;
 use super::routes::App;
 use super::server::Peer;
@@ -79,6 +79,18 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
                 .signal(target, signal, request.whole)
                 .map_or_else(|error| failed(target, error.to_string()), |()| done(target, None)),
         }
+    });
+    Ok((StatusCode::OK, Json(ActionResponse { results: results.collect() })))
+}
+
+/// A sign of life, as `WATCHDOG=1` is one. It is no command: nobody is told.
+pub(super) async fn heartbeat(State(app): State<App>, body: Body<HeartbeatRequest>) -> Answer {
+    let Json(request) = body?;
+    let plan = app.node.tree.plan();
+    let targets = resolve(&app.node, &request.targets)?;
+    let results = targets.iter().map(|target| match plan.units.get(target.as_str()) {
+        Some(unit) if unit.watchdog.is_none() => failed(target, "it is declared without a `watchdog`".into()),
+        _ => app.node.tree.beat(target, request.sequence).map_or_else(|error| failed(target, error.to_string()), |()| done(target, None)),
     });
     Ok((StatusCode::OK, Json(ActionResponse { results: results.collect() })))
 }

@@ -217,6 +217,17 @@ pub struct ActionRequest {
     pub reason: Option<String>,
 }
 
+/// The body of `POST /v1/heartbeat`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRequest {
+    /// Units.
+    pub targets: Vec<String>,
+    /// The number of this sign of life, one higher than the last: what is lost on the way is then told from a unit that is slow.
+    #[serde(default)]
+    pub sequence: Option<u64>,
+}
+
 /// The body of `POST /v1/signal`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

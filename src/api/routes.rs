@@ -42,6 +42,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/pause", post(actions::pause))
         .route("/resume", post(actions::resume))
         .route("/signal", post(actions::signal))
+        .route("/heartbeat", post(actions::heartbeat))
         .route("/rotate", post(actions::rotate))
         .route("/logs", get(logs::all))
         .route("/logs/{targets}", get(logs::some))

@@ -126,6 +126,15 @@ pub enum Request {
         #[arg(long)]
         whole: bool,
     },
+    /// Give a sign of life for units with a `watchdog`, as WATCHDOG=1 does
+    Heartbeat {
+        /// For which units
+        #[command(flatten)]
+        targets: Targets,
+        /// Its number, one higher than the last
+        #[arg(long, value_name = "N")]
+        sequence: Option<u64>,
+    },
     /// Show what units write
     Logs(LogsArgs),
     /// Rotate the logs of units now

@@ -8,7 +8,7 @@ use super::Session;
 use super::exit::{Ending, Exit};
 use super::status::units_below;
 use crate::api::client::{Client, ClientError};
-use crate::api::dto::{ActionRequest, ActionResponse, SignalRequest, Status, TargetResult};
+use crate::api::dto::{ActionRequest, ActionResponse, HeartbeatRequest, SignalRequest, Status, TargetResult};
 use crate::api::targets::Known;
 use crate::base::exit::Signal;
 
@@ -59,6 +59,14 @@ pub(super) fn signal(session: &mut Session, signal: Signal, targets: Vec<String>
     let request = SignalRequest { targets, signal: signal.to_string(), whole };
     let response: ActionResponse = client.block_on(client.post("/v1/signal", &request))?;
     tell(session, "signalled", &response.results)
+}
+
+/// Says nothing if all is well: it may be called often.
+pub(super) fn heartbeat(session: &mut Session, targets: Vec<String>, sequence: Option<u64>) -> Ending {
+    let client = session.client()?;
+    let response: ActionResponse = client.block_on(client.post("/v1/heartbeat", &HeartbeatRequest { targets, sequence }))?;
+    let refused: Vec<_> = response.results.into_iter().filter(|result| !result.ok).collect();
+    tell(session, "heard", &refused)
 }
 
 pub(super) fn pause(session: &mut Session, pause: bool, targets: Vec<String>) -> Ending {

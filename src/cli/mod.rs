@@ -63,6 +63,7 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Restart(targets) => control::ask(session, control::Verb::Restart, targets.targets, None),
         Request::Pause(targets) => control::pause(session, true, targets.targets),
         Request::Resume(targets) => control::pause(session, false, targets.targets),
+        Request::Heartbeat { targets, sequence } => control::heartbeat(session, targets.targets, sequence),
         Request::Signal { signal, targets, whole } => control::signal(session, signal, targets.targets, whole),
         Request::Logs(args) => logs::logs(session, &args),
         Request::Rotate(targets) => control::rotate(session, targets.targets),

@@ -11,6 +11,13 @@ pub fn mono() -> Mono {
     Mono(now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs())
 }
 
+/// Now, on the clock that goes on while the machine is suspended.
+#[must_use]
+pub fn boottime() -> Mono {
+    let now = clock_gettime(ClockId::Boottime);
+    Mono(now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs())
+}
+
 /// Now, on the wall clock.
 #[must_use]
 pub fn wall() -> Wall {

@@ -176,6 +176,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             significant: "significant",
             pid_file: "pid_file",
             probes: "probes",
+            watchdog: "watchdog",
             restart: _,
             shutdown: _,
             readiness: _,

@@ -16,5 +16,5 @@ mod unit;
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
-pub use probe::{ProbeKind, ProbePlan};
+pub use probe::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 pub use resolve::{UNITS_MAX, resolve};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::probe::ProbePlan;
+use super::probe::{ProbePlan, WatchdogPlan};
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
@@ -136,6 +136,8 @@ pub struct UnitPlan {
     pub pid_file: Option<PathBuf>,
     /// How it is found out whether it is well.
     pub probes: Vec<Arc<ProbePlan>>,
+    /// The signs of life it gives by itself.
+    pub watchdog: Option<WatchdogPlan>,
     /// Where its output goes.
     pub logs: LogsPlan,
 }
@@ -256,6 +258,12 @@ pub enum ReadinessKind {
 }
 
 impl UnitPlan {
+    /// Whether it has a socket to tell how it is.
+    #[must_use]
+    pub fn uses_notify(&self) -> bool {
+        self.readiness.kind == ReadinessKind::Notify || self.watchdog.is_some()
+    }
+
     /// The name of the log its stderr has for itself.
     #[must_use]
     pub fn stderr_log(&self) -> Option<UnitId> {

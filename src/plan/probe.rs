@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::choice::ProbeRole;
+pub use crate::spec::watchdog::DetectorKind;
 
 /// One probe of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +26,17 @@ pub struct ProbePlan {
     pub failure_threshold: u32,
     /// So many successes in a row make it passing.
     pub success_threshold: u32,
+}
+
+/// The signs of life a unit gives by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WatchdogPlan {
+    /// Silence for so long is too long, whatever is known of the unit.
+    pub timeout: Duration,
+    /// How shorter silence is judged.
+    pub detector: DetectorKind,
+    /// The suspicion from which on a unit hangs, for a detector that counts in that.
+    pub threshold: f64,
 }
 
 /// What a probe looks at.

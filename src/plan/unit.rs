@@ -15,13 +15,14 @@ use crate::spec::restart::{BackoffKind, BackoffSpec, ExitValue, RestartSpec, Shu
 use crate::spec::template::expand;
 use crate::spec::unit::UnitSpec;
 use crate::spec::value::{TimeLimit, Umask};
+use crate::spec::watchdog::WatchdogSpec;
 
 use super::model::{
     Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
 };
 use super::order::Dependencies;
-use super::probe::{ProbeKind, ProbePlan};
+use super::probe::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use super::resolve::{absolute, or};
 
 const DEFAULT_UMASK: u32 = 0o022;
@@ -36,6 +37,7 @@ const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_PROBE_PERIOD: Duration = Duration::from_secs(10);
 const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_THRESHOLD: f64 = 8.0;
 const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The plan of the instance `id` of `spec`, which has no faults.
@@ -64,6 +66,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
         readiness: readiness_plan(&or_default(&spec.readiness), pid_file.is_some(), &text),
         probes: probe_plans(spec, &text),
+        watchdog: spec.watchdog.as_ref().map(|watchdog| watchdog_plan(&watchdog.value)),
         pid_file,
         logs: logs_plan(&or_default(&spec.logs)),
         id,
@@ -168,6 +171,15 @@ fn probe_plan(spec: &ProbeSpec, text: &impl Fn(&str) -> String) -> Option<ProbeP
         failure_threshold: or(&spec.failure_threshold, 3, |count| count.to_u32()),
         success_threshold: or(&spec.success_threshold, 1, |count| count.to_u32()),
     })
+}
+
+fn watchdog_plan(spec: &WatchdogSpec) -> WatchdogPlan {
+    WatchdogPlan {
+        // Without it there is a diagnostic.
+        timeout: or(&spec.timeout, Duration::MAX, |time| time.0),
+        detector: or(&spec.detector, DetectorKind::default(), |kind| kind.0),
+        threshold: or(&spec.threshold, DEFAULT_THRESHOLD, |threshold| threshold.0),
+    }
 }
 
 fn logs_plan(spec: &LogsSpec) -> LogsPlan {

@@ -7,9 +7,9 @@
 pub mod backoff;
 pub mod breaker;
 #[cfg(feature = "daemon")]
-pub mod health;
-#[cfg(feature = "daemon")]
 pub mod detector;
+#[cfg(feature = "daemon")]
+pub mod health;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;

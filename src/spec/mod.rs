@@ -25,6 +25,7 @@ pub mod supervisor;
 pub(crate) mod template;
 pub mod unit;
 pub mod value;
+pub mod watchdog;
 
 pub use decode::Field;
 pub(crate) use diagnostic::did_you_mean;

@@ -13,6 +13,7 @@ use super::readiness::ReadinessSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
+use super::watchdog::WatchdogSpec;
 
 mapping! {
     /// A program to run, once or as several instances.
@@ -63,6 +64,8 @@ mapping! {
         /// How it is found out whether it is well. It counts as started once its startup and readiness probes have passed, and its `readiness` is
         /// fulfilled; startup probes have the time they need (`period` times `failure_threshold`) instead of its timeout.
         probes: ProbesSpec = [],
+        /// How long it may be silent before it hangs: a time, or how that is judged.
+        watchdog: WatchdogSpec,
         /// Where its output goes.
         logs: LogsSpec = "direct",
     }

@@ -195,7 +195,7 @@ impl Unit {
         if let Some(output) = fds.output {
             self.context.pump(&self.plan, self.run, output);
         }
-        let Some(Ok(socket)) = fds.notify.filter(|_| self.uses_notify()).map(NotifySocket::new) else { return };
+        let Some(Ok(socket)) = fds.notify.filter(|_| self.plan.uses_notify()).map(NotifySocket::new) else { return };
         let (socket, actor, run) = (Arc::new(socket), myself.clone(), self.run);
         self.notify = Some(socket.clone());
         let listener = tokio::spawn(async move {
@@ -261,6 +261,7 @@ impl Unit {
 
     fn started(&mut self) {
         self.note.ready = true;
+        self.listen();
         self.remember();
         let unit = self.plan.id.clone();
         let pid = self.process.map_or(0, |process| process.pid);

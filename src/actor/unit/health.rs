@@ -8,7 +8,10 @@ use ractor::ActorRef;
 use super::{Msg, Unit};
 use crate::actor::gate::Standing as Gate;
 use crate::actor::prober::{Arguments, News, Order, Prober};
+use crate::base::choice::ProbeRole;
+use crate::base::outcome::{Value, Verdict};
 use crate::base::rng::Rng;
+use crate::base::time::approx_duration;
 use crate::event::{Event, ProbeStatus};
 use crate::os::check::Surroundings;
 use crate::os::{clock, evidence};
@@ -45,12 +48,14 @@ impl Unit {
             Readiness { told: self.plan.readiness.kind == crate::plan::ReadinessKind::None, probed: !is_gated || found, lost: false };
         self.prober = None;
         self.change(|status| status.probes = statuses(&self.plan));
-        let Some(process) = self.process.filter(|_| !self.plan.probes.is_empty()) else { return };
+        let has_any = !self.plan.probes.is_empty() || self.plan.watchdog.is_some();
+        let Some(process) = self.process.filter(|_| has_any) else { return };
         let environment = self.context.environment.iter().map(|(name, value)| (name, value)).chain(&self.plan.environment);
         let environment = environment.map(|(name, value)| (name.clone(), value.clone())).collect();
         let surroundings = Surroundings { pid: process.pid, directory: self.plan.working_directory.clone(), environment };
         let arguments = Arguments {
             plans: self.plan.probes.clone(),
+            watchdog: self.plan.watchdog.clone(),
             rng: Rng::derive(self.context.seed, &[self.plan.id.as_str(), "probes"]),
             surroundings,
             found,
@@ -101,12 +106,54 @@ impl Unit {
             News::Changed(probe, standing) => self.probe_changed(probe, standing),
             News::Ready(is_ready) => self.ready_changed(myself, is_ready),
             News::Dead(probe) => self.look_at_the_dying(myself, probe),
+            News::Phi(phi) => self.heard(Verdict::Ok, String::new(), phi),
+            News::Silent(silence, phi) => {
+                let text = format!("no sign of life for {} (phi {phi:.1})", approx_duration(silence));
+                self.heard(Verdict::Failed, text, phi);
+                self.look_at_the_dying(myself, self.plan.probes.len());
+            }
             News::Late(probe) => self.change(|status| {
                 if let Some(status) = status.probes.get_mut(probe) {
                     status.late += 1;
                 }
             }),
         }
+    }
+
+    /// It gives a sign of life.
+    pub(super) fn beat(&self, sequence: Option<u64>) {
+        if let Some(prober) = &self.prober {
+            prober.order(Order::Beat(sequence));
+        }
+    }
+
+    /// It knows itself to be broken.
+    pub(super) fn called_for_help(&self, myself: &ActorRef<Msg>) {
+        if self.plan.watchdog.is_some() {
+            self.heard(Verdict::Failed, "it says itself that it is broken".into(), 0.0);
+            self.look_at_the_dying(myself, self.plan.probes.len());
+        }
+    }
+
+    /// The unit is ready: from now on its silence counts.
+    pub(super) fn listen(&self) {
+        if let Some(prober) = &self.prober {
+            prober.order(Order::Ready);
+        }
+    }
+
+    /// What is to be shown of the watchdog.
+    fn heard(&self, verdict: Verdict, text: String, phi: f64) {
+        let values = vec![Value { name: "phi".into(), value: phi, unit: String::new() }];
+        self.change(|status| {
+            let Some(status) = status.probes.get_mut(self.plan.probes.len()) else { return };
+            let standing = if verdict == Verdict::Ok { Standing::Passing } else { Standing::Failing };
+            if status.standing != standing.as_str() {
+                standing.as_str().clone_into(&mut status.standing);
+                status.since = clock::wall();
+            }
+            (status.verdict, status.text, status.values) = (verdict, text, values);
+        });
     }
 
     fn probe_changed(&self, at: usize, standing: Standing) {
@@ -170,5 +217,7 @@ impl Unit {
 
 /// How the probes of a unit stand before any of them has said anything.
 pub(super) fn statuses(plan: &Arc<UnitPlan>) -> Vec<ProbeStatus> {
-    plan.probes.iter().map(|probe| ProbeStatus::new(probe.name.clone(), probe.role, probe.kind.as_str())).collect()
+    let probes = plan.probes.iter().map(|probe| ProbeStatus::new(probe.name.clone(), probe.role, probe.kind.as_str()));
+    let watchdog = plan.watchdog.as_ref().map(|_| ProbeStatus::new("watchdog".into(), ProbeRole::Liveness, "heartbeat"));
+    probes.chain(watchdog).collect()
 }

@@ -71,6 +71,8 @@ pub(crate) enum Msg {
     PidFile(u64, Result<u32, String>),
     /// Nobody has taken the place of its main process in time.
     NoMain(u64),
+    /// It gives a sign of life, perhaps with a number.
+    Beat(Option<u64>),
     /// An operator sends it a signal.
     Signal(Signal, Target),
     /// Its log is full, or has room again.
@@ -311,6 +313,7 @@ impl Unit {
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
             Msg::NoMain(run) if run == self.run => self.no_main(myself),
             Msg::Notices(..) | Msg::PidFile(..) | Msg::NoMain(_) => {}
+            Msg::Beat(sequence) => self.beat(sequence),
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
             Msg::Wish(wish) => {
@@ -431,7 +434,9 @@ impl Unit {
     fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
-                Notice::Ready => self.told_ready(myself),
+                Notice::Ready if self.plan.readiness.kind == ReadinessKind::Notify => self.told_ready(myself),
+                Notice::Watchdog => self.beat(None),
+                Notice::WatchdogTrigger => self.called_for_help(myself),
                 Notice::MainPid(pid) => self.propose_main(pid),
                 Notice::Status(text) => self.change(|status| status.status = Some(text)),
                 _ => {}
@@ -454,10 +459,6 @@ impl Unit {
         self.note.memory = self.driver.machine.memory();
         self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
-    }
-
-    fn uses_notify(&self) -> bool {
-        self.plan.readiness.kind == ReadinessKind::Notify
     }
 }
 

@@ -48,9 +48,12 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
     if let Some(instance) = plan.id.instance() {
         set(&mut environment, "MS_INSTANCE", &instance.to_string());
     }
-    let notify = (plan.readiness.kind == ReadinessKind::Notify).then(|| places.notify.clone());
+    let notify = plan.uses_notify().then(|| places.notify.clone());
     if let Some(socket) = &notify {
         set(&mut environment, "NOTIFY_SOCKET", &socket.to_string_lossy());
+    }
+    if let Some(watchdog) = &plan.watchdog {
+        set(&mut environment, "WATCHDOG_USEC", &watchdog.timeout.as_micros().to_string());
     }
     let path = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     let program = environment::find_program(&plan.exec[0], path, &plan.working_directory).map_err(|error| error.to_string())?;

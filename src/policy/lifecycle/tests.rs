@@ -38,6 +38,7 @@ fn plan() -> UnitPlan {
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
         pid_file: None,
         probes: Vec::new(),
+        watchdog: None,
         logs: LogsPlan::default(),
     }
 }

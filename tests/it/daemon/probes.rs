@@ -108,3 +108,53 @@ fn what_a_plugin_says_is_shown_and_measured() {
         assert!(page.contains(line), "{page}");
     }
 }
+
+/// Sends a sign of life every tenth of a second, by what is at hand, until the file `hang` is there.
+const BEATS: &str = "exec: [python3, -c, \"import os, socket, time\\nsock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\\n\
+                     beat = lambda text: sock.sendto(text, os.environ['NOTIFY_SOCKET'])\\nbeat(b'READY=1')\\n\
+                     while not os.path.exists('hang'): time.sleep(float(os.environ['WATCHDOG_USEC']) / 20e6); beat(b'WATCHDOG=1')\\ntime.sleep(1000)\"]\n";
+
+#[test]
+fn a_unit_that_stops_giving_signs_of_life_is_started_again() {
+    let unit = |name: &str, detector: &str| {
+        format!("unit: {name}\n{BEATS}readiness: notify\nwatchdog: {{timeout: 2s, detector: {detector}}}\nshutdown: 300ms\n")
+    };
+    let units = [unit("phi", "phi"), unit("timeout", "timeout"), unit("chen", "chen")].join("---\n");
+    let daemon = Daemon::up(&[("units/all.yaml", &units)]);
+    let before = daemon.pids();
+    for name in ["phi", "timeout", "chen"] {
+        until("it is heard", || (probe(&daemon, name)["standing"] == "passing").then_some(()));
+    }
+    // Another brain hears it as well, and takes its own start for no silence.
+    kill(daemon.brain_pid(), 9);
+    until("the next brain hears them", || {
+        daemon.answers().filter(|()| ["phi", "timeout", "chen"].iter().all(|name| probe(&daemon, name)["standing"] == "passing"))
+    });
+    assert_eq!(daemon.pids(), before);
+    fs::write(daemon.path("hang"), "").unwrap();
+    for name in ["phi", "timeout", "chen"] {
+        let unwell = daemon.event("UnitUnwell", |data| data["unit"] == name)["data"].clone();
+        assert!(unwell["why"].as_str().unwrap().starts_with("probe watchdog: no sign of life for "), "{unwell}");
+        assert!(fs::read_to_string(unwell["incident"].as_str().unwrap()).unwrap().contains("== thread "));
+    }
+    fs::remove_file(daemon.path("hang")).unwrap();
+    until("all run again", || {
+        let now = daemon.pids();
+        (now.len() == 3 && now.iter().all(|(name, pid)| before[name] != *pid)).then_some(())
+    });
+}
+
+#[test]
+fn signs_of_life_can_be_given_on_the_command_line() {
+    let units = "unit: a\nexec: sleep 1000\nwatchdog: {timeout: 3s, detector: timeout}\nshutdown: 300ms\n---\nunit: b\nexec: sleep 1001\n";
+    let daemon = Daemon::up(&[("units/all.yaml", units)]);
+    for number in 1..=30 {
+        assert_eq!(daemon.ok(&["heartbeat", "a", "--sequence", &number.to_string()]), "");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    assert_eq!(starts(&daemon, "a"), 1);
+    let refused = daemon.cli(&["heartbeat", "b"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("without a `watchdog`"), "{refused:?}");
+    daemon.event("UnitUnwell", |data| data["unit"] == "a");
+    daemon.events_of("UnitActive", "a", 2);
+}
