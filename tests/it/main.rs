@@ -6,6 +6,8 @@ mod corpus;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod detectors;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod launcher;

@@ -70,6 +70,17 @@ fn what_ended_a_suspicion_is_not_learned() {
 }
 
 #[test]
+fn a_stall_within_the_pause_is_not_learned_either() {
+    let mut detector = regular(plan(), 50);
+    detector.beat(at(52_500), None);
+    assert_eq!((detector.verdict(), detector.intervals.len()), (Verdict::Alive, 50));
+    assert_eq!(millis(detector.deadline()), 55_556);
+    // Ten in a row are no stalls.
+    (1..=30).for_each(|beat| detector.beat(at(52_500 + beat * 2500), None));
+    assert_eq!((detector.verdict(), millis(detector.deadline())), (Verdict::Alive, 127_500 + 2500 + 2000 + 56));
+}
+
+#[test]
 fn beats_that_were_held_up_are_not_learned() {
     let mut detector = regular(plan(), 50);
     // A sender that stood still for 7 s and then makes up for it, in an instant.

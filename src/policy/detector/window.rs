@@ -1,7 +1,7 @@
 //! The last intervals between beats, with their mean and spread.
 //!
-//! Everything is kept in whole nanoseconds: E[x²] − E[x]² in floating point is wrong from a few seconds on (10 s intervals give a negative
-//! variance, whose root is no number), and what is taken out of a running sum must be what was put in.
+//! Everything is kept in whole nanoseconds: the mean square less the square of the mean, in floating point, is wrong from a few seconds
+//! on (10 s intervals give a negative variance, whose root is no number), and what is taken out of a running sum must be what was put in.
 
 use std::collections::VecDeque;
 
