@@ -1,5 +1,6 @@
 //! Whether a restart is late because fifty neighbours flood their logs: with a megabyte a second each.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use crate::Fault;
@@ -7,11 +8,15 @@ use crate::measure::{REST, restarts_of};
 use crate::options::Options;
 use crate::ours;
 use crate::peer::Peer;
+use crate::reference::{FloodedReference, Reference};
 use crate::site::{Ground, Site, pause};
 use crate::table::median;
 
 /// How many flood.
 const NEIGHBOURS: usize = 50;
+
+/// Each unit opens a file itself: the same flood, and we have nothing to do with it.
+const PLAIN: &str = "none";
 
 /// Unit 0 is restarted, the others write; or they are silent.
 struct Flooded {
@@ -20,10 +25,11 @@ struct Flooded {
     logs: &'static str,
 }
 
-const WAYS: [Flooded; 3] = [
-    Flooded { name: "silent", floods: false, logs: "direct" },
-    Flooded { name: "direct", floods: true, logs: "direct" },
-    Flooded { name: "pipe", floods: true, logs: "pipe" },
+const OURS: [Flooded; 4] = [
+    Flooded { name: "ours, silent", floods: false, logs: "direct" },
+    Flooded { name: "ours, plain", floods: true, logs: PLAIN },
+    Flooded { name: "ours, direct", floods: true, logs: "direct" },
+    Flooded { name: "ours, pipe", floods: true, logs: "pipe" },
 ];
 
 impl Peer for Flooded {
@@ -38,8 +44,12 @@ impl Peer for Flooded {
     fn prepare(&self, site: &Site) -> Result<Command, Fault> {
         let (child, page) = (site.child.display(), site.page.path().display());
         for number in 0..site.units {
-            let flood = if self.floods && number > 0 { ", flood" } else { "" };
-            ours::declare(site, number, &format!("[{child}, \"{number}\", {page}{flood}]"), self.logs)?;
+            let command = match (self.floods && number > 0, self.logs) {
+                (true, PLAIN) => format!("[sh, -c, 'exec \"$0\" \"$@\" >>log', {child}, \"{number}\", {page}, flood]"),
+                (true, _) => format!("[{child}, \"{number}\", {page}, flood]"),
+                (false, _) => format!("[{child}, \"{number}\", {page}]"),
+            };
+            ours::declare(site, number, &command, self.logs)?;
         }
         let children: Vec<_> = (0..site.units).map(|number| format!("u{number}")).collect();
         ours::supervise(site, &children.join(", "))?;
@@ -47,23 +57,31 @@ impl Peer for Flooded {
     }
 }
 
-/// One line for each way.
+/// One line for each way; ratios to the way of the same supervisor whose units are silent.
 pub(crate) fn measure(ground: &Ground, options: &Options) -> Result<String, Fault> {
-    let mut took: Vec<Vec<f64>> = WAYS.iter().map(|_| Vec::new()).collect();
+    let supervisors: [Vec<&dyn Peer>; 2] = [vec![&Reference, &FloodedReference], OURS.iter().map(|way| way as &dyn Peer).collect()];
+    let mut took: [Vec<Vec<f64>>; 2] = [vec![Vec::new(); supervisors[0].len()], vec![Vec::new(); supervisors[1].len()]];
     for _ in 0..options.rounds {
-        for (way, took) in WAYS.iter().zip(&mut took) {
-            let site = ground.site(NEIGHBOURS + 1)?;
-            let (running, _) = site.start(way)?;
-            pause(REST);
-            took.push(restarts_of(&running, 0, options.restarts)?);
-            running.stop(way.stop_signal())?;
+        for (ways, took) in supervisors.iter().zip(&mut took) {
+            for (way, took) in ways.iter().zip(took) {
+                let site = ground.site(NEIGHBOURS + 1)?;
+                let (running, _) = site.start(*way)?;
+                pause(REST);
+                took.push(restarts_of(&running, 0, options.restarts)?);
+                running.stop(way.stop_signal())?;
+            }
         }
     }
-    let mut text = format!("one unit killed → `main` of its successor, while {NEIGHBOURS} others write 1 MB/s each into their logs\n");
-    let silent = median(&took[0]);
-    for (way, took) in WAYS.iter().zip(&took) {
-        let took = median(took);
-        text += &format!("flooded, {:6} {:.2} ms ({:.2})\n", way.name, took / 1e6, took / silent);
+    let mut text = format!(
+        "one unit killed → `main` of its successor, while {NEIGHBOURS} others write 1 MB/s each into their logs; in brackets the ratio to \
+         the same supervisor with silent units\n"
+    );
+    for (ways, took) in supervisors.iter().zip(&took) {
+        let silent = median(&took[0]);
+        for (way, took) in ways.iter().zip(took) {
+            let took = median(took);
+            writeln!(text, "flooded, {:16} {:.2} ms ({:.2})", way.name(), took / 1e6, took / silent)?;
+        }
     }
     Ok(text)
 }

@@ -24,7 +24,7 @@
 //! | `memory` | PSS of every process that is not a child |
 //! | `idle`   | processor time of the same while nothing happens |
 //! | `log`    | lines a child writes in two seconds into its log, and what that costs, beside a plain file and s6-log |
-//! | `flooded`| a restart under us, while fifty other units write 1 MB/s each into their logs |
+//! | `flooded`| a restart under the reference and us, while fifty other units write 1 MB/s each into their logs |
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -15,7 +17,29 @@ use crate::site::Site;
 /// The first argument of the program itself.
 pub(crate) const MODE: &str = "--be-the-reference";
 
+/// The last argument of it if there is to be a flood, and of its children.
+const FLOOD: &str = "flood";
+
 pub(crate) struct Reference;
+
+/// The reference, whose children but the first flood files of their own, which nobody rotates.
+pub(crate) struct FloodedReference;
+
+impl Peer for FloodedReference {
+    fn name(&self) -> &'static str {
+        "reference, plain"
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn prepare(&self, site: &Site) -> Result<Command, Fault> {
+        let mut command = Reference.prepare(site)?;
+        command.current_dir(site.path()).arg(FLOOD);
+        Ok(command)
+    }
+}
 
 impl Peer for Reference {
     fn name(&self) -> &'static str {
@@ -36,16 +60,28 @@ impl Peer for Reference {
 /// The program: starts a child again as soon as it has died; SIGTERM ends all.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<(), Fault> {
     let words = words.map(CString::new).collect::<Result<Vec<_>, _>>()?;
-    let [units, child, page] = words.as_slice() else { return Err("--be-the-reference UNITS CHILD PAGE".into()) };
+    let (child, page, units, flood) = match words.as_slice() {
+        [units, child, page] => (child, page, units, None),
+        [units, child, page, flood] => (child, page, units, Some(flood)),
+        _ => return Err("--be-the-reference UNITS CHILD PAGE [flood]".into()),
+    };
     let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
     signals.thread_block()?;
-    let actions = PosixSpawnFileActions::init()?;
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
     attributes.set_sigmask(&SigSet::empty())?;
     let start = |number: usize| -> Result<i32, Fault> {
-        let number = CString::new(number.to_string())?;
-        let pid = posix_spawn(child.as_c_str(), &actions, &attributes, &[child, &number, page], &[] as &[&CString])?;
+        let mut actions = PosixSpawnFileActions::init()?;
+        let mut arguments = vec![child.clone(), CString::new(number.to_string())?, page.clone()];
+        let mut opened = None;
+        if let Some(flood) = flood.filter(|_| number > 0) {
+            let log = File::options().create(true).append(true).open(format!("log{number}"))?;
+            actions.add_dup2(log.as_raw_fd(), 1)?;
+            opened = Some(log);
+            arguments.push(flood.clone());
+        }
+        let pid = posix_spawn(child.as_c_str(), &actions, &attributes, &arguments, &[] as &[&CString])?;
+        drop(opened);
         Ok(pid.as_raw())
     };
     let mut children = HashMap::new();
