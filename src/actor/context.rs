@@ -1,7 +1,7 @@
 //! What every actor of the daemon may use.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -46,6 +46,23 @@ pub struct Context {
     pub seed: u64,
     /// Whether the whole daemon goes down.
     pub stopping: AtomicBool,
+    /// The process that holds descriptors for the next launcher; 0 while there is none.
+    pub keeper: AtomicU32,
+}
+
+impl Context {
+    /// The process that holds descriptors for the next launcher, while there is one.
+    pub fn keeper(&self) -> Option<u32> {
+        Some(self.keeper.load(Ordering::Relaxed)).filter(|&pid| pid != 0)
+    }
+
+    /// This is the keeper now.
+    pub fn keeper_is(&self, pid: Option<u32>) {
+        let before = self.keeper.swap(pid.unwrap_or(0), Ordering::Relaxed);
+        if pid.is_none() && before != 0 {
+            self.bus.tell(Event::KeeperLost { pid: before });
+        }
+    }
 }
 
 /// Where events go: a bounded queue that never makes anybody wait.

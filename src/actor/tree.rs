@@ -217,6 +217,7 @@ impl Tree {
             | ToBrain::MainChanged { unit, .. }
             | ToBrain::MainRefused { unit, .. }
             | ToBrain::Gone { unit, .. } => unit,
+            ToBrain::Keeper { pid } => return self.context.keeper_is(*pid),
             ToBrain::Hello { .. }
             | ToBrain::Held { .. }
             | ToBrain::HeldEnd

@@ -33,6 +33,9 @@ pub struct DaemonStatus {
     pub pid: u32,
     /// The launcher's process id: the one to signal.
     pub launcher_pid: u32,
+    /// The process id of the keeper, which holds descriptors for the next launcher; none while it is being replaced.
+    #[serde(default)]
+    pub keeper_pid: Option<u32>,
     /// When the brain was started.
     pub started: Wall,
     /// The daemon's clock at the time of the answer; ages are counted from here.

@@ -74,6 +74,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         version: node.version.clone(),
         pid: std::process::id(),
         launcher_pid: node.launcher_pid,
+        keeper_pid: node.context.keeper(),
         started: node.started,
         now: clock::wall(),
         state: state.into(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -96,6 +96,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         environment: Vec::new(),
         seed: 1,
         stopping: AtomicBool::new(false),
+        keeper: AtomicU32::new(0),
     });
     let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new()).await.unwrap();
     Arc::new(Node {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -177,6 +177,7 @@ fn context(
         environment: inherited::base_environment(),
         seed: clock::mono().0,
         stopping: AtomicBool::new(false),
+        keeper: AtomicU32::new(0),
     })
 }
 

@@ -38,6 +38,11 @@ pub enum Event {
         /// The file with its last words.
         incident: Option<PathBuf>,
     },
+    /// The process that holds descriptors for the next launcher has ended; there will be another one.
+    KeeperLost {
+        /// Its process id.
+        pid: u32,
+    },
     /// The daemon has gone over to this program.
     DaemonUpgraded {
         /// The version before.
@@ -441,6 +446,7 @@ impl Event {
             Self::CommandReceived { target, .. } | Self::WishForgotten { target, .. } => Some(target),
             Self::DaemonStarted { .. }
             | Self::BrainEnded { .. }
+            | Self::KeeperLost { .. }
             | Self::DaemonUpgraded { .. }
             | Self::UpgradeFailed { .. }
             | Self::DaemonReady { .. }

@@ -17,6 +17,7 @@ pub fn event_text(event: &Event) -> String {
             let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
             format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
         }
+        Event::KeeperLost { pid } => format!("the keeper (pid {pid}) has ended; it is being replaced"),
         Event::DaemonUpgraded { from, version } => format!("upgraded from {from} to {version}"),
         Event::UpgradeFailed { to, version, why } => format!("upgrade to {to} failed, {version} goes on: {why}"),
         Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
@@ -148,6 +149,7 @@ mod tests {
         let events = [
             Event::DaemonStarted { version: "0.1.0".into(), generation: 0, adopted: 0 },
             Event::DaemonStarted { version: "0.1.0".into(), generation: 2, adopted: 12 },
+            Event::KeeperLost { pid: 9 },
             Event::BrainEnded { pid: 7, cause: killed, after: Duration::from_secs(90), condemned: false, incident: None },
             Event::BrainEnded {
                 pid: 8,

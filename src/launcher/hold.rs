@@ -185,6 +185,7 @@ impl Launcher {
             self.brain.send(&held, &descriptors);
         }
         self.brain.send(&ToBrain::HeldEnd, &[]);
+        self.tell_of_keeper();
     }
 
     /// The end of `run` is written down for good.

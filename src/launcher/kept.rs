@@ -17,6 +17,7 @@ use super::complain;
 use super::exec::{Command, Executor, Leads};
 use super::keeper::{Operation, Packet, SOCKET_AT, in_order, receive, send};
 use super::serve::{Launcher, Role};
+use super::wire::ToBrain;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::os::process;
@@ -160,6 +161,7 @@ impl Launcher {
             match self.keeper.start(&self.executor, self.umask.bits()) {
                 Ok(pid) => {
                     self.children.insert(pid, Role::Keeper);
+                    self.tell_of_keeper();
                     for (unit, slot) in &self.slots {
                         slot.place.into_iter().for_each(|place| self.keeper.note(place, Some(unit.clone())));
                     }
@@ -196,6 +198,12 @@ impl Launcher {
         keeper.untold.clear();
         keeper.backoff = if now.since(keeper.started) >= SETTLED { AGAIN.0 } else { (keeper.backoff * 2).min(AGAIN.1) };
         keeper.start_at = Some(now + keeper.backoff);
+        self.tell_of_keeper();
+    }
+
+    /// Says who the keeper is, or that there is none.
+    pub(super) fn tell_of_keeper(&mut self) {
+        self.brain.send(&ToBrain::Keeper { pid: self.keeper.pid }, &[]);
     }
 
     /// The keeper has ended.

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -295,6 +295,12 @@ pub enum ToBrain {
     UpgradeRefused {
         /// Why.
         why: String,
+    },
+    /// The process that holds descriptors for the next launcher; `None`: there is none at the moment. Told after
+    /// [`ToBrain::HeldEnd`], and when it changes.
+    Keeper {
+        /// Its process id.
+        pid: Option<u32>,
     },
     /// The launcher got a signal that is for the daemon: SIGTERM, SIGINT, SIGHUP.
     Signalled {

@@ -54,6 +54,7 @@ fn status() -> Status {
             version: "0.1.0".into(),
             pid: 12,
             launcher_pid: 11,
+            keeper_pid: Some(13),
             started: Wall(NOW.0 - 3_725_000),
             now: NOW,
             state: "degraded".into(),

@@ -26,6 +26,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The launcher among the sampled processes; no unit can be called so.
 const LAUNCHER: &str = "/launcher";
 
+/// The same for the keeper.
+const KEEPER: &str = "/keeper";
+
 /// The brain among the sampled processes, so that nothing of it counts as the launcher's.
 const BRAIN: &str = "/brain";
 
@@ -87,6 +90,7 @@ impl Exporter {
         let units = self.context.view.units().into_iter();
         let mut mains: BTreeMap<UnitId, u32> = units.filter_map(|unit| Some((unit.unit, unit.pid?))).collect();
         mains.insert(LAUNCHER.into(), self.launcher_pid);
+        mains.extend(self.context.keeper().map(|pid| (KEEPER.into(), pid)));
         mains.insert(BRAIN.into(), std::process::id());
         let taken = tokio::task::spawn_blocking(move || sample(&mains)).await;
         let samples = Arc::new(taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??);
@@ -121,8 +125,9 @@ impl Snapshot {
 
     /// What the daemon's own processes use.
     fn own(&self) -> impl Iterator<Item = (&'static str, &Sample)> {
-        let launcher = self.samples.units.get(LAUNCHER).map(|sample| ("launcher", sample));
-        launcher.into_iter().chain([("brain", &self.samples.own)])
+        let others = [("launcher", LAUNCHER), ("keeper", KEEPER)];
+        let others = others.into_iter().filter_map(|(name, key)| Some((name, self.samples.units.get(key)?)));
+        others.chain([("brain", &self.samples.own)])
     }
 }
 

@@ -53,7 +53,8 @@ fn snapshot() -> Snapshot {
         processes: 1,
         started: Wall(1_700_000_000_500),
     };
-    let units = BTreeMap::from([(UnitId::from("web@1"), sample), (LAUNCHER.into(), sample), (BRAIN.into(), sample)]);
+    let units =
+        BTreeMap::from([(UnitId::from("web@1"), sample), (LAUNCHER.into(), sample), (KEEPER.into(), sample), (BRAIN.into(), sample)]);
     Snapshot {
         version: "0.1.0 \"x\"".into(),
         units: vec![unit],

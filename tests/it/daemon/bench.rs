@@ -159,7 +159,7 @@ impl Daemon {
         until(kind, || (self.events().iter().filter(|event| event["type"] == kind).count() >= count).then_some(()));
     }
 
-    fn whole_status(&self) -> Value {
+    pub(crate) fn whole_status(&self) -> Value {
         serde_json::from_str(&self.ok(&["status", "--json"])).unwrap()
     }
 

@@ -88,9 +88,7 @@ fn what_an_operator_stopped_stays_stopped() {
 
 /// The process that keeps descriptors for this daemon.
 fn keeper(daemon: &Daemon) -> Option<u32> {
-    let wanted = format!("ms-supervisor\0keep\0{}\0", daemon.path(".ms-supervisor/run/keeper").display());
-    let is_it = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == wanted);
-    ms_supervisor::os::process::all().into_iter().find(is_it)
+    daemon.whole_status()["daemon"]["keeper_pid"].as_u64().map(|pid| pid as u32)
 }
 
 /// Whether the kernel tells how a process ended that somebody else has reaped (Linux 6.15).
@@ -128,6 +126,7 @@ fn a_keeper_that_is_killed_is_replaced() {
     let first = until("there is a keeper", || keeper(&daemon));
     kill(first, 9);
     let second = until("there is another one", || keeper(&daemon).filter(|pid| *pid != first));
+    daemon.event("KeeperLost", |lost| lost["pid"] == first);
     let pid = daemon.pids()["a"];
     daemon.kill_launcher();
     assert!(is_alive(second), "it outlives the launcher");
