@@ -147,8 +147,7 @@ impl Driver {
     fn fault(&mut self) {
         let name = match self.below(100) {
             0..46 => self.kill_brain(),
-            // On a full disk a killed launcher may cost a few lines of who ends meanwhile.
-            46..50 if self.disk.is_none() => self.kill_launcher(),
+            46..50 => self.kill_launcher(),
             50..68 => self.kill_unit(),
             68..73 => self.freeze_unit(),
             73..78 => self.pause_unit(),
