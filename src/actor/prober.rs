@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-use crate::os::check::{Surroundings, check};
+use crate::os::check::{Memory, Surroundings, check};
 use crate::os::clock::{self, RuntimeClock};
 use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
@@ -124,7 +124,9 @@ struct Probing<T> {
     turns: Arc<Turns>,
     found: bool,
     clock: RuntimeClock,
-    running: JoinSet<(usize, Outcome, Duration)>,
+    running: JoinSet<(usize, Outcome, Duration, Memory)>,
+    /// What each probe has left behind for its next look.
+    memories: Vec<Memory>,
     tell: T,
 }
 
@@ -132,6 +134,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     fn new(arguments: Arguments, tell: T) -> Self {
         Self {
             health: Health::new(&arguments.plans, arguments.rng),
+            memories: arguments.plans.iter().map(|_| Memory::default()).collect(),
             heart: arguments.watchdog.as_ref().map(|plan| Heart::new(plan, arguments.found)),
             awake: (clock::mono(), clock::boottime()),
             plans: arguments.plans,
@@ -152,7 +155,8 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             goes_on = tokio::select! {
                 order = ordered.recv() => order.is_some_and(|order| self.obey(order)),
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok((probe, outcome, took)) => {
+                    Ok((probe, outcome, took, memory)) => {
+                        self.memories[probe] = memory;
                         let verdict = outcome.verdict;
                         (self.tell)(News::Found { probe, outcome, took }) && self.step(Input::Outcome { probe, verdict })
                     }
@@ -245,14 +249,15 @@ impl<T: FnMut(News) -> bool> Probing<T> {
 
     fn probe(&mut self, at: usize) {
         let Some(plan) = self.plans.get(at).cloned() else { return };
+        let memory = self.memories.get_mut(at).map(std::mem::take).unwrap_or_default();
         let (surroundings, turns, clock) = (self.surroundings.clone(), self.turns.clone(), self.clock);
         self.running.spawn(async move {
             let turns = if matches!(plan.kind, ProbeKind::Command(_)) { &turns.programs } else { &turns.looks };
             // Nobody closes them.
             let _turn = turns.acquire().await;
             let begun = clock.now();
-            let outcome = check(&plan.kind, &surroundings, plan.timeout).await;
-            (at, outcome, clock.now() - begun)
+            let (outcome, memory) = check(&plan, &surroundings, memory).await;
+            (at, outcome, clock.now() - begun, memory)
         });
     }
 }

@@ -5,16 +5,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::{Request, Uri, header};
-use hyper_util::rt::TokioIo;
 use regex::Regex;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
+use super::check;
 use super::logfile::{LogError, LogReader};
 
 /// The pause between two attempts to connect.
@@ -31,23 +28,6 @@ pub async fn tcp(address: &str, within: Duration) -> Result<(), String> {
     connect(address, within).await.map(drop)
 }
 
-/// One GET of the `http:` URL `url`: a status from 200 to 399 is a success. Redirects are not followed.
-///
-/// # Errors
-/// Why it failed.
-pub async fn http(url: &str, within: Duration) -> Result<(), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(format!("cannot probe {url}: only http: URLs can be probed"));
-    }
-    match timeout(within, get(url, &uri, within)).await {
-        Ok(Ok(status)) if (200..=399).contains(&status) => Ok(()),
-        Ok(Ok(status)) => Err(format!("{url} answered with status {status}")),
-        Ok(Err(why)) => Err(why),
-        Err(_) => Err(format!("{url} did not answer within {within:?}")),
-    }
-}
-
 /// Tries [`tcp`] until it succeeds.
 pub async fn wait_for_tcp(address: &str, within: Duration) {
     while tcp(address, within).await.is_err() {
@@ -55,9 +35,9 @@ pub async fn wait_for_tcp(address: &str, within: Duration) {
     }
 }
 
-/// Tries [`http`] until it succeeds.
+/// Gets `url` until it succeeds.
 pub async fn wait_for_http(url: &str, within: Duration) {
-    while http(url, within).await.is_err() {
+    while check::get(url, within).await.is_err() {
         sleep(ATTEMPT_EVERY).await;
     }
 }
@@ -113,35 +93,6 @@ async fn connect(address: &str, within: Duration) -> Result<TcpStream, String> {
     }
 }
 
-async fn get(url: &str, uri: &Uri, within: Duration) -> Result<u16, String> {
-    let fail = |error: &dyn std::fmt::Display| format!("cannot get {url}: {error}");
-    let authority = uri.authority().ok_or_else(|| fail(&"it names no host"))?;
-    let host = authority.host();
-    let stream = connect(&format!("{host}:{}", authority.port_u16().unwrap_or(80)), within).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| fail(&error))?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path)
-        .header(header::HOST, authority.as_str())
-        .header(header::USER_AGENT, concat!("ms-supervisor/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| fail(&error))?;
-    // The connection is driven only as long as the answer's head takes, and dropped with it.
-    tokio::select! {
-        biased;
-        response = sender.send_request(request) => Ok(response.map_err(|error| fail(&error))?.status().as_u16()),
-        ended = drive(connection) => Err(fail(&ended)),
-    }
-}
-
-/// Drives a connection to its end; the answer may still be on its way to the one who asked.
-async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> String {
-    match connection.await {
-        Ok(()) => std::future::pending().await,
-        Err(error) => error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -180,35 +131,6 @@ mod tests {
         let refused = tcp(&nobody().await, SHORT).await.unwrap_err();
         assert!(refused.starts_with("cannot connect to 127.0.0.1:"), "{refused}");
         timeout(SHORT, wait_for_tcp(&address, SHORT)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_answer_counts_by_its_status() {
-        for (answer, ok) in [
-            (&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..], true),
-            (b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", true),
-            (b"HTTP/1.0 204 No Content\r\n\r\n", true),
-            (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
-            (b"HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\nsome", false),
-            (b"SSH-2.0-Something\r\n", false),
-            (b"", false),
-        ] {
-            let url = format!("http://{}/health?deep=1", serve(answer).await);
-            let result = http(&url, SHORT).await;
-            assert_eq!(result.is_ok(), ok, "{}: {result:?}", String::from_utf8_lossy(answer));
-        }
-        let url = format!("http://{}", serve(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await);
-        timeout(SHORT, wait_for_http(&url, SHORT)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_silent_server_times_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let why = http(&url, Duration::from_millis(50)).await.unwrap_err();
-        assert!(why.ends_with("did not answer within 50ms"), "{why}");
-        assert!(http("https://localhost/", SHORT).await.unwrap_err().contains("only http:"));
-        assert!(http("http://[::1", SHORT).await.is_err());
     }
 
     #[tokio::test]

@@ -85,6 +85,26 @@ pub fn sample(mains: &BTreeMap<UnitId, u32>) -> Result<Samples, SampleError> {
     Ok(samples)
 }
 
+/// Takes a sample of one process tree, without looking at any other process; `None` if its main process is gone.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn tree(main: u32) -> Result<Option<Sample>, SampleError> {
+    let scale = Scale::now();
+    let proc = rustix::fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    let Some(process) = read_stat(&proc, main) else { return Ok(None) };
+    let mut sample = Sample { started: scale.started(&process), ..Sample::default() };
+    let mut rest = vec![main];
+    while let Some(pid) = rest.pop() {
+        let Some(process) = read_stat(&proc, pid) else { continue };
+        sample.add(&process, &scale, descriptors(&proc, pid));
+        if sample.processes < TREE_MAX as u64 {
+            super::process::children(pid, &mut rest);
+        }
+    }
+    Ok(Some(sample))
+}
+
 impl Sample {
     fn add(&mut self, process: &Process, scale: &Scale, descriptors: u64) {
         self.user_seconds += process.user_ticks * scale.seconds_per_tick;

@@ -8,6 +8,7 @@ mod knot;
 mod model;
 mod order;
 mod probe;
+mod probing;
 mod resolve;
 mod significant;
 mod tree;
@@ -16,5 +17,8 @@ mod unit;
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
-pub use probe::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
+pub use probe::{
+    DatabaseProbe, DetectorKind, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe,
+    TcpProbe, TlsPlan, WatchdogPlan,
+};
 pub use resolve::{UNITS_MAX, resolve};

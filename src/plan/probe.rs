@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::choice::ProbeRole;
 pub use crate::spec::watchdog::DetectorKind;
+use std::path::PathBuf;
 
 /// One probe of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +21,9 @@ pub struct ProbePlan {
     pub period: Duration,
     /// How long one run may take; then it has failed.
     pub timeout: Duration,
+    /// A run that takes longer finds it degraded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_after: Option<Duration>,
     /// How long after the start, or the end of the startup probes, it waits.
     pub initial_delay: Duration,
     /// So many failures in a row make it failing.
@@ -43,14 +47,34 @@ pub struct WatchdogPlan {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
-    /// A GET of this URL answers with a status from 200 to 399.
-    Http(String),
-    /// A connection to this `host:port` succeeds.
-    Tcp(String),
+    /// A request is answered as it should be.
+    Http(HttpProbe),
+    /// A connection succeeds, and what comes back is as it should be.
+    Tcp(TcpProbe),
+    /// A gRPC server says that it serves.
+    Grpc(GrpcProbe),
+    /// A PostgreSQL server answers.
+    Postgresql(DatabaseProbe),
+    /// A MySQL or MariaDB server answers.
+    Mysql(DatabaseProbe),
+    /// A Redis server answers.
+    Redis(DatabaseProbe),
+    /// A NATS server answers.
+    Nats(DatabaseProbe),
     /// This program ends as Nagios' plugins do: 0 ok, 1 degraded, 2 failed, anything else unknown.
     Command(Vec<String>),
     /// The main process is there, and neither a zombie, stopped nor stuck in the kernel.
     Process,
+    /// A file is as it should be.
+    File(FileProbe),
+    /// The unit's log is as it should be.
+    Log(LogProbe),
+    /// The unit uses no more than it should.
+    Resources(ResourcesProbe),
+    /// Somebody listens on a port, and keeps up with it.
+    Network(NetworkProbe),
+    /// The machine has what is needed.
+    Host(HostProbe),
 }
 
 impl ProbeKind {
@@ -60,8 +84,160 @@ impl ProbeKind {
         match self {
             Self::Http(_) => "http",
             Self::Tcp(_) => "tcp",
+            Self::Grpc(_) => "grpc",
+            Self::Postgresql(_) => "postgresql",
+            Self::Mysql(_) => "mysql",
+            Self::Redis(_) => "redis",
+            Self::Nats(_) => "nats",
             Self::Command(_) => "command",
             Self::Process => "process",
+            Self::File(_) => "file",
+            Self::Log(_) => "log",
+            Self::Resources(_) => "resources",
+            Self::Network(_) => "network",
+            Self::Host(_) => "host",
         }
     }
+}
+
+/// A request by HTTP, and what its answer has to be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HttpProbe {
+    /// What is asked for.
+    pub url: String,
+    /// The Unix socket that is asked instead of the URL's host.
+    pub socket: Option<PathBuf>,
+    /// The method.
+    pub method: String,
+    /// Headers of the request.
+    pub headers: Vec<(String, String)>,
+    /// The status codes that are well: from, to.
+    pub expect_status: Vec<(u16, u16)>,
+    /// A regular expression for the body.
+    pub expect_body: Option<String>,
+    /// Regular expressions for headers.
+    pub expect_headers: Vec<(String, String)>,
+    /// How an `https:` URL is asked.
+    pub tls: Option<TlsPlan>,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TlsPlan {
+    /// The certificates that vouch for the server's; those of the system if not given.
+    pub ca_file: Option<PathBuf>,
+    /// The name the certificate is for; that of the host if not given.
+    pub server_name: Option<String>,
+    /// Whether the certificate has to be trusted.
+    pub verify: bool,
+    /// How long it should be valid at least.
+    pub valid_for: Duration,
+}
+
+/// A connection, and what is said on it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TcpProbe {
+    /// `host:port`, or the path of a Unix socket.
+    pub address: String,
+    /// What is sent.
+    pub send: Option<String>,
+    /// A regular expression for what comes back.
+    pub expect: Option<String>,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<TlsPlan>,
+}
+
+/// A gRPC server that is asked for its health.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GrpcProbe {
+    /// `host:port`, or the path of a Unix socket.
+    pub address: String,
+    /// The service; all of the server if empty.
+    pub service: String,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<TlsPlan>,
+}
+
+/// A server that wants to know who asks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DatabaseProbe {
+    /// `host:port`, or the path of a Unix socket.
+    pub address: String,
+    /// Who asks.
+    pub user: Option<String>,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The database.
+    pub database: Option<String>,
+    /// What is asked, where there is a choice.
+    pub query: String,
+    /// A regular expression for the first field of the answer.
+    pub expect: Option<String>,
+}
+
+/// A file that has to be there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileProbe {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long ago it may have been changed.
+    pub max_age: Option<Duration>,
+    /// The least of its size in bytes.
+    pub min_size: Option<u64>,
+    /// The most of its size in bytes.
+    pub max_size: Option<u64>,
+}
+
+/// What the unit's log has to be like.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LogProbe {
+    /// How long nothing may be written.
+    pub max_silence: Option<Duration>,
+    /// A regular expression that no line may match.
+    pub alarm: Option<String>,
+}
+
+/// The most a unit may use.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResourcesProbe {
+    /// Resident memory in bytes.
+    pub memory: Option<u64>,
+    /// Processor time in per cent of one processor.
+    pub cpu: Option<f64>,
+    /// Open descriptors.
+    pub descriptors: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+}
+
+/// A TCP port somebody has to listen on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NetworkProbe {
+    /// The port.
+    pub port: u16,
+    /// How many connections there may be.
+    pub max_connections: Option<u64>,
+    /// How many may wait.
+    pub max_backlog: Option<u64>,
+}
+
+/// How the machine has to be; all are shares from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostProbe {
+    /// The least of the memory that is available.
+    pub memory_available: Option<f64>,
+    /// The least of the file system that is free.
+    pub disk_free: Option<f64>,
+    /// The least of its inodes.
+    pub inodes_free: Option<f64>,
+    /// A file of that file system.
+    pub path: PathBuf,
+    /// The most of the last ten seconds in which something waited for a processor.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
+    /// The same for input and output.
+    pub io_pressure: Option<f64>,
 }

@@ -1,15 +1,12 @@
 //! The plan of one unit instance.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::choice::ProbeRole;
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::spec::Field;
 use crate::spec::logs::LogsSpec;
-use crate::spec::probe::ProbeSpec;
 use crate::spec::readiness::ReadinessSpec;
 use crate::spec::restart::{BackoffKind, BackoffSpec, ExitValue, RestartSpec, ShutdownSpec};
 use crate::spec::template::expand;
@@ -22,7 +19,8 @@ use super::model::{
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
 };
 use super::order::Dependencies;
-use super::probe::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
+use super::probe::{DetectorKind, WatchdogPlan};
+use super::probing;
 use super::resolve::{absolute, or};
 
 const DEFAULT_UMASK: u32 = 0o022;
@@ -35,8 +33,6 @@ const DEFAULT_MEMORY: Duration = Duration::from_secs(600);
 const DEFAULT_COST: f64 = 0.05;
 const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_PROBE_PERIOD: Duration = Duration::from_secs(10);
-const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_THRESHOLD: f64 = 8.0;
 const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,7 +46,6 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
     UnitPlan {
         description: spec.description.as_ref().map(|text| text.value.0.clone()),
         exec: spec.exec.iter().flat_map(|exec| &exec.value.0).map(|word| text(&word.value)).collect(),
-        working_directory,
         user: spec.user.as_ref().map(|user| user.value.0.clone()),
         group: spec.group.as_ref().map(|group| group.value.0.clone()),
         environment: environment.map(|(name, value)| (name.clone(), text(&value.value))).collect(),
@@ -65,7 +60,8 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         shutdown: shutdown_plan(&or_default(&spec.shutdown)),
         success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
         readiness: readiness_plan(&or_default(&spec.readiness), pid_file.is_some(), &text),
-        probes: probe_plans(spec, &text),
+        probes: probing::plans(spec, &text, &working_directory),
+        working_directory,
         watchdog: spec.watchdog.as_ref().map(|watchdog| watchdog_plan(&watchdog.value)),
         pid_file,
         logs: logs_plan(&or_default(&spec.logs)),
@@ -145,32 +141,6 @@ fn readiness_plan(spec: &ReadinessSpec, has_pid_file: bool, text: &impl Fn(&str)
         _ => ReadinessKind::None,
     };
     ReadinessPlan { kind, timeout: or(&spec.timeout, DEFAULT_READY_TIMEOUT, |time| time.0) }
-}
-
-fn probe_plans(spec: &UnitSpec, text: &impl Fn(&str) -> String) -> Vec<Arc<ProbePlan>> {
-    let probes = spec.probes.iter().flat_map(|probes| &probes.value.0);
-    probes.filter_map(|probe| probe_plan(&probe.value, text)).map(Arc::new).collect()
-}
-
-fn probe_plan(spec: &ProbeSpec, text: &impl Fn(&str) -> String) -> Option<ProbePlan> {
-    let kind = match spec {
-        ProbeSpec { http: Some(url), .. } => ProbeKind::Http(text(&url.0)),
-        ProbeSpec { tcp: Some(address), .. } => ProbeKind::Tcp(text(&address.0)),
-        ProbeSpec { command: Some(command), .. } => ProbeKind::Command(command.value.0.iter().map(|word| text(&word.value)).collect()),
-        ProbeSpec { process: Some(_), .. } => ProbeKind::Process,
-        // It has a diagnostic.
-        _ => return None,
-    };
-    Some(ProbePlan {
-        name: spec.name().to_owned(),
-        role: or(&spec.role, ProbeRole::default(), |role| role.0),
-        kind,
-        period: or(&spec.period, DEFAULT_PROBE_PERIOD, |time| time.0),
-        timeout: or(&spec.timeout, DEFAULT_PROBE_TIMEOUT, |time| time.0),
-        initial_delay: or(&spec.initial_delay, Duration::ZERO, |time| time.0),
-        failure_threshold: or(&spec.failure_threshold, 3, |count| count.to_u32()),
-        success_threshold: or(&spec.success_threshold, 1, |count| count.to_u32()),
-    })
 }
 
 fn watchdog_plan(spec: &WatchdogSpec) -> WatchdogPlan {

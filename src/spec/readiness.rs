@@ -103,7 +103,7 @@ impl ReadinessSpec {
     pub(crate) fn target(&self) -> Option<(&Spanned<Text>, Check)> {
         let tcp = self.tcp.as_ref().map(|target| (target, tcp_fault as Check));
         let http = self.http.as_ref().map(|target| (target, http_fault as Check));
-        let log = self.log.as_ref().map(|target| (target, log_fault as Check));
+        let log = self.log.as_ref().map(|target| (target, regex_fault as Check));
         tcp.or(http).or(log)
     }
 }
@@ -135,7 +135,8 @@ pub(super) fn http_fault(target: &str) -> Option<String> {
     }
 }
 
-fn log_fault(pattern: &str) -> Option<String> {
+/// Finds fault with a regular expression.
+pub(super) fn regex_fault(pattern: &str) -> Option<String> {
     let error = regex::Regex::new(pattern).err()?.to_string();
     let why = error.lines().last().unwrap_or("").trim_start_matches("error: ");
     Some(format!("{} is not a regular expression: {why}", quote(pattern)))
@@ -161,6 +162,6 @@ mod tests {
             &["http://127.0.0.1/health", "http://localhost:8080/a?b=c", "http://[::1]:80/"],
             &["", "localhost", "/health", "https://a/", "http://", "http://a:99999/", "http://a:0/", "http://u@a/", "ftp://a/"],
         );
-        check(log_fault, &["ready", "^listening on \\d+$"], &["(", "[z-a]", "a{9999999}"]);
+        check(regex_fault, &["ready", "^listening on \\d+$"], &["(", "[z-a]", "a{9999999}"]);
     }
 }

@@ -120,7 +120,7 @@ impl UnitSpec {
     }
 
     fn check_probes(&self, cx: &mut Cx<'_>) {
-        let targets = self.probes.iter().flat_map(|probes| &probes.0).filter_map(|probe| probe.target());
+        let targets = self.probes.iter().flat_map(|probes| &probes.0).flat_map(|probe| probe.checked());
         for (target, fault) in targets {
             let expanded = self.samples().into_iter().filter_map(|(id, instance)| expand(&target.0, &id, instance).ok());
             if let Some(why) = expanded.into_iter().find_map(|text| fault(&text)) {

@@ -18,6 +18,8 @@ mod licences;
 #[cfg(test)]
 mod otp;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod store;

@@ -52,7 +52,13 @@ impl Unit {
         let Some(process) = self.process.filter(|_| has_any) else { return };
         let environment = self.context.environment.iter().map(|(name, value)| (name, value)).chain(&self.plan.environment);
         let environment = environment.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let surroundings = Surroundings { pid: process.pid, directory: self.plan.working_directory.clone(), environment };
+        let surroundings = Surroundings {
+            unit: self.plan.id.clone(),
+            pid: process.pid,
+            directory: self.plan.working_directory.clone(),
+            environment,
+            logs: self.context.directories.logs.clone(),
+        };
         let arguments = Arguments {
             plans: self.plan.probes.clone(),
             watchdog: self.plan.watchdog.clone(),

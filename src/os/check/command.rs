@@ -79,14 +79,12 @@ async fn read(mut output: impl AsyncRead + Unpin) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::check::tests::surroundings;
 
     async fn run(script: &str, within: u64) -> Outcome {
         let words = ["sh", "-c", script].map(str::to_owned);
-        let surroundings = Surroundings {
-            pid: 7,
-            directory: "/".into(),
-            environment: vec![("PATH".into(), std::env::var("PATH").unwrap()), ("WHO".into(), "me".into())],
-        };
+        let environment = vec![("PATH".into(), std::env::var("PATH").unwrap()), ("WHO".into(), "me".into())];
+        let surroundings = Surroundings { environment, ..surroundings() };
         check(&words, &surroundings, Duration::from_millis(within)).await
     }
 
@@ -120,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn much_output_and_no_program_are_no_trouble() {
         assert_eq!(run("head -c 10000000 /dev/zero; exit 0", 10_000).await.verdict, Verdict::Ok);
-        let outcome = check(&["/no/such".into()], &Surroundings::default(), Duration::from_secs(1)).await;
+        let outcome = check(&["/no/such".into()], &surroundings(), Duration::from_secs(1)).await;
         assert!(outcome.verdict == Verdict::Unknown && outcome.text.starts_with("cannot execute /no/such: "), "{outcome:?}");
     }
 }

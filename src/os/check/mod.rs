@@ -1,41 +1,162 @@
 //! One look at whether something is well. Each takes no longer than it may, and says in one line what it has found.
 
 mod command;
+mod database;
+mod grpc;
+mod http;
+mod line;
+mod local;
+mod memory;
 mod perfdata;
 mod process;
+mod stream;
+mod tcp;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::probe;
-use crate::base::outcome::Outcome;
-use crate::plan::ProbeKind;
+use tokio::time::timeout;
+
+use crate::base::id::UnitId;
+use crate::base::outcome::{Outcome, Verdict};
+use crate::base::time::{approx_duration, format_duration};
+use crate::os::clock;
+use crate::plan::{HttpProbe, ProbeKind, ProbePlan};
+
+pub use memory::Memory;
 
 /// What a look may have to know of the unit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Surroundings {
+    /// Which one it is.
+    pub unit: UnitId,
     /// Its main process.
     pub pid: u32,
     /// Where it runs.
     pub directory: PathBuf,
     /// Its environment.
     pub environment: Vec<(String, String)>,
+    /// Where the logs are.
+    pub logs: PathBuf,
 }
 
-/// Looks at `kind`, for `within` at most.
-pub async fn check(kind: &ProbeKind, surroundings: &Surroundings, within: Duration) -> Outcome {
-    let found = |result: Result<(), String>| match result {
-        Ok(()) => Outcome::ok(""),
-        Err(why) => Outcome::failed(why),
-    };
-    match kind {
-        ProbeKind::Http(url) => found(probe::http(url, within).await),
-        ProbeKind::Tcp(address) => found(probe::tcp(address, within).await),
-        ProbeKind::Command(words) => command::check(words, surroundings, within).await,
-        ProbeKind::Process => {
-            let pid = surroundings.pid;
-            let look = tokio::task::spawn_blocking(move || process::check(pid));
-            look.await.unwrap_or_else(|_| Outcome::unknown("the daemon is going down"))
+/// Looks once, for no longer than the probe may take. `memory` is what the look before left behind.
+pub async fn check(plan: &ProbePlan, surroundings: &Surroundings, memory: Memory) -> (Outcome, Memory) {
+    let (kind, begun) = (&plan.kind, clock::mono());
+    let mut kept = Memory::default();
+    let looking = async {
+        if let Some((outcome, memory)) = look_here(kind, surroundings, memory).await {
+            kept = memory;
+            return outcome;
         }
+        look_elsewhere(kind, surroundings, plan.timeout).await
+    };
+    // A program that takes too long is ended first.
+    let patience = if matches!(kind, ProbeKind::Command(_)) { plan.timeout * 2 } else { plan.timeout };
+    let outcome = match timeout(patience, looking).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::failed(format!("no answer within {}", format_duration(plan.timeout))),
+    };
+    (slow(plan, clock::mono() - begun, outcome), kept)
+}
+
+/// A look at what this machine knows by itself: system calls that may have to wait, so beside the runtime.
+async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, mut memory: Memory) -> Option<(Outcome, Memory)> {
+    if !matches!(
+        kind,
+        ProbeKind::Process | ProbeKind::File(_) | ProbeKind::Log(_) | ProbeKind::Resources(_) | ProbeKind::Network(_) | ProbeKind::Host(_)
+    ) {
+        return None;
+    }
+    let (kind, surroundings) = (kind.clone(), surroundings.clone());
+    let look = move || {
+        let outcome = match &kind {
+            ProbeKind::File(probe) => local::file(probe),
+            ProbeKind::Log(probe) => memory::log(probe, &surroundings, &mut memory),
+            ProbeKind::Resources(probe) => memory::resources(probe, &surroundings, &mut memory),
+            ProbeKind::Network(probe) => local::network(probe),
+            ProbeKind::Host(probe) => local::host(probe),
+            _ => process::check(surroundings.pid),
+        };
+        (outcome, memory)
+    };
+    Some(tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| (Outcome::unknown("the look failed"), Memory::default())))
+}
+
+/// A look at what somebody else has to say.
+async fn look_elsewhere(kind: &ProbeKind, surroundings: &Surroundings, within: Duration) -> Outcome {
+    match kind {
+        ProbeKind::Http(probe) => http::check(probe).await,
+        ProbeKind::Tcp(probe) => tcp::check(probe).await,
+        ProbeKind::Grpc(probe) => grpc::check(probe).await,
+        ProbeKind::Postgresql(probe) => database::postgresql(probe).await,
+        ProbeKind::Mysql(probe) => database::mysql(probe).await,
+        ProbeKind::Redis(probe) => line::redis(probe).await,
+        ProbeKind::Nats(probe) => line::nats(probe).await,
+        ProbeKind::Command(words) => command::check(words, surroundings, within).await,
+        _ => Outcome::unknown("nothing to look at"),
+    }
+}
+
+/// What is well, but took long, is degraded.
+fn slow(plan: &ProbePlan, took: Duration, outcome: Outcome) -> Outcome {
+    match plan.slow_after {
+        Some(limit) if took > limit && outcome.verdict == Verdict::Ok => {
+            let text = format!("it took {}, more than {}", approx_duration(took), format_duration(limit));
+            Outcome { verdict: Verdict::Degraded, text, ..outcome }
+        }
+        _ => outcome,
+    }
+}
+
+/// One GET of the `http:` URL `url`: a status from 200 to 399 is a success. Redirects are not followed.
+///
+/// # Errors
+/// Why it failed.
+pub async fn get(url: &str, within: Duration) -> Result<(), String> {
+    let probe = HttpProbe {
+        url: url.into(),
+        socket: None,
+        method: "GET".into(),
+        headers: Vec::new(),
+        expect_status: vec![(200, 399)],
+        expect_body: None,
+        expect_headers: Vec::new(),
+        tls: None,
+    };
+    match timeout(within, http::check(&probe)).await {
+        Ok(outcome) if outcome.verdict == Verdict::Ok => Ok(()),
+        Ok(outcome) => Err(outcome.text),
+        Err(_) => Err(format!("{url} did not answer within {within:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::choice::ProbeRole;
+
+    /// A unit that is process 7.
+    pub(super) fn surroundings() -> Surroundings {
+        Surroundings { unit: "a".into(), pid: 7, directory: "/".into(), environment: Vec::new(), logs: "/".into() }
+    }
+
+    fn plan(kind: ProbeKind, timeout: Duration, slow_after: Option<Duration>) -> ProbePlan {
+        let (name, role) = ("p".into(), ProbeRole::Liveness);
+        let initial_delay = Duration::ZERO;
+        ProbePlan { name, role, kind, period: timeout, timeout, slow_after, initial_delay, failure_threshold: 1, success_threshold: 1 }
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_slow_and_then_failed() {
+        let sleep = |seconds: &str| ProbeKind::Command(vec!["/bin/sleep".into(), seconds.into()]);
+        let look = async |plan: ProbePlan| check(&plan, &surroundings(), Memory::default()).await.0;
+        let slow = look(plan(sleep("0.05"), Duration::from_secs(30), Some(Duration::from_millis(10)))).await;
+        assert!(slow.verdict == Verdict::Degraded && slow.text.ends_with("more than 10ms"), "{slow:?}");
+        assert_eq!(look(plan(sleep("0"), Duration::from_secs(30), Some(Duration::from_secs(29)))).await, Outcome::ok(""));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let silent = ProbeKind::Tcp(crate::plan::TcpProbe { address, send: None, expect: Some("hello".into()), tls: None });
+        assert_eq!(look(plan(silent, Duration::from_millis(50), None)).await, Outcome::failed("no answer within 50ms"));
     }
 }

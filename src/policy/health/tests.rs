@@ -11,6 +11,7 @@ const fn at(millis: u64) -> Mono {
 fn probe(role: ProbeRole) -> Arc<ProbePlan> {
     let second = Duration::from_secs(1);
     Arc::new(ProbePlan {
+        slow_after: None,
         name: "x".into(),
         role,
         kind: ProbeKind::Process,

@@ -1,6 +1,6 @@
 //! The real daemon with real programs: what an operator sees.
 
-mod bench;
+pub(crate) mod bench;
 mod faults;
 mod forking;
 mod launcher_death;

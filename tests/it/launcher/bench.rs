@@ -195,9 +195,15 @@ impl Brain {
         self.send(ToLauncher::Ack { unit: unit.into(), run });
     }
 
+    /// The next message; who the keeper is may be told at any time, and is no matter here.
     pub(super) async fn hear(&mut self) -> (ToBrain, FdSet) {
-        let heard = tokio::time::timeout(DEADLINE, self.receiver.recv()).await.expect("a message in time");
-        heard.unwrap().expect("a message before the launcher closes the socket")
+        loop {
+            let heard = tokio::time::timeout(DEADLINE, self.receiver.recv()).await.expect("a message in time");
+            let heard = heard.unwrap().expect("a message before the launcher closes the socket");
+            if !matches!(heard.0, ToBrain::Keeper { .. }) {
+                return heard;
+            }
+        }
     }
 
     /// The launcher has closed the socket.

@@ -1,0 +1,195 @@
+//! A request by HTTP, and whether its answer is as it should be.
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, Uri, header};
+use hyper_util::rt::TokioIo;
+use regex::Regex;
+
+use super::stream::connect;
+use crate::base::outcome::Outcome;
+use crate::plan::HttpProbe;
+
+/// How much of a body is looked at, in bytes.
+const BODY_MAX: usize = 256 << 10;
+
+/// Asks once.
+pub(super) async fn check(probe: &HttpProbe) -> Outcome {
+    ask(probe).await.unwrap_or_else(Outcome::failed)
+}
+
+async fn ask(probe: &HttpProbe) -> Result<Outcome, String> {
+    let url = &probe.url;
+    let uri: Uri = url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
+    let authority = uri.authority().ok_or_else(|| format!("{url} names no host"))?;
+    let port = authority.port_u16().unwrap_or(if probe.tls.is_some() { 443 } else { 80 });
+    let address = match &probe.socket {
+        Some(path) => path.display().to_string(),
+        None => format!("{}:{port}", authority.host()),
+    };
+    let named = probe.tls.clone().map(|mut tls| {
+        tls.server_name = tls.server_name.or_else(|| Some(authority.host().trim_matches(['[', ']']).to_owned()));
+        tls
+    });
+    let mut connection = connect(&address, named.as_ref(), &[b"http/1.1"]).await?;
+    let request = request(probe, &uri).map_err(|error| format!("cannot ask {url}: {error}"))?;
+    let fail = |error: &dyn std::fmt::Display| format!("cannot get {url}: {error}");
+    let (mut sender, driver) = http1::handshake(TokioIo::new(&mut connection.stream)).await.map_err(|error| fail(&error))?;
+    // The connection is driven only as long as the answer takes, and dropped with it.
+    let answer = tokio::select! {
+        biased;
+        answer = async {
+            let answer = sender.send_request(request).await.map_err(|error| fail(&error))?;
+            look_at(probe, answer).await
+        } => answer,
+        Err(error) = driver => Err(fail(&error)),
+    };
+    let outcome = answer.map(|()| Outcome::ok(""))?;
+    Ok(connection.judge(outcome))
+}
+
+fn request(probe: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder()
+        .method(Method::from_bytes(probe.method.as_bytes())?)
+        .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header(header::CONNECTION, "close");
+    let is_given = |name: header::HeaderName| probe.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name.as_str()));
+    if !is_given(header::HOST) {
+        request = request.header(header::HOST, uri.authority().map_or("", |authority| authority.as_str()));
+    }
+    if !is_given(header::USER_AGENT) {
+        request = request.header(header::USER_AGENT, concat!("ms-supervisor/", env!("CARGO_PKG_VERSION")));
+    }
+    for (name, value) in &probe.headers {
+        request = request.header(name, value);
+    }
+    request.body(Empty::new())
+}
+
+async fn look_at(probe: &HttpProbe, answer: Response<hyper::body::Incoming>) -> Result<(), String> {
+    let url = &probe.url;
+    let status = answer.status().as_u16();
+    if !probe.expect_status.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
+        return Err(format!("{url} answered with status {status}"));
+    }
+    for (name, pattern) in &probe.expect_headers {
+        let pattern = regex(pattern)?;
+        let values: Vec<_> = answer.headers().get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        if values.is_empty() {
+            return Err(format!("the answer of {url} has no header `{name}`"));
+        }
+        if !values.iter().any(|value| pattern.is_match(value)) {
+            return Err(format!("the header `{name}: {}` of {url} does not match `{pattern}`", values.join(", ")));
+        }
+    }
+    let Some(pattern) = &probe.expect_body else { return Ok(()) };
+    let pattern = regex(pattern)?;
+    let mut body = Limited::new(answer.into_body(), BODY_MAX);
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+            // What is beyond is not looked at.
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => break,
+            Err(error) => return Err(format!("the body of {url} cannot be read: {error}")),
+        }
+    }
+    if pattern.is_match(&String::from_utf8_lossy(&text)) { Ok(()) } else { Err(format!("the body of {url} does not match `{pattern}`")) }
+}
+
+/// A pattern that was checked when it was declared.
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
+    Regex::new(pattern).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, UnixListener};
+
+    use super::*;
+    use crate::base::outcome::Verdict;
+
+    /// Serves each connection `answer`; returns its URL.
+    async fn serve(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/health?deep=1", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        url
+    }
+
+    fn probe(url: String) -> HttpProbe {
+        HttpProbe {
+            url,
+            socket: None,
+            method: "GET".into(),
+            headers: Vec::new(),
+            expect_status: vec![(200, 399)],
+            expect_body: None,
+            expect_headers: Vec::new(),
+            tls: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_by_its_status() {
+        for (answer, ok) in [
+            (&b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..], true),
+            (b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", true),
+            (b"HTTP/1.0 204 No Content\r\n\r\n", true),
+            (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
+            (b"HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\nsome", false),
+            (b"SSH-2.0-Something\r\n", false),
+            (b"", false),
+        ] {
+            let outcome = check(&probe(serve(answer).await)).await;
+            assert_eq!(outcome.verdict == Verdict::Ok, ok, "{}: {outcome:?}", String::from_utf8_lossy(answer));
+        }
+        let one = HttpProbe { expect_status: vec![(404, 404)], ..probe(serve(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").await) };
+        assert_eq!(check(&one).await.verdict, Verdict::Ok);
+        assert!(check(&probe("http://[::1".into())).await.text.starts_with("cannot read the URL"));
+    }
+
+    #[tokio::test]
+    async fn body_and_headers_are_looked_at() {
+        let url = serve(b"HTTP/1.1 200 OK\r\nx-role: leader\r\ncontent-length: 13\r\n\r\n{\"up\": true}\n").await;
+        let with = |body: &str, header: &str, value: &str| HttpProbe {
+            expect_body: Some(body.into()),
+            expect_headers: vec![(header.into(), value.into())],
+            ..probe(url.clone())
+        };
+        assert_eq!(check(&with("\"up\": *true", "X-Role", "^leader$")).await, Outcome::ok(""));
+        assert!(check(&with("false", "x-role", ".")).await.text.ends_with("does not match `false`"));
+        assert!(check(&with(".", "x-role", "^follower$")).await.text.starts_with("the header `x-role: leader` of "));
+        assert!(check(&with(".", "x-other", ".")).await.text.ends_with("has no header `x-other`"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_asked_with_the_headers_that_are_declared() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let headers = vec![("Host".into(), "inside".into()), ("X-Token".into(), "1".into())];
+        let probe = HttpProbe { socket: Some(path), method: "HEAD".into(), headers, ..probe("http://localhost/ready".into()) };
+        assert_eq!(check(&probe).await, Outcome::ok(""));
+        let asked = asked.await.unwrap().to_ascii_lowercase();
+        assert!(
+            asked.starts_with("head /ready http/1.1\r\n") && asked.contains("host: inside\r\n") && asked.contains("x-token: 1\r\n"),
+            "{asked}"
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! What this machine knows by itself: files, and what it has left.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use crate::base::outcome::{Outcome, Value};
+use crate::base::quantity::format_size;
+use crate::base::time::{approx_duration, format_duration};
+use crate::os::clock;
+use crate::plan::{FileProbe, HostProbe, NetworkProbe};
+
+/// Looks at a file.
+pub(super) fn file(probe: &FileProbe) -> Outcome {
+    let path = probe.path.display();
+    let metadata = match std::fs::metadata(&probe.path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Outcome::failed(format!("{path} is not there")),
+        Err(error) => return Outcome::unknown(format!("cannot look at {path}: {error}")),
+    };
+    let (size, age) = (metadata.len(), age(&metadata));
+    let mut faults = Vec::new();
+    if let Some(max) = probe.max_age.filter(|max| age > *max) {
+        faults.push(format!("was changed {} ago, more than {}", approx_duration(age), format_duration(max)));
+    }
+    if let Some(min) = probe.min_size.filter(|min| size < *min) {
+        faults.push(format!("has {}, less than {}", format_size(size), format_size(min)));
+    }
+    if let Some(max) = probe.max_size.filter(|max| size > *max) {
+        faults.push(format!("has {}, more than {}", format_size(size), format_size(max)));
+    }
+    let values = vec![value("age", age.as_secs_f64(), "s"), value("size", size as f64, "B")];
+    let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(format!("{path} {}", faults.join(" and "))) };
+    Outcome { values, ..outcome }
+}
+
+/// How long ago a file was changed; nothing if that is still to come.
+pub(super) fn age(metadata: &std::fs::Metadata) -> Duration {
+    let changed = metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000;
+    Duration::from_millis(u64::try_from(clock::wall().0 - changed).unwrap_or(0))
+}
+
+pub(super) fn value(name: &str, value: f64, unit: &str) -> Value {
+    Value { name: name.into(), value, unit: unit.into() }
+}
+
+/// Looks who listens on a port, and how many connections it has.
+pub(super) fn network(probe: &NetworkProbe) -> Outcome {
+    let mut sockets = Sockets::default();
+    for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        match std::fs::read_to_string(path) {
+            Ok(text) => sockets.count(&text, probe.port),
+            // There need not be any IPv6.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Outcome::unknown(format!("cannot read {path}: {error}")),
+        }
+    }
+    let port = probe.port;
+    let mut faults = Vec::new();
+    if sockets.listeners == 0 {
+        faults.push(format!("nobody listens on port {port}"));
+    }
+    if let Some(max) = probe.max_connections.filter(|max| sockets.connections > *max) {
+        faults.push(format!("port {port} has {} connections, more than {max}", sockets.connections));
+    }
+    if let Some(max) = probe.max_backlog.filter(|max| sockets.backlog > *max) {
+        faults.push(format!("{} connections to port {port} wait to be accepted, more than {max}", sockets.backlog));
+    }
+    let values = vec![value("connections", sockets.connections as f64, ""), value("backlog", sockets.backlog as f64, "")];
+    let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(faults.join(" and ")) };
+    Outcome { values, ..outcome }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Sockets {
+    listeners: u64,
+    connections: u64,
+    backlog: u64,
+}
+
+impl Sockets {
+    /// Counts those of `port` in the text of /proc/net/tcp (proc_pid_net(5)): the receive queue of one that listens is its backlog.
+    fn count(&mut self, text: &str, port: u16) {
+        for line in text.lines().skip(1) {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let (Some(local), Some(_), Some(state), Some(queues)) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
+            let is_ours = local.rsplit_once(':').and_then(|(_, digits)| u16::from_str_radix(digits, 16).ok()) == Some(port);
+            match state {
+                "0A" if is_ours => {
+                    self.listeners += 1;
+                    self.backlog += queues.split_once(':').and_then(|(_, queue)| u64::from_str_radix(queue, 16).ok()).unwrap_or(0);
+                }
+                "01" if is_ours => self.connections += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Looks what the machine has left.
+pub(super) fn host(probe: &HostProbe) -> Outcome {
+    let mut found = Found::default();
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let path = probe.path.display();
+    if let Some(least) = probe.memory_available {
+        found.least("memory_available", memory_available(), least, |share| format!("{} of the memory is available", percent(share)));
+    }
+    if let Some(least) = probe.disk_free {
+        let share = statvfs(probe).map(|stat| stat.f_bavail as f64 / (stat.f_blocks as f64).max(1.0));
+        found.least("disk_free", share, least, |share| format!("{} of the file system of {path} is free", percent(share)));
+    }
+    if let Some(least) = probe.inodes_free {
+        // A file system that makes them as it needs them has none to count.
+        let share = statvfs(probe).map(|stat| if stat.f_files == 0 { 1.0 } else { stat.f_favail as f64 / stat.f_files as f64 });
+        found.least("inodes_free", share, least, |share| format!("{} of the inodes of the file system of {path} are free", percent(share)));
+    }
+    for (name, most) in [("cpu", probe.cpu_pressure), ("memory", probe.memory_pressure), ("io", probe.io_pressure)] {
+        if let Some(most) = most {
+            let text = |share| format!("something waited for {name} in {} of the last 10 s", percent(share));
+            found.most(&format!("{name}_pressure"), pressure(name), most, text);
+        }
+    }
+    found.outcome()
+}
+
+/// What was found of several things.
+#[derive(Default)]
+struct Found {
+    values: Vec<Value>,
+    faults: Vec<String>,
+    unknown: Vec<String>,
+}
+
+impl Found {
+    fn least(&mut self, name: &str, found: Result<f64, String>, least: f64, text: impl Fn(f64) -> String) {
+        self.judge(name, found, |share| share < least, text);
+    }
+
+    fn most(&mut self, name: &str, found: Result<f64, String>, most: f64, text: impl Fn(f64) -> String) {
+        self.judge(name, found, |share| share > most, text);
+    }
+
+    fn judge(&mut self, name: &str, found: Result<f64, String>, is_fault: impl Fn(f64) -> bool, text: impl Fn(f64) -> String) {
+        match found {
+            Ok(share) => {
+                self.values.push(value(name, share * 100.0, "%"));
+                self.faults.extend(is_fault(share).then(|| text(share)));
+            }
+            Err(why) => self.unknown.push(why),
+        }
+    }
+
+    /// A fault is worse than not to know.
+    fn outcome(self) -> Outcome {
+        let outcome = match (&self.faults[..], &self.unknown[..]) {
+            ([], []) => Outcome::ok(""),
+            ([], unknown) => Outcome::unknown(unknown.join("; ")),
+            (faults, _) => Outcome::failed(faults.join("; ")),
+        };
+        Outcome { values: self.values, ..outcome }
+    }
+}
+
+/// The share of the memory that is available (proc_meminfo(5)).
+fn memory_available() -> Result<f64, String> {
+    let text = std::fs::read_to_string("/proc/meminfo").map_err(|error| format!("cannot read /proc/meminfo: {error}"))?;
+    let field = |name: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
+    };
+    field("MemAvailable:").zip(field("MemTotal:")).map(|(available, total)| available / total).ok_or("/proc/meminfo says nothing".into())
+}
+
+fn statvfs(probe: &HostProbe) -> Result<rustix::fs::StatVfs, String> {
+    rustix::fs::statvfs(&probe.path).map_err(|error| format!("cannot look at the file system of {}: {error}", probe.path.display()))
+}
+
+/// The share of the last ten seconds in which something waited for this (PSI, `some avg10`).
+pub(crate) fn pressure(of: &str) -> Result<f64, String> {
+    let path = format!("/proc/pressure/{of}");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}; the kernel may lack PSI"))?;
+    let average = text.lines().next().and_then(|line| line.strip_prefix("some avg10=")?.split(' ').next()?.parse::<f64>().ok());
+    average.map(|percent| percent / 100.0).ok_or_else(|| format!("{path} does not say `some avg10=`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::outcome::Verdict;
+
+    #[test]
+    fn a_file_is_there_young_and_of_the_right_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("backup");
+        let probe = |max_age, min_size, max_size| file(&FileProbe { path: path.clone(), max_age, min_size, max_size });
+        assert_eq!(probe(None, None, None).text, format!("{} is not there", path.display()));
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(probe(Some(Duration::from_secs(3600)), Some(5), Some(5)).verdict, Verdict::Ok);
+        let old = std::fs::metadata(&path).unwrap().modified().unwrap() - Duration::from_secs(7200);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let outcome = probe(Some(Duration::from_secs(3600)), Some(6), None);
+        assert_eq!(outcome.verdict, Verdict::Failed);
+        assert!(outcome.text.ends_with("was changed 2h0m ago, more than 1h and has 5 B, less than 6 B"), "{}", outcome.text);
+        assert_eq!(probe(None, None, Some(4)).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn sockets_of_a_port_are_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let look = |max_backlog| network(&NetworkProbe { port, max_connections: None, max_backlog });
+        assert_eq!(
+            (look(Some(0)).verdict, look(None).values),
+            (Verdict::Ok, vec![value("connections", 0.0, ""), value("backlog", 0.0, "")])
+        );
+        let _waiting: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        let outcome = look(Some(2));
+        assert_eq!(outcome.text, format!("3 connections to port {port} wait to be accepted, more than 2"));
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(look(Some(2)).verdict, Verdict::Ok);
+        drop(listener);
+        assert_eq!(look(None).text, format!("nobody listens on port {port}"));
+    }
+
+    #[test]
+    fn the_machine_is_judged_by_what_is_declared() {
+        let probe = HostProbe {
+            memory_available: Some(0.0001),
+            disk_free: None,
+            inodes_free: None,
+            path: "/proc".into(),
+            cpu_pressure: None,
+            memory_pressure: None,
+            io_pressure: None,
+        };
+        assert_eq!(host(&probe).verdict, Verdict::Ok);
+        let outcome = host(&HostProbe { memory_available: Some(1.0), ..probe.clone() });
+        assert!(outcome.verdict == Verdict::Failed && outcome.text.ends_with("% of the memory is available"), "{outcome:?}");
+        let outcome = host(&HostProbe { disk_free: Some(0.5), path: "/no/such".into(), ..probe });
+        assert!(outcome.verdict == Verdict::Unknown && outcome.values.len() == 1, "{outcome:?}");
+    }
+}
