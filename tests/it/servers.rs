@@ -165,6 +165,7 @@ fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: 
 fn examine(server: &mut Server, looks: &Looks<'_>) {
     let name = server.name;
     let right = (looks.right)(&server.address());
+    println!();
     let tell = |state: &str, (outcome, took): &(Outcome, Duration)| {
         println!("| {name:<11} | {state:<7} | {:<8} | {:>8.2} ms | {} |", outcome.verdict.as_str(), took.as_secs_f64() * 1e3, outcome.text);
     };
