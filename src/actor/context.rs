@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::gate::Gates;
 use super::logs::ToLogs;
 use super::prober::Turns;
+use super::resignation::Resignation;
 use super::wishes::Wishes;
 use crate::base::time::Wall;
 use crate::event::{Event, View};
@@ -32,6 +33,8 @@ pub struct Context {
     pub pump: Pump,
     /// The way to the keeper of the logs.
     pub logs: mpsc::Sender<ToLogs>,
+    /// Who stops units that are to stay down after a failure.
+    pub resigned: mpsc::Sender<Resignation>,
     /// Who waits for whom.
     pub gates: Gates,
     /// What operators asked for.

@@ -13,6 +13,8 @@ mod orders;
 pub mod prober;
 #[cfg(feature = "daemon")]
 pub mod recorder;
+#[cfg(feature = "daemon")]
+pub mod resignation;
 mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod tree;

@@ -109,6 +109,22 @@ choices! {
 }
 
 choices! {
+    /// The kinds of failure that are told apart.
+    FailureClass = Crash {
+        /// It ended, and not well.
+        Crash = "crash",
+        /// It did not become ready: it ended before, or took too long.
+        Start = "start",
+        /// It could not even be started: no such program, user or file.
+        Config = "config",
+        /// Its watchdog heard nothing of it.
+        Hang = "hang",
+        /// A startup or liveness probe failed.
+        Probe = "probe",
+    }
+}
+
+choices! {
     /// How much of a delay is left to chance (Marc Brooker, "Exponential Backoff And Jitter", 2015).
     Jitter = Full {
         /// Between zero and the delay.

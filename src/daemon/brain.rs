@@ -16,6 +16,7 @@ use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::recorder::{self, History};
+use crate::actor::resignation::{self, RESIGNED_MAX, Resignation, Resignations};
 use crate::actor::tree::{Standing, Tree};
 use crate::actor::wishes::Wishes;
 use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext};
@@ -77,7 +78,8 @@ async fn run(settings: Settings) -> Result<(), String> {
     let history = History::open(&settings.directories.state).map_err(|error| format!("cannot read the event journal: {error}"))?;
     let wishes = memory::recall(&settings.directories, &bus).await?;
     let (logs, inbox) = mpsc::channel(INBOX);
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, wishes)?);
+    let (resigned, resignations) = mpsc::channel(RESIGNED_MAX);
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, resigned, wishes)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
@@ -95,6 +97,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         control,
         events: Arc::new(Mutex::new(events)),
         inbox: Arc::new(Mutex::new(inbox)),
+        resignations: Arc::new(Mutex::new(resignations)),
         receiver: receiver.clone(),
         orders,
     };
@@ -159,6 +162,7 @@ fn context(
     launcher: link::Sender,
     bus: Bus,
     logs: mpsc::Sender<ToLogs>,
+    resigned: mpsc::Sender<Resignation>,
     wishes: Wishes,
 ) -> Result<Context, String> {
     let news = logs.clone();
@@ -170,6 +174,7 @@ fn context(
         launcher,
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
         logs,
+        resigned,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         turns: Arc::default(),
         directories: settings.directories.clone(),
@@ -194,6 +199,7 @@ struct Parts {
     faces: Arc<Faces>,
     events: Arc<Mutex<mpsc::Receiver<(Wall, Event)>>>,
     inbox: Inbox,
+    resignations: Resignations,
     receiver: Arc<Mutex<link::Receiver>>,
     orders: mpsc::Sender<ToBrain>,
 }
@@ -217,6 +223,8 @@ impl Parts {
         let logs = ChildSpec::task("logs", move |task| logs::run(task, control.context.clone(), control.tree.clone(), inbox.clone()));
         let (control, receiver, orders) = (self.control.clone(), self.receiver.clone(), self.orders.clone());
         let link = ChildSpec::task("link", move |task| hear(task, control.tree.clone(), receiver.clone(), orders.clone()));
+        let (control, resignations) = (self.control.clone(), self.resignations.clone());
+        let resignation = ChildSpec::task("resignation", move |task| resignation::run(task, control.tree.clone(), resignations.clone()));
         let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
         SupervisorSpec::new(Strategy::OneForAll)
@@ -224,6 +232,7 @@ impl Parts {
             .child(recorder)
             .child(logs)
             .child(link)
+            .child(resignation)
             .child(heartbeat)
     }
 

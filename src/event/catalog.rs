@@ -161,6 +161,15 @@ pub enum Event {
         /// What it had used.
         usage: Usage,
     },
+    /// A unit is not started again after a failure, as `restart.on` says; it is stopped as by an operator.
+    UnitGivenUp {
+        /// The unit.
+        unit: UnitId,
+        /// What was declared for: `crash`, `exit 78`, …
+        cause: String,
+        /// How it failed.
+        reason: ExitReason,
+    },
     /// A probe of a unit passes now, or fails.
     ProbeChanged {
         /// The unit.
@@ -422,6 +431,7 @@ impl Event {
             | Self::UnitStartFailed { unit, .. }
             | Self::UnitExited { unit, .. }
             | Self::ProbeChanged { unit, .. }
+            | Self::UnitGivenUp { unit, .. }
             | Self::UnitUnwell { unit, .. }
             | Self::UnitUnready { unit, .. }
             | Self::UnitReady { unit }

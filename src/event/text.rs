@@ -55,6 +55,7 @@ pub fn event_text(event: &Event) -> String {
             format!("{how}: {cause} after {}, {}", approx_duration(*after), usage_text(usage))
         }
         Event::ProbeChanged { .. } | Event::UnitUnwell { .. } | Event::UnitUnready { .. } | Event::UnitReady { .. } => health_text(event),
+        Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
@@ -142,6 +143,35 @@ mod tests {
         Event::UnitExited { run: 3, unit: "web".into(), pid: 7, cause, expected, after: Duration::from_secs(182), usage }
     }
 
+    fn lines(events: &[Event]) -> String {
+        let lines: Vec<_> = events.iter().map(|event| format!("{}: {}", event.subject().unwrap_or("-"), event_text(event))).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn what_probes_find_reads_as_sentences() {
+        let events = [
+            Event::ProbeChanged { unit: "web".into(), probe: "http".into(), role: ProbeRole::Liveness, passing: true, text: String::new() },
+            Event::ProbeChanged {
+                unit: "web".into(),
+                probe: "tcp".into(),
+                role: ProbeRole::Observe,
+                passing: false,
+                text: "no answer".into(),
+            },
+            Event::UnitUnwell {
+                unit: "web".into(),
+                pid: 7,
+                why: "probe tcp: no answer".into(),
+                incident: Some("incidents/web-7-1.txt".into()),
+            },
+            Event::UnitGivenUp { unit: "web".into(), cause: "exit 78".into(), reason: ExitReason::error("exit code 78") },
+            Event::UnitUnready { unit: "web".into(), why: "probe tcp: no answer".into() },
+            Event::UnitReady { unit: "web".into() },
+        ];
+        insta::assert_snapshot!(lines(&events));
+    }
+
     #[test]
     fn events_read_as_sentences() {
         let killed = ExitCause::Signal { signal: Signal::KILL, core: false };
@@ -173,22 +203,6 @@ mod tests {
             exited(ExitCause::Code(0), true),
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
-            Event::ProbeChanged { unit: "web".into(), probe: "http".into(), role: ProbeRole::Liveness, passing: true, text: String::new() },
-            Event::ProbeChanged {
-                unit: "web".into(),
-                probe: "tcp".into(),
-                role: ProbeRole::Observe,
-                passing: false,
-                text: "no answer".into(),
-            },
-            Event::UnitUnwell {
-                unit: "web".into(),
-                pid: 7,
-                why: "probe tcp: no answer".into(),
-                incident: Some("incidents/web-7-1.txt".into()),
-            },
-            Event::UnitUnready { unit: "web".into(), why: "probe tcp: no answer".into() },
-            Event::UnitReady { unit: "web".into() },
             Event::UnitMainChanged { unit: "web".into(), pid: 124 },
             Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },
@@ -212,7 +226,6 @@ mod tests {
                 why: "the plan has not known it for 30 days".into(),
             },
         ];
-        let lines: Vec<_> = events.iter().map(|event| format!("{}: {}", event.subject().unwrap_or("-"), event_text(event))).collect();
-        insta::assert_snapshot!(lines.join("\n"));
+        insta::assert_snapshot!(lines(&events));
     }
 }

@@ -10,6 +10,7 @@ mod order;
 mod probe;
 mod probing;
 mod resolve;
+mod response;
 mod significant;
 mod tree;
 mod unit;
@@ -22,3 +23,4 @@ pub use probe::{
     TcpProbe, TlsPlan, WatchdogPlan,
 };
 pub use resolve::{UNITS_MAX, resolve};
+pub use response::{FailureCause, Response};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::probe::{ProbePlan, WatchdogPlan};
+use super::response::{FailureCause, Response};
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
@@ -159,6 +160,9 @@ pub struct RestartPlan {
     pub kind: RestartType,
     /// How long restarts are held back.
     pub backoff: Backoff,
+    /// What is done about some failures instead. The first that fits counts; those of an exact end stand first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<(FailureCause, Response)>,
 }
 
 /// How long restarts are held back. The first restart after a quiet time waits `first`; the n-th after that `delay(n)`.

@@ -8,6 +8,7 @@ use crate::base::id::UnitId;
 use crate::spec::Field;
 use crate::spec::logs::LogsSpec;
 use crate::spec::readiness::ReadinessSpec;
+use crate::spec::response::{CauseSpec, ResponseSpec};
 use crate::spec::restart::{BackoffKind, BackoffSpec, ExitValue, RestartSpec, ShutdownSpec};
 use crate::spec::template::expand;
 use crate::spec::unit::UnitSpec;
@@ -22,6 +23,7 @@ use super::order::Dependencies;
 use super::probe::{DetectorKind, WatchdogPlan};
 use super::probing;
 use super::resolve::{absolute, or};
+use super::response::{FailureCause, Response};
 
 const DEFAULT_UMASK: u32 = 0o022;
 const DEFAULT_BASE: Duration = Duration::from_millis(200);
@@ -85,7 +87,25 @@ fn environment_files(spec: &UnitSpec, text: &impl Fn(&str) -> String, directory:
 }
 
 fn restart_plan(spec: &RestartSpec) -> RestartPlan {
-    RestartPlan { kind: or(&spec.kind, Default::default(), |kind| kind.0), backoff: backoff(&or_default(&spec.backoff)) }
+    let mut on: Vec<_> =
+        spec.on.iter().flat_map(|on| &on.value.0).map(|(cause, response)| (cause_of(cause.value), response_to(response.value))).collect();
+    on.sort_by_key(|(cause, _)| matches!(cause, FailureCause::Class(_)));
+    RestartPlan { kind: or(&spec.kind, Default::default(), |kind| kind.0), backoff: backoff(&or_default(&spec.backoff)), on }
+}
+
+const fn cause_of(spec: CauseSpec) -> FailureCause {
+    match spec {
+        CauseSpec::Class(class) => FailureCause::Class(class),
+        CauseSpec::Exit(exit) => FailureCause::Exit(success_exit(exit)),
+    }
+}
+
+const fn response_to(spec: ResponseSpec) -> Response {
+    match spec {
+        ResponseSpec::Restart => Response::Restart,
+        ResponseSpec::After(time) => Response::After(time),
+        ResponseSpec::Stop => Response::Stop,
+    }
 }
 
 fn backoff(spec: &BackoffSpec) -> Backoff {

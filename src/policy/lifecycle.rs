@@ -10,6 +10,7 @@
 //!     └──────────────────────────────────────────────── Cleaning ◄── Killing ◄── Stopping
 //! ```
 
+mod failure;
 mod memory;
 mod pause;
 mod state;
@@ -23,12 +24,12 @@ pub use state::State;
 use super::Machine;
 use super::backoff::{Failure, Streak};
 use super::health::Health;
-use crate::base::choice::ProbeRole;
+use crate::base::choice::{FailureClass, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
 use crate::event::ResumeCause;
-use crate::plan::{ReadinessKind, ShutdownTimeout, SuccessExit, UnitPlan};
+use crate::plan::{FailureCause, ReadinessKind, Response, ShutdownTimeout, UnitPlan};
 
 /// What happens to a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub enum Input {
     SpawnFailed(Arc<str>),
     /// It says that it is ready, or was found to be.
     Ready,
-    /// It was found not to be well: it is to be started again.
-    Unwell(Arc<str>),
+    /// It was found not to be well, for this reason: it is to be started again.
+    Unwell(FailureClass, Arc<str>),
     /// Its main process has ended.
     Exited {
         /// How.
@@ -108,6 +109,8 @@ pub enum Effect {
     Entered(State),
     /// Its restart is held back for so long.
     HeldBack(Duration),
+    /// It failed, and is to stay down: it is to be stopped as by an operator. The supervisor has not been told of its end.
+    GiveUp(FailureCause, ExitReason),
     /// Its shutdown timeout has passed; it is being killed.
     TimedOut,
 }
@@ -136,6 +139,8 @@ pub struct Lifecycle {
     spawned: Option<Mono>,
     /// The latest run, as far as the next delay depends on it.
     failure: Failure,
+    /// What the failure of the latest run was, if it was one, and how its process ended by itself.
+    failed: Option<(FailureClass, Option<ExitCause>)>,
     /// What to tell the supervisor once nothing is left.
     verdict: Option<Verdict>,
     /// A stop came while the process was being made.
@@ -169,6 +174,7 @@ impl Lifecycle {
             streak: Streak::default(),
             spawned: None,
             failure: Failure::default(),
+            failed: None,
             verdict: None,
             stop_wanted: false,
             start_wanted: false,
@@ -224,11 +230,17 @@ impl Lifecycle {
                 }
                 if !hold_back {
                     self.streak.reset();
+                    self.failed = None;
                     return self.ask_gate(out);
                 }
                 let failure = std::mem::take(&mut self.failure);
                 let failure = Failure { weight: failure.weight.max(1), ..failure };
                 let delay = self.streak.next_delay(&self.plan.restart.backoff, now, failure, &mut self.rng);
+                let delay = match self.response() {
+                    Some((_, Response::After(delay))) => delay,
+                    _ => delay,
+                };
+                self.failed = None;
                 if delay.is_zero() {
                     return self.ask_gate(out);
                 }
@@ -330,27 +342,17 @@ impl Lifecycle {
     }
 
     /// It is asked to end as when it is stopped, but that counts as an end of its own.
-    fn unwell(&mut self, now: Mono, why: &str, out: &mut Vec<Effect>) {
+    fn unwell(&mut self, now: Mono, class: FailureClass, why: &str, out: &mut Vec<Effect>) {
         let reason = ExitReason::error(why);
+        if matches!(self.state, State::Activating | State::Active) {
+            self.failed = Some((class, None));
+        }
         match self.state {
             State::Activating => self.ask_to_end(now, Verdict::StartFailed(reason), out),
             State::Active => self.ask_to_end(now, Verdict::Ended(reason), out),
             // What was found belongs to a run that is over, or about to be.
             State::Stopped | State::Backoff | State::Waiting | State::Spawning | State::Stopping | State::Killing | State::Cleaning => {}
         }
-    }
-
-    fn spawn_failed(&mut self, why: &str, out: &mut Vec<Effect>) {
-        if self.state != State::Spawning {
-            return;
-        }
-        self.failure = Failure { weight: UNFIT_WEIGHT, ..Failure::default() };
-        out.push(Effect::LeaveGate);
-        self.enter(State::Stopped, None, out);
-        out.push(match std::mem::take(&mut self.stop_wanted) {
-            true => Effect::Ended(ExitReason::Shutdown),
-            false => Effect::StartFailed(ExitReason::error(why)),
-        });
     }
 
     fn exited(&mut self, now: Mono, (cause, cpu): (ExitCause, Duration), leftovers: bool, out: &mut Vec<Effect>) {
@@ -364,9 +366,13 @@ impl Lifecycle {
             State::Activating => {
                 out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
                 let why = format_args!("ended before it was ready: {cause}").to_string();
+                self.failed = Some((FailureClass::Start, Some(cause)));
                 self.verdict = Some(Verdict::StartFailed(ExitReason::error(why)));
             }
-            State::Active => self.verdict = Some(Verdict::Ended(reason)),
+            State::Active => {
+                self.failed = Some((FailureClass::Crash, Some(cause)));
+                self.verdict = Some(Verdict::Ended(reason));
+            }
             State::Stopping | State::Killing => {}
             // An exit of a run this brain has never seen running.
             State::Stopped | State::Backoff | State::Waiting | State::Spawning | State::Cleaning => return,
@@ -390,28 +396,11 @@ impl Lifecycle {
 
     fn nothing_left(&mut self, now: Mono, out: &mut Vec<Effect>) {
         self.enter(State::Stopped, None, out);
-        match self.verdict.take() {
-            Some(Verdict::Ended(reason)) => out.push(Effect::Ended(reason)),
-            Some(Verdict::StartFailed(reason)) => out.push(Effect::StartFailed(reason)),
-            Some(Verdict::Silent) | None => {}
+        if let Some(verdict) = self.verdict.take() {
+            self.tell(verdict, out);
         }
         if std::mem::take(&mut self.start_wanted) {
             self.start(now, false, out);
-        }
-    }
-
-    /// What an exit means in OTP's terms.
-    fn reason(&self, cause: ExitCause) -> ExitReason {
-        let success = |wanted: &SuccessExit| match (wanted, cause) {
-            (SuccessExit::Code(wanted), ExitCause::Code(code)) => *wanted == code,
-            (SuccessExit::Signal(wanted), ExitCause::Signal { signal, .. }) => *wanted == signal,
-            _ => false,
-        };
-        match cause {
-            ExitCause::Code(0) => ExitReason::Normal,
-            _ if self.plan.success_exit.iter().any(success) => ExitReason::Normal,
-            ExitCause::Signal { signal: Signal::KILL, .. } => ExitReason::Killed,
-            _ => ExitReason::error(cause),
         }
     }
 }
@@ -448,7 +437,7 @@ impl Machine for Lifecycle {
                     self.active(out);
                 }
             }
-            Input::Unwell(why) => self.unwell(now, &why, out),
+            Input::Unwell(class, why) => self.unwell(now, class, &why, out),
             Input::Exited { cause, leftovers, cpu } => self.exited(now, (cause, cpu), leftovers, out),
             Input::Gone => {
                 if self.state == State::Cleaning {
@@ -475,6 +464,7 @@ impl Machine for Lifecycle {
                     ReadinessKind::PidFile => format!("no process of it was named by its pid file within {timeout}"),
                     _ => format!("not ready within {timeout}"),
                 };
+                self.failed = Some((FailureClass::Start, None));
                 self.ask_to_end(now, Verdict::StartFailed(ExitReason::error(why)), out);
             }
             State::Stopping => {

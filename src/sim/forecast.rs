@@ -14,7 +14,9 @@ use crate::base::time::{Mono, format_duration};
 use crate::plan::{Child, Plan, UnitPlan};
 use crate::policy::Machine as _;
 use crate::policy::lifecycle::{Effect as UnitEffect, Input as UnitInput, Lifecycle, State};
-use crate::policy::supervisor::{AtLimit, ChildKey, Effect, Input, Report, Run, StartCause, Supervisor, child_of, flags_of};
+use crate::policy::supervisor::{
+    AtLimit, ChildKey, Effect, Input, Report, Request, RequestId, Run, StartCause, Supervisor, Which, child_of, flags_of,
+};
 
 /// How long a process takes to start, to get ready and to end when asked.
 const TAKES: Duration = Duration::from_millis(10);
@@ -306,6 +308,13 @@ impl<'a> World<'a> {
                 }
                 unit.port = None;
                 self.answer(port, |run| Input::Exited(run, reason));
+            }
+            UnitEffect::GiveUp(cause, reason) => {
+                say(format!("stays down, as `restart.on` says for `{cause}`: {reason}"));
+                if let Some((supervisor, _)) = port {
+                    let request = Request::Stop { child: Which::Id(id.as_str().into()), hold: true };
+                    self.after(Duration::ZERO, Happening::Hears(supervisor, Input::Request(RequestId(0), request)));
+                }
             }
             UnitEffect::HeldBack(delay) => {
                 say(format!("held back for {}", format_duration(Duration::from_millis(delay.as_millis().try_into().unwrap_or(u64::MAX)))));

@@ -19,6 +19,7 @@ mod parse;
 pub mod probe;
 pub mod readiness;
 mod render;
+pub mod response;
 pub mod restart;
 pub mod schema;
 pub mod supervisor;

@@ -8,6 +8,7 @@ use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Spanned};
 use super::node::{Kind, Node};
+use super::response::ResponsesSpec;
 use super::value::{OneOf, PositiveTime, SignalName, Time, TimeLimit, choose, one_of, schema};
 
 choices! {
@@ -32,6 +33,11 @@ mapping! {
         kind as "type": OneOf<RestartType> = "permanent",
         /// How long restarts are held back; a bare word is its `kind`.
         backoff: BackoffSpec = "exponential",
+        /// What is done about a failure instead, by what it was: `crash` (it ended, and not well), `start` (it did not become ready), `config`
+        /// (it could not even be started), `hang` (its watchdog), `probe`, or more exactly `exit CODE` or `signal NAME`, which goes before
+        /// its class. `stop`: it stays down as if an operator had stopped it, and its siblings run on; a time: it is started again after
+        /// that; `restart`: as if nothing were declared.
+        on: ResponsesSpec = {},
     }
 }
 
@@ -43,9 +49,17 @@ impl Decode for RestartSpec {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         if is_word(node) {
             let kind = choose(node, cx)?;
-            return Some(Self { kind: Some(Spanned { value: OneOf(kind), span: node.span }), backoff: None });
+            let kind = Some(Spanned { value: OneOf(kind), span: node.span });
+            return Some(Self { kind, ..Self::default() });
         }
-        Self::from_mapping(node, cx)
+        let spec = Self::from_mapping(node, cx)?;
+        if let (Some(kind), Some(on)) = (&spec.kind, spec.on.as_ref().and_then(|on| on.first()))
+            && kind.0 == RestartType::Temporary
+        {
+            let fault = Diagnostic::new(code::CONFLICT, on, "a `temporary` unit is never started again: there is nothing to choose");
+            cx.report(fault.related(kind.span, "its type is given here").help("remove `on`, or write `type: permanent` or `transient`"));
+        }
+        Some(spec)
     }
 }
 

@@ -10,6 +10,7 @@ use ractor::ActorRef;
 use super::prepare::Prepared;
 use super::{Msg, Unit, prepare, status};
 use crate::actor::gate::Standing;
+use crate::actor::resignation::Resignation;
 use crate::base::exit::ExitReason;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
@@ -19,7 +20,7 @@ use crate::launcher::wire::{Spawn, Target, ToLauncher};
 use crate::os::logfile::LogReader;
 use crate::os::notify::NotifySocket;
 use crate::os::{clock, probe};
-use crate::plan::ReadinessKind;
+use crate::plan::{FailureCause, ReadinessKind};
 use crate::policy::lifecycle::{Effect, Input, State as Life};
 use std::path::PathBuf;
 
@@ -74,20 +75,8 @@ impl Unit {
                 }
                 self.next_supervisor(myself);
             }
-            Effect::Ended(reason) => {
-                // An end of its own has been told as an exit.
-                if reason == ExitReason::Shutdown {
-                    self.tell(Event::UnitStopped { unit: self.plan.id.clone() });
-                }
-                if !reason.is_clean() {
-                    self.change(|status| status::failed(status, &reason));
-                    self.context.gates.set(&self.plan.id, Standing::Failed);
-                }
-                if let Some(port) = self.port.take() {
-                    port.exited(reason);
-                }
-                self.next_supervisor(myself);
-            }
+            Effect::GiveUp(cause, reason) => self.give_up(myself, cause, reason),
+            Effect::Ended(reason) => self.ended(myself, reason),
             Effect::Entered(life) => {
                 self.entered(life);
                 if matches!(life, Life::Backoff | Life::Stopping | Life::Killing) {
@@ -248,6 +237,35 @@ impl Unit {
             }
         };
         self.readiness = Some(watcher.abort_handle());
+    }
+
+    /// Nothing of it is left.
+    fn ended(&mut self, myself: &ActorRef<Msg>, reason: ExitReason) {
+        // An end of its own has been told as an exit.
+        if reason == ExitReason::Shutdown {
+            self.tell(Event::UnitStopped { unit: self.plan.id.clone() });
+        }
+        if !reason.is_clean() {
+            self.change(|status| status::failed(status, &reason));
+            self.context.gates.set(&self.plan.id, Standing::Failed);
+        }
+        if let Some(port) = self.port.take() {
+            port.exited(reason);
+        }
+        self.next_supervisor(myself);
+    }
+
+    /// It is to stay down: that is arranged as for an operator, and its supervisor then stops it.
+    fn give_up(&mut self, myself: &ActorRef<Msg>, cause: FailureCause, reason: ExitReason) {
+        let unit = self.plan.id.clone();
+        self.tell(Event::UnitGivenUp { unit: unit.clone(), cause: cause.to_string(), reason: reason.clone() });
+        self.change(|status| status::failed(status, &reason));
+        self.context.gates.set(&unit, Standing::Failed);
+        let resignation = Resignation { unit, why: format!("restart.on: {cause}: {reason}") };
+        if self.context.resigned.try_send(resignation).is_err() {
+            // Too many at once: better up than neither.
+            self.ended(myself, reason);
+        }
     }
 
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {

@@ -1,5 +1,6 @@
 //! What the unit's probes say, and what follows.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use ractor::ActorRef;
 use super::{Msg, Unit};
 use crate::actor::gate::Standing as Gate;
 use crate::actor::prober::{Arguments, News, Order, Prober};
-use crate::base::choice::ProbeRole;
+use crate::base::choice::{FailureClass, ProbeRole};
 use crate::base::outcome::{Value, Verdict};
 use crate::base::rng::Rng;
 use crate::base::time::approx_duration;
@@ -206,6 +207,13 @@ impl Unit {
         why
     }
 
+    /// It is not well, and what it was doing is written down, or cannot be.
+    pub(super) fn unwell(&mut self, myself: &ActorRef<Msg>, class: FailureClass, why: String, incident: Option<PathBuf>) {
+        let (unit, pid) = (self.id().clone(), self.process.map_or(0, |process| process.pid));
+        self.tell(Event::UnitUnwell { unit, pid, why: why.clone(), incident });
+        self.step(myself, Input::Unwell(class, why.into()));
+    }
+
     /// Before it is ended: what it is doing is gone afterwards.
     fn look_at_the_dying(&self, myself: &ActorRef<Msg>, at: usize) {
         let (Some(process), true) = (self.process, matches!(self.driver.machine.state(), Life::Activating | Life::Active)) else { return };
@@ -213,10 +221,12 @@ impl Unit {
         self.change(|status| why = status.probes.get(at).map(ProbeStatus::sentence).unwrap_or_default());
         let (directory, unit, text) = (self.context.directories.incidents(), self.plan.id.clone(), why.clone());
         let (actor, run, pid) = (myself.clone(), self.run, process.pid);
+        // The watchdog stands behind the probes.
+        let class = if at < self.plan.probes.len() { FailureClass::Probe } else { FailureClass::Hang };
         tokio::spawn(async move {
             let look = tokio::task::spawn_blocking(move || evidence::write(&directory, &unit, pid, &text, clock::wall()));
             let incident = tokio::time::timeout(EVIDENCE_WITHIN, look).await.ok().and_then(|written| written.ok()?.ok());
-            drop(actor.cast(Msg::Unwell(run, why, incident)));
+            drop(actor.cast(Msg::Unwell(run, class, why, incident)));
         });
     }
 }

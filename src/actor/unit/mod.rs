@@ -22,6 +22,7 @@ use super::context::Context;
 use super::driver::Driver;
 use super::prober::{News, Prober};
 use super::supervisor::{Begun, Host, Port};
+use crate::base::choice::FailureClass;
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
@@ -64,7 +65,7 @@ pub(crate) enum Msg {
     /// One of its probes has news.
     Probed(u64, News),
     /// It is not well, for this reason; what it was doing is written down there.
-    Unwell(u64, String, Option<PathBuf>),
+    Unwell(u64, FailureClass, String, Option<PathBuf>),
     /// It says something on its notification socket.
     Notices(u64, Vec<Notice>),
     /// What its pid file says.
@@ -303,11 +304,7 @@ impl Unit {
             Msg::Turn(..) | Msg::Prepared(..) => {}
             Msg::Ready(run) if run == self.run => self.told_ready(myself),
             Msg::Probed(run, news) if run == self.run => self.probed(myself, news),
-            Msg::Unwell(run, why, incident) if run == self.run => {
-                let (unit, pid) = (self.id().clone(), self.process.map_or(0, |process| process.pid));
-                self.tell(Event::UnitUnwell { unit, pid, why: why.clone(), incident });
-                self.step(myself, Input::Unwell(why.into()));
-            }
+            Msg::Unwell(run, class, why, incident) if run == self.run => self.unwell(myself, class, why, incident),
             Msg::Ready(_) | Msg::Probed(..) | Msg::Unwell(..) => {}
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::plan::{Backoff, Growth, Jitter, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan};
+use crate::plan::{Backoff, Growth, Jitter, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan, SuccessExit};
 
 fn plan() -> UnitPlan {
     UnitPlan {
@@ -24,6 +24,7 @@ fn plan() -> UnitPlan {
         after: Vec::new(),
         restart: RestartPlan {
             kind: RestartType::Permanent,
+            on: Vec::new(),
             backoff: Backoff {
                 first: Duration::from_secs(1),
                 growth: Growth::None,
@@ -90,6 +91,73 @@ fn inputs() -> Vec<Input> {
     ]
 }
 
+/// A machine of a unit with these responses, led into `state`.
+fn responding(on: &[(FailureCause, Response)], state: State) -> Lifecycle {
+    let mut machine = at(state);
+    let plan = plan();
+    machine.replan(Arc::new(UnitPlan { restart: RestartPlan { on: on.to_vec(), ..plan.restart.clone() }, ..plan }));
+    machine
+}
+
+/// All that a machine wants done on `inputs`.
+fn effects(machine: &mut Lifecycle, inputs: Vec<Input>) -> Vec<Effect> {
+    let mut out = Vec::new();
+    for input in inputs {
+        machine.step(Mono(0), input, &mut out);
+    }
+    out
+}
+
+#[test]
+fn what_is_to_stay_down_resigns_and_is_stopped() {
+    let ends = |code| Input::Exited { cause: ExitCause::Code(code), leftovers: false, cpu: Duration::ZERO };
+    let (class, exit) = (FailureCause::Class, |code| FailureCause::Exit(SuccessExit::Code(code)));
+    let on = [(exit(78), Response::Stop), (exit(0), Response::Stop), (class(FailureClass::Config), Response::Stop)];
+    let told = |state, inputs: Vec<Input>| {
+        let mut machine = responding(&on, state);
+        let mut out = effects(&mut machine, inputs);
+        out.retain(|effect| matches!(effect, Effect::GiveUp(..) | Effect::Ended(_) | Effect::StartFailed(_)));
+        out
+    };
+    let resigned = vec![Effect::GiveUp(exit(78), ExitReason::error(ExitCause::Code(78))), Effect::Ended(ExitReason::Shutdown)];
+    assert_eq!(told(State::Active, vec![ends(78), Input::Stop]), resigned);
+    assert_eq!(told(State::Active, vec![ends(0)]), [Effect::GiveUp(exit(0), ExitReason::Normal)]);
+    assert_eq!(told(State::Active, vec![ends(1)]), [Effect::Ended(ExitReason::error(ExitCause::Code(1)))]);
+    assert_eq!(told(State::Active, vec![Input::Stop, ends(78)]), [Effect::Ended(ExitReason::Shutdown)], "it was asked to");
+    let early = ExitReason::error("ended before it was ready: exit code 78");
+    assert_eq!(told(State::Activating, vec![ends(78)]), [Effect::GiveUp(exit(78), early)]);
+    let unfit = Effect::GiveUp(class(FailureClass::Config), ExitReason::error("no such file"));
+    assert_eq!(told(State::Spawning, vec![Input::SpawnFailed("no such file".into())]), [unfit]);
+    assert_eq!(told(State::Spawning, vec![Input::Stop, Input::SpawnFailed("no".into())]), [Effect::Ended(ExitReason::Shutdown)]);
+}
+
+#[test]
+fn a_failure_waits_as_its_class_says() {
+    let (class, exit) = (FailureCause::Class, |code| FailureCause::Exit(SuccessExit::Code(code)));
+    let seconds = |seconds| Response::After(Duration::from_secs(seconds));
+    let on = [
+        (exit(75), seconds(75)),
+        (exit(76), Response::Restart),
+        (class(FailureClass::Crash), seconds(10)),
+        (class(FailureClass::Hang), seconds(0)),
+        (class(FailureClass::Probe), seconds(20)),
+        (class(FailureClass::Start), seconds(30)),
+    ];
+    let ends = |code| Input::Exited { cause: ExitCause::Code(code), leftovers: false, cpu: Duration::ZERO };
+    let held = |state, inputs: Vec<Input>| {
+        let mut machine = responding(&on, state);
+        let out = effects(&mut machine, inputs.into_iter().chain([Input::Start { hold_back: true }]).collect());
+        out.into_iter().find_map(|effect| if let Effect::HeldBack(delay) = effect { Some(delay.as_secs()) } else { None })
+    };
+    assert_eq!(held(State::Active, vec![ends(1)]), Some(10));
+    assert_eq!(held(State::Active, vec![ends(75)]), Some(75), "what is exact goes before its class");
+    assert_eq!(held(State::Active, vec![ends(76)]), Some(1), "as the back-off says");
+    assert_eq!(held(State::Active, vec![ends(143)]), Some(1), "a success is no crash");
+    assert_eq!(held(State::Active, vec![Input::Unwell(FailureClass::Hang, "silent".into()), ends(75)]), None, "at once");
+    assert_eq!(held(State::Active, vec![Input::Unwell(FailureClass::Probe, "refused".into()), ends(0)]), Some(20));
+    assert_eq!(held(State::Activating, vec![ends(1)]), Some(30));
+}
+
 #[test]
 fn the_table_of_states_and_inputs() {
     let mut table = String::new();
@@ -124,10 +192,7 @@ fn the_table_of_states_and_inputs() {
 
 /// Leads a machine through `inputs` and returns what it tells its supervisor.
 fn story(machine: &mut Lifecycle, inputs: Vec<Input>) -> Vec<Effect> {
-    let mut out = Vec::new();
-    for input in inputs {
-        machine.step(Mono(0), input, &mut out);
-    }
+    let mut out = effects(machine, inputs);
     out.retain(|effect| matches!(effect, Effect::Started | Effect::StartFailed(_) | Effect::Ended(_)));
     out
 }

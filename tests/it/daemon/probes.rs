@@ -35,6 +35,28 @@ fn a_hung_unit_is_found_looked_at_and_started_again() {
 }
 
 #[test]
+fn what_is_to_stay_down_after_a_failure_does_so_until_it_is_started() {
+    let units = "unit: a\nexec: [sh, -c, 'exec sleep $(cat time)']\nrestart: {on: {\"exit 78\": stop, config: stop}}\n---\n\
+                 unit: b\nexec: [sh, -c, 'sleep 0.2; exit 78']\nrestart: {on: {\"exit 78\": stop}}\n---\n\
+                 unit: c\nexec: /no/such/program\nrestart: {on: {config: stop}}\n";
+    let tree = "supervisor: root\nstrategy: one_for_all\nchildren: [a, b, c]\n";
+    let daemon = Daemon::up(&[("units/all.yaml", units), ("supervisors/root.yaml", tree), ("time", "1000")]);
+    let given_up = daemon.event("UnitGivenUp", |data| data["unit"] == "b")["data"].clone();
+    assert_eq!((given_up["cause"].clone(), given_up["unit"].clone()), ("exit 78".into(), "b".into()));
+    daemon.event("UnitGivenUp", |data| data["unit"] == "c" && data["cause"] == "config");
+    until("both are held", || ["b", "c"].iter().all(|unit| daemon.status(unit)["held"] == true).then_some(()));
+    assert_eq!(starts(&daemon, "a"), 1, "no sibling is concerned");
+    let text = daemon.ok(&["status", "b"]);
+    assert!(text.contains("restart.on: exit 78: exit code 78"), "{text}");
+    kill(daemon.brain_pid(), 9);
+    daemon.events_of_kind("DaemonStarted", 2);
+    until("it answers", || daemon.answers());
+    assert_eq!((daemon.status("b")["held"].clone(), starts(&daemon, "b")), (true.into(), 1));
+    daemon.ok(&["start", "b"]);
+    daemon.events_of("UnitActive", "b", 2);
+}
+
+#[test]
 fn a_unit_is_ready_when_its_probes_say_so_and_not_longer() {
     let look =
         format!("probes: [{{name: file, role: readiness, command: [sh, -c, 'test -e ready || {{ echo no file; exit 2; }}'], {QUICK}}}]");
