@@ -22,11 +22,18 @@ pub enum Standing {
     Down,
 }
 
+/// Where a unit stands, and how often it went down: who only sees the latest must not miss a fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stand {
+    standing: Standing,
+    falls: u64,
+}
+
 /// Where every unit stands, and how many may start at once.
 #[derive(Debug)]
 pub struct Gates {
-    standings: RwLock<BTreeMap<UnitId, watch::Sender<Standing>>>,
-    /// Who requires, wants or starts after a unit.
+    standings: RwLock<BTreeMap<UnitId, watch::Sender<Stand>>>,
+    /// Who requires, binds to, wants or starts after a unit.
     dependents: RwLock<BTreeMap<UnitId, Vec<UnitId>>>,
     turns: Arc<Semaphore>,
 }
@@ -59,11 +66,17 @@ impl Gates {
     /// Takes note of where a unit stands.
     pub fn set(&self, unit: &UnitId, standing: Standing) {
         if let Some(sender) = self.standings.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
-            sender.send_if_modified(|old| std::mem::replace(old, standing) != standing);
+            sender.send_if_modified(|old| {
+                let is_new = old.standing != standing;
+                old.falls += u64::from(is_new && matches!(standing, Standing::Failed | Standing::Down));
+                old.standing = standing;
+                is_new
+            });
             return;
         }
+        let stand = Stand { standing, falls: 0 };
         let mut standings = self.standings.write().unwrap_or_else(PoisonError::into_inner);
-        standings.entry(unit.clone()).or_insert_with(|| watch::Sender::new(standing)).send_replace(standing);
+        standings.entry(unit.clone()).or_insert_with(|| watch::Sender::new(stand)).send_replace(stand);
     }
 
     /// Forgets a unit. Whoever requires it waits for ever, which only a plan that was refused could ask for.
@@ -82,7 +95,7 @@ impl Gates {
         *self.dependents.write().unwrap_or_else(PoisonError::into_inner) = dependents;
     }
 
-    /// The units that require, want or start after `unit`.
+    /// The units that require, bind to, want or start after `unit`.
     #[must_use]
     pub fn dependents(&self, unit: &UnitId) -> Vec<UnitId> {
         self.dependents.read().unwrap_or_else(PoisonError::into_inner).get(unit).cloned().unwrap_or_default()
@@ -110,7 +123,7 @@ impl Gates {
         let turns = self.turns.clone();
         async move {
             for (bar, mut watch) in watches {
-                watch.wait_for(|standing| bar.lets_pass(*standing)).await.ok()?;
+                watch.wait_for(|stand| bar.lets_pass(stand.standing)).await.ok()?;
             }
             turns.acquire_owned().await.ok()
         }
@@ -122,22 +135,39 @@ impl Gates {
         async move {
             for mut watch in watches {
                 // A unit that is gone is down.
-                drop(watch.wait_for(|standing| matches!(standing, Standing::Down | Standing::Failed)).await);
+                drop(watch.wait_for(|stand| matches!(stand.standing, Standing::Down | Standing::Failed)).await);
             }
         }
     }
 
-    fn standing(&self, unit: &UnitId) -> Standing {
-        self.watch(unit).map_or(Standing::Down, |watch| *watch.borrow())
+    /// Waits until one of `units` has gone down, and tells which; one that is down already counts.
+    pub fn loss(&self, units: &[UnitId]) -> impl Future<Output = UnitId> + Send + 'static {
+        let watches: Vec<_> = units.iter().filter_map(|unit| Some((unit.clone(), self.watch(unit)?))).collect();
+        async move {
+            let losses = watches.into_iter().map(|(unit, mut watch)| {
+                Box::pin(async move {
+                    let begun = *watch.borrow();
+                    let is_lost = |stand: &Stand| stand.falls != begun.falls || matches!(stand.standing, Standing::Down | Standing::Failed);
+                    // One that has left the plan has gone down before.
+                    drop(watch.wait_for(is_lost).await);
+                    unit
+                })
+            });
+            futures_util::future::select_all(losses).await.0
+        }
     }
 
-    fn watch(&self, unit: &UnitId) -> Option<watch::Receiver<Standing>> {
+    fn standing(&self, unit: &UnitId) -> Standing {
+        self.watch(unit).map_or(Standing::Down, |watch| watch.borrow().standing)
+    }
+
+    fn watch(&self, unit: &UnitId) -> Option<watch::Receiver<Stand>> {
         self.standings.read().unwrap_or_else(PoisonError::into_inner).get(unit).map(watch::Sender::subscribe)
     }
 }
 
 fn bars(plan: &UnitPlan) -> impl Iterator<Item = (Bar, &UnitId)> {
-    let requires = plan.requires.iter().map(|unit| (Bar::Requires, unit));
+    let requires = plan.requires.iter().chain(&plan.binds).map(|unit| (Bar::Requires, unit));
     let wants = plan.wants.iter().map(|unit| (Bar::Wants, unit));
     let after = plan.after.iter().map(|unit| (Bar::After, unit));
     requires.chain(wants).chain(after)

@@ -108,7 +108,10 @@ pub struct UnitDetails {
     pub restart: String,
     /// Units it requires.
     pub requires: Vec<String>,
-    /// Units that require, want or start after it.
+    /// Units it binds to.
+    #[serde(default)]
+    pub binds: Vec<String>,
+    /// Units that require, bind to, want or start after it.
     pub dependents: Vec<String>,
     /// Its log file, if it has one.
     pub log: Option<PathBuf>,

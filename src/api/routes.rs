@@ -118,6 +118,7 @@ async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<U
         working_directory: unit.working_directory.clone(),
         restart: unit.restart.kind.as_str().into(),
         requires: words(&unit.requires),
+        binds: words(&unit.binds),
         dependents: words(&app.node.context.gates.dependents(&unit.id)),
         log: matches!(unit.logs.mode, LogMode::Direct | LogMode::Pipe).then(|| logfile::live_path(logs, &name)),
         stderr_log: unit.stderr_log().map(|log| logfile::live_path(logs, log.as_str())),

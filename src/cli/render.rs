@@ -92,6 +92,7 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     }
     row("Supervisor", unit.supervisors.join(" < "));
     row("Requires", unit.requires.join(", "));
+    row("Binds to", unit.binds.join(", "));
     row("Needed by", unit.dependents.join(", "));
     row("Runs", unit.exec.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
     row("In", unit.working_directory.display().to_string());

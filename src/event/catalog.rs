@@ -161,6 +161,13 @@ pub enum Event {
         /// What it had used.
         usage: Usage,
     },
+    /// A unit is ended because one it binds to has gone down; it comes up again after that.
+    UnitUnbound {
+        /// The unit.
+        unit: UnitId,
+        /// The one it binds to.
+        from: UnitId,
+    },
     /// A unit is not started again after a failure, as `restart.on` says; it is stopped as by an operator.
     UnitGivenUp {
         /// The unit.
@@ -432,6 +439,7 @@ impl Event {
             | Self::UnitExited { unit, .. }
             | Self::ProbeChanged { unit, .. }
             | Self::UnitGivenUp { unit, .. }
+            | Self::UnitUnbound { unit, .. }
             | Self::UnitUnwell { unit, .. }
             | Self::UnitUnready { unit, .. }
             | Self::UnitReady { unit }

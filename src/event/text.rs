@@ -55,6 +55,7 @@ pub fn event_text(event: &Event) -> String {
             format!("{how}: {cause} after {}, {}", approx_duration(*after), usage_text(usage))
         }
         Event::ProbeChanged { .. } | Event::UnitUnwell { .. } | Event::UnitUnready { .. } | Event::UnitReady { .. } => health_text(event),
+        Event::UnitUnbound { from, .. } => format!("ending until {from}, which it binds to, is up again"),
         Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
@@ -165,6 +166,7 @@ mod tests {
                 why: "probe tcp: no answer".into(),
                 incident: Some("incidents/web-7-1.txt".into()),
             },
+            Event::UnitUnbound { unit: "web".into(), from: "db".into() },
             Event::UnitGivenUp { unit: "web".into(), cause: "exit 78".into(), reason: ExitReason::error("exit code 78") },
             Event::UnitUnready { unit: "web".into(), why: "probe tcp: no answer".into() },
             Event::UnitReady { unit: "web".into() },

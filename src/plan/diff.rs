@@ -132,6 +132,7 @@ fn is_live(field: &str) -> bool {
         field,
         "description"
             | "requires"
+            | "binds"
             | "wants"
             | "after"
             | "restart.type"
@@ -171,6 +172,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             umask: "umask",
             nice: "nice",
             requires: "requires",
+            binds: "binds",
             wants: "wants",
             after: "after",
             success_exit: "success_exit",

@@ -119,6 +119,9 @@ pub struct UnitPlan {
     pub nice: i32,
     /// Units that must be ready before it starts.
     pub requires: Vec<UnitId>,
+    /// Units it requires, and is stopped and started again with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<UnitId>,
     /// Units it waits for, but starts without when they fail.
     pub wants: Vec<UnitId>,
     /// Units it starts after, if they are starting too.

@@ -18,6 +18,7 @@ pub const DEPENDENCIES_MAX: usize = 1_000_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dependencies {
     pub(super) requires: Vec<UnitId>,
+    pub(super) binds: Vec<UnitId>,
     pub(super) wants: Vec<UnitId>,
     pub(super) after: Vec<UnitId>,
 }
@@ -26,7 +27,7 @@ pub(super) struct Dependencies {
 struct Link<'a> {
     /// The unit that depends.
     unit: &'a str,
-    /// `requires`, `wants` or `after`.
+    /// `requires`, `binds`, `wants` or `after`.
     verb: &'static str,
     /// On what.
     target: &'a str,
@@ -44,6 +45,7 @@ pub(super) fn order<'a>(tree: &mut Tree<'a>, out: &mut Diagnostics) -> BTreeMap<
         let mut dependencies = Dependencies::default();
         for (verb, references, ids) in [
             ("requires", &spec.requires, &mut dependencies.requires),
+            ("binds", &spec.binds, &mut dependencies.binds),
             ("wants", &spec.wants, &mut dependencies.wants),
             ("after", &spec.after, &mut dependencies.after),
         ] {

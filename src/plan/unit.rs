@@ -55,6 +55,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         umask: or(&spec.umask, DEFAULT_UMASK, |&Umask(mask)| mask),
         nice: or(&spec.nice, 0, |nice| i32::try_from(nice.0).unwrap_or(0)),
         requires: dependencies.requires.clone(),
+        binds: dependencies.binds.clone(),
         wants: dependencies.wants.clone(),
         after: dependencies.after.clone(),
         restart: restart_plan(&or_default(&spec.restart)),

@@ -63,6 +63,8 @@ pub enum Input {
     Ready,
     /// It was found not to be well, for this reason: it is to be started again.
     Unwell(FailureClass, Arc<str>),
+    /// Something it binds to has gone down: it is to come up again after that.
+    Unbound,
     /// Its main process has ended.
     Exited {
         /// How.
@@ -147,6 +149,8 @@ pub struct Lifecycle {
     stop_wanted: bool,
     /// A start came while something of an earlier run was left.
     start_wanted: bool,
+    /// Its supervisor takes it for up: what fails is an end, not a start.
+    is_up: bool,
     /// An earlier brain held the restart back until then.
     held_until: Option<Mono>,
     /// It stands still, and this is how long it may still take to become ready. A pause belongs to a run and ends with it.
@@ -178,6 +182,7 @@ impl Lifecycle {
             verdict: None,
             stop_wanted: false,
             start_wanted: false,
+            is_up: false,
             held_until: None,
             paused: None,
         }
@@ -248,7 +253,10 @@ impl Lifecycle {
                 self.enter(State::Backoff, Some(now + delay), out);
             }
             // Adopted: it runs already.
-            State::Active => out.push(Effect::Started),
+            State::Active => {
+                self.is_up = true;
+                out.push(Effect::Started);
+            }
             State::Activating => self.watch_readiness(now, out),
             State::Cleaning => self.start_wanted = true,
             // An earlier brain has asked it to end.
@@ -338,7 +346,16 @@ impl Lifecycle {
 
     fn active(&mut self, out: &mut Vec<Effect>) {
         self.enter(State::Active, None, out);
+        self.is_up = true;
         out.extend([Effect::LeaveGate, Effect::Started]);
+    }
+
+    /// It is ended and comes up again by itself: its supervisor has nothing to decide.
+    fn unbound(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if matches!(self.state, State::Activating | State::Active) {
+            self.start_wanted = true;
+            self.ask_to_end(now, Verdict::Silent, out);
+        }
     }
 
     /// It is asked to end as when it is stopped, but that counts as an end of its own.
@@ -400,7 +417,7 @@ impl Lifecycle {
             self.tell(verdict, out);
         }
         if std::mem::take(&mut self.start_wanted) {
-            self.start(now, false, out);
+            self.start(now, self.is_up, out);
         }
     }
 }
@@ -438,6 +455,7 @@ impl Machine for Lifecycle {
                 }
             }
             Input::Unwell(class, why) => self.unwell(now, class, &why, out),
+            Input::Unbound => self.unbound(now, out),
             Input::Exited { cause, leftovers, cpu } => self.exited(now, (cause, cpu), leftovers, out),
             Input::Gone => {
                 if self.state == State::Cleaning {

@@ -1,5 +1,7 @@
 //! The declared tree in virtual time: the machines the daemon runs, over processes that fail as a script says.
 
+mod report;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -349,6 +351,10 @@ impl<'a> World<'a> {
         } else if unit.run > 0 && unit.down_since.is_none() && !matches!(state, State::Activating) {
             unit.down_since = Some(self.now);
         }
+        if matches!(state, State::Stopped | State::Backoff) {
+            let bound: Vec<_> = self.units.iter().filter(|(_, unit)| unit.plan.binds.contains(id)).map(|(id, _)| id.clone()).collect();
+            bound.iter().for_each(|bound| self.unit(bound, UnitInput::Unbound));
+        }
     }
 
     fn answer(&mut self, port: Option<(u32, Run)>, input: impl FnOnce(Run) -> Input) {
@@ -361,7 +367,7 @@ impl<'a> World<'a> {
     fn open_gates(&mut self) {
         let standing = |id: &UnitId| self.units.get(id).map_or(Standing::Down, |unit| unit.standing);
         let passes = |unit: &Unit| {
-            unit.plan.requires.iter().all(|id| standing(id) == Standing::Ready)
+            unit.plan.requires.iter().chain(&unit.plan.binds).all(|id| standing(id) == Standing::Ready)
                 && unit.plan.wants.iter().chain(&unit.plan.after).all(|id| standing(id) != Standing::Pending)
         };
         let open: Vec<_> = self.units.iter().filter(|(_, unit)| unit.waiting && passes(unit)).map(|(id, _)| id.clone()).collect();
@@ -431,66 +437,5 @@ impl<'a> World<'a> {
             return;
         };
         self.unit(&unit, if reason.is_some() { UnitInput::Stop } else { UnitInput::Kill });
-    }
-
-    fn report(&mut self, id: u32, report: &Report) {
-        let Some(one) = self.supervisors.get(&id) else { return };
-        let flags = one.machine.flags();
-        let (used, intensity, period) = (one.books.in_window(self.now), flags.intensity, format_duration(flags.period));
-        let name = one.id.clone();
-        let text = match report {
-            Report::ChildTerminated { child, restart: true, .. } | Report::StartError { child, .. } if used <= intensity as usize => {
-                format!("restarts {child}: {used} of {intensity} restarts within {period}")
-            }
-            Report::ChildTerminated { child, reason, restart: false } => format!("leaves {child} down: {reason}"),
-            Report::ReachedMaxRestartIntensity { child, .. } => {
-                let keeps = flags.at_limit == AtLimit::Keep;
-                let what = if keeps { format!("gives up {child} and keeps what runs (degraded)") } else { "gives up".into() };
-                let time = tenths(self.now - Mono(0));
-                let limit = format!("more than {intensity} restarts within {period}");
-                let first = format!("{name} {what} after {time}: {limit}, the last one of {child}");
-                let entry = self.gave_up.entry(name.clone()).or_insert_with(|| (first, Vec::new()));
-                entry.1.push(self.now);
-                format!("{what}: {limit}")
-            }
-            Report::ChildStuck { child } => format!("{child} was killed and does not end"),
-            Report::ChildTerminated { .. } | Report::StartError { .. } | Report::ChildStarted { .. } | Report::ShutdownError { .. } => {
-                return;
-            }
-        };
-        self.timeline.add(self.now, name.as_str(), text);
-    }
-
-    /// Everything as text.
-    fn told(&self, duration: Duration, broken: Option<String>) -> String {
-        let mut out = self.timeline.render();
-        out.push('\n');
-        let width = self.units.keys().map(|id| id.as_str().len()).max().unwrap_or(0).max(4);
-        out.push_str(&format!("{:<width$}  {:>8}  {:>9}  at the end\n", "unit", "restarts", "time down"));
-        let mut calm = 0;
-        for (id, unit) in &self.units {
-            let down = unit.down + unit.down_since.map_or(Duration::ZERO, |since| self.now - since);
-            if unit.restarts == 0 && down < CALM && unit.standing == Standing::Ready {
-                calm += 1;
-                continue;
-            }
-            let state = unit.machine.state().as_str();
-            out.push_str(&format!("{:<width$}  {:>8}  {:>9}  {state}\n", id.as_str(), unit.restarts, tenths(down)));
-        }
-        if calm > 0 {
-            out.push_str(&format!("{calm} {} never disturbed\n", if calm == 1 { "unit is" } else { "units are" }));
-        }
-        out.push('\n');
-        for (first, times) in self.gave_up.values() {
-            out.push_str(&format!("{first}\n"));
-            if let [_, .., last] = times[..] {
-                out.push_str(&format!("  and {} times more, the last time after {}\n", times.len() - 1, tenths(last - Mono(0))));
-            }
-        }
-        if self.gave_up.is_empty() {
-            out.push_str(&format!("nothing gives up within {}\n", format_duration(duration)));
-        }
-        out.extend(broken.map(|broken| format!("cut short: {broken}\n")));
-        out
     }
 }

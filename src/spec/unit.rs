@@ -44,6 +44,9 @@ mapping! {
         nice: Int<-20, 19> = 0,
         /// Units and supervisors that must be ready before it starts.
         requires: OneOrMany<Reference> = [],
+        /// Units and supervisors it requires, and cannot be without: when one of them ends or is stopped, it is stopped, too, and comes up again
+        /// after it. Neither counts against its supervisor's restart intensity; how soon it comes back `restart.backoff` says.
+        binds: OneOrMany<Reference> = [],
         /// Units and supervisors it waits for, but starts without when they fail.
         wants: OneOrMany<Reference> = [],
         /// Units and supervisors it starts after, if they are starting too.

@@ -44,6 +44,7 @@ impl Readiness {
 impl Unit {
     /// A process runs; `found`: it did so, and was ready, before this brain began.
     pub(super) fn begin_probes(&mut self, myself: &ActorRef<Msg>, found: bool) {
+        self.begin_binding(myself);
         let is_gated = Health::gates_readiness(&self.plan.probes);
         self.health =
             Readiness { told: self.plan.readiness.kind == crate::plan::ReadinessKind::None, probed: !is_gated || found, lost: false };
@@ -78,7 +79,7 @@ impl Unit {
 
     /// The process has ended.
     pub(super) fn end_probes(&mut self) {
-        self.prober = None;
+        (self.prober, self.binding) = (None, None);
         self.health = Readiness::default();
         self.change(|status| status.probes.iter_mut().for_each(ProbeStatus::forget));
     }

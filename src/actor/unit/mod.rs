@@ -1,5 +1,6 @@
 //! One actor per unit: it carries the unit's life and keeps its entry in the view.
 
+mod binding;
 mod effects;
 mod health;
 mod held;
@@ -27,7 +28,7 @@ use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-use crate::event::{Event, RestartCause, UnitStatus, Wish};
+use crate::event::{Event, UnitStatus, Wish};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
@@ -36,6 +37,7 @@ use crate::plan::{ReadinessKind, UnitPlan};
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
+use binding::Binding;
 pub use held::{Held, exit_event};
 pub use note::ForeignNote;
 pub(crate) use note::{COUNTED_MAX, Note};
@@ -66,6 +68,8 @@ pub(crate) enum Msg {
     Probed(u64, News),
     /// It is not well, for this reason; what it was doing is written down there.
     Unwell(u64, FailureClass, String, Option<PathBuf>),
+    /// One it binds to has gone down.
+    Unbound(u64, UnitId),
     /// It says something on its notification socket.
     Notices(u64, Vec<Notice>),
     /// What its pid file says.
@@ -156,6 +160,7 @@ pub(crate) struct Unit {
     ready_pipe: Option<OwnedFd>,
     /// Its probes, while a process runs.
     prober: Option<Prober>,
+    binding: Option<Binding>,
     health: health::Readiness,
     /// Where in its log this run's output begins; `None` for a run of an earlier brain.
     log_start: Option<u64>,
@@ -230,6 +235,7 @@ impl Unit {
             retired: false,
             ready_pipe: None,
             prober: None,
+            binding: None,
             health: health::Readiness::default(),
             pausing: Vec::new(),
             stands_still: false,
@@ -305,7 +311,8 @@ impl Unit {
             Msg::Ready(run) if run == self.run => self.told_ready(myself),
             Msg::Probed(run, news) if run == self.run => self.probed(myself, news),
             Msg::Unwell(run, class, why, incident) if run == self.run => self.unwell(myself, class, why, incident),
-            Msg::Ready(_) | Msg::Probed(..) | Msg::Unwell(..) => {}
+            Msg::Unbound(run, from) if run == self.run => self.unbound(myself, from),
+            Msg::Ready(_) | Msg::Probed(..) | Msg::Unwell(..) | Msg::Unbound(..) => {}
             Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
             Msg::NoMain(run) if run == self.run => self.no_main(myself),
@@ -340,7 +347,7 @@ impl Unit {
             if let Some(plan) = self.next_plan.take() {
                 self.take_plan(myself, plan);
             }
-            let cause = restart_cause(cause);
+            let cause = status::restart_cause(cause);
             if let Some(cause) = cause {
                 self.note.restarts += 1;
                 self.change(|status| *status.counters.restarts.entry(cause).or_default() += 1);
@@ -456,17 +463,6 @@ impl Unit {
         self.note.memory = self.driver.machine.memory();
         self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
-    }
-}
-
-/// A start that is a restart has a cause.
-const fn restart_cause(cause: StartCause) -> Option<RestartCause> {
-    match cause {
-        StartCause::First => None,
-        StartCause::Exit => Some(RestartCause::Exit),
-        StartCause::Retry => Some(RestartCause::StartFailed),
-        StartCause::Sibling => Some(RestartCause::Sibling),
-        StartCause::Request => Some(RestartCause::Operator),
     }
 }
 

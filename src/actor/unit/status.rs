@@ -7,11 +7,13 @@ use super::Unit;
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::format_duration;
+use crate::event::RestartCause;
 use crate::event::{LastExit, UnitStatus};
 use crate::launcher::wire::{Exit, Spawn, SpawnStep};
 use crate::os::clock;
 use crate::plan::UnitPlan;
 use crate::policy::lifecycle::State as Life;
+use crate::policy::supervisor::StartCause;
 
 pub(super) fn entered(status: &mut UnitStatus, life: Life, waiting_for: &[UnitId]) {
     life.as_str().clone_into(&mut status.state);
@@ -90,5 +92,16 @@ impl Unit {
             status.ready = self.driver.machine.state() == Life::Active && !self.stands_still && !self.health.is_lost();
             status.wish.clone_from(&self.note.wish);
         });
+    }
+}
+
+/// A start that is a restart has a cause.
+pub(super) const fn restart_cause(cause: StartCause) -> Option<RestartCause> {
+    match cause {
+        StartCause::First => None,
+        StartCause::Exit => Some(RestartCause::Exit),
+        StartCause::Retry => Some(RestartCause::StartFailed),
+        StartCause::Sibling => Some(RestartCause::Sibling),
+        StartCause::Request => Some(RestartCause::Operator),
     }
 }

@@ -119,6 +119,7 @@ fn one_unit_is_told_in_full() {
         working_directory: "/srv".into(),
         restart: "permanent".into(),
         requires: vec!["disk".into()],
+        binds: Vec::new(),
         dependents: vec!["web@1".into(), "web@2".into()],
         log: Some("/var/log/ms-supervisor/redis.log".into()),
         stderr_log: None,

@@ -22,13 +22,15 @@ impl Lifecycle {
     }
 
     /// Tells the supervisor, unless the failure is one after which it is to stay down.
-    pub(super) fn tell(&self, verdict: Verdict, out: &mut Vec<Effect>) {
+    pub(super) fn tell(&mut self, verdict: Verdict, out: &mut Vec<Effect>) {
+        let was_up = verdict != Verdict::Silent && std::mem::take(&mut self.is_up);
         let is_asked = verdict == Verdict::Ended(ExitReason::Shutdown);
         out.push(match (verdict, self.response()) {
             (Verdict::Ended(reason) | Verdict::StartFailed(reason), Some((cause, Response::Stop))) if !is_asked => {
                 Effect::GiveUp(cause, reason)
             }
             (Verdict::Ended(reason), _) => Effect::Ended(reason),
+            (Verdict::StartFailed(reason), _) if was_up => Effect::Ended(reason),
             (Verdict::StartFailed(reason), _) => Effect::StartFailed(reason),
             (Verdict::Silent, _) => return,
         });

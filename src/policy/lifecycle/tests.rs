@@ -20,6 +20,7 @@ fn plan() -> UnitPlan {
         umask: 0o022,
         nice: 0,
         requires: Vec::new(),
+        binds: Vec::new(),
         wants: Vec::new(),
         after: Vec::new(),
         restart: RestartPlan {
@@ -129,6 +130,32 @@ fn what_is_to_stay_down_resigns_and_is_stopped() {
     let unfit = Effect::GiveUp(class(FailureClass::Config), ExitReason::error("no such file"));
     assert_eq!(told(State::Spawning, vec![Input::SpawnFailed("no such file".into())]), [unfit]);
     assert_eq!(told(State::Spawning, vec![Input::Stop, Input::SpawnFailed("no".into())]), [Effect::Ended(ExitReason::Shutdown)]);
+}
+
+#[test]
+fn what_it_binds_to_takes_it_along_and_its_supervisor_hears_of_failures_only() {
+    let ended = Input::Exited { cause: ExitCause::Signal { signal: Signal::TERM, core: false }, leftovers: false, cpu: Duration::ZERO };
+    let again = vec![Input::Unbound, ended.clone()];
+    let mut machine = at(State::Active);
+    let out = effects(&mut machine, again.clone());
+    assert_eq!(machine.state(), State::Backoff, "back-off applies: {out:?}");
+    machine.wake(Mono(u64::MAX), &mut Vec::new());
+    assert_eq!(story(&mut machine, vec![Input::GateOpened, Input::Spawned, Input::Ready]), [Effect::Started]);
+    // Its supervisor takes it for up all the time: what fails now is an end.
+    assert_eq!(story(&mut machine, again.clone()), []);
+    machine.wake(Mono(u64::MAX), &mut Vec::new());
+    let gone = ExitReason::error("gone");
+    assert_eq!(story(&mut machine, vec![Input::GateOpened, Input::SpawnFailed("gone".into())]), [Effect::Ended(gone)]);
+    // A stop meanwhile is answered as ever.
+    for wanted in [vec![Input::Unbound, Input::Stop, ended], vec![again[0].clone(), again[1].clone(), Input::Stop]] {
+        let mut machine = at(State::Active);
+        assert_eq!(story(&mut machine, wanted), [Effect::Ended(ExitReason::Shutdown)]);
+        assert_eq!(machine.state(), State::Stopped);
+    }
+    // What was never up is not told twice, and starts at once.
+    let mut machine = at(State::Activating);
+    assert_eq!(story(&mut machine, again), []);
+    assert_eq!(machine.state(), State::Waiting);
 }
 
 #[test]

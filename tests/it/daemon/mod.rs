@@ -1,6 +1,7 @@
 //! The real daemon with real programs: what an operator sees.
 
 pub(crate) mod bench;
+mod dependencies;
 mod faults;
 mod forking;
 mod launcher_death;
