@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::base::id::UnitId;
-use crate::plan::{Plan, UnitPlan};
+use crate::base::time::Mono;
+use crate::plan::{Plan, RestartBudget, UnitPlan};
+use crate::policy::budget::Budget;
 
 /// Where a unit stands for those who wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Gates {
     /// Who requires, binds to, wants or starts after a unit.
     dependents: RwLock<BTreeMap<UnitId, Vec<UnitId>>>,
     turns: Arc<Semaphore>,
+    /// How many restarts there may be, and what is left of that.
+    budget: Mutex<(Option<RestartBudget>, Budget)>,
 }
 
 /// What a waiting unit waits for.
@@ -60,7 +65,12 @@ impl Gates {
     /// Lets `limit` units start at once.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { standings: RwLock::default(), dependents: RwLock::default(), turns: Arc::new(Semaphore::new(limit)) }
+        Self {
+            standings: RwLock::default(),
+            dependents: RwLock::default(),
+            turns: Arc::new(Semaphore::new(limit)),
+            budget: Mutex::default(),
+        }
     }
 
     /// Takes note of where a unit stands.
@@ -93,6 +103,14 @@ impl Gates {
             }
         }
         *self.dependents.write().unwrap_or_else(PoisonError::into_inner) = dependents;
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).0 = plan.daemon.restart_budget;
+    }
+
+    /// Takes a restart out of the budget of all units: how long it has to wait.
+    pub fn take_restart(&self, now: Mono) -> Duration {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let (plan, left) = &mut *budget;
+        plan.map_or(Duration::ZERO, |plan| left.take(now, plan))
     }
 
     /// The units that require, bind to, want or start after `unit`.

@@ -249,6 +249,7 @@ fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
         DaemonPlan {
             listen: "listen",
             start_limit: "start_limit",
+            restart_budget: "restart_budget",
             on_root_failure: "on_root_failure",
             on_launcher_death: "on_launcher_death",
             logs_max_total: "logs.max_total"

@@ -38,12 +38,24 @@ pub struct DaemonPlan {
     pub listen: Option<std::net::SocketAddr>,
     /// How many units may be starting at once.
     pub start_limit: usize,
+    /// How many restarts there may be of all units together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_budget: Option<RestartBudget>,
     /// What happens when the root supervisor gives up.
     pub on_root_failure: OnRootFailure,
     /// What happens to units that run on when the whole daemon was killed and is started again.
     pub on_launcher_death: OnLauncherDeath,
     /// How many bytes the logs of all units together may take.
     pub logs_max_total: u64,
+}
+
+/// How many restarts there may be of all units together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RestartBudget {
+    /// So many may come at once, and as many in each further period.
+    pub restarts: u32,
+    /// The period.
+    pub period: Duration,
 }
 
 /// A supervisor with its children in start order.

@@ -12,7 +12,7 @@ use crate::spec::supervisor::SupervisorSpec;
 use crate::spec::unit::UnitSpec;
 use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, code};
 
-use super::model::{Child, DaemonPlan, Plan, SupervisorPlan, UnitPlan};
+use super::model::{Child, DaemonPlan, Plan, RestartBudget, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
 use super::significant::check_significant;
 use super::tree::{Item, ROOT, Tree};
@@ -23,6 +23,7 @@ pub const UNITS_MAX: usize = 100_000;
 
 const DEFAULT_INTENSITY: u32 = 5;
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
+const DEFAULT_BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const DEFAULT_START_LIMIT: u32 = 64;
 const DEFAULT_LOGS_TOTAL: u64 = 4 << 30;
 
@@ -129,6 +130,11 @@ fn daemon(spec: &DaemonSpec) -> DaemonPlan {
     DaemonPlan {
         listen: or(&spec.listen, Listen::default().0, |listen| listen.0),
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
+        restart_budget: spec.restart_budget.as_ref().map(|budget| RestartBudget {
+            // Without it there is a diagnostic.
+            restarts: or(&budget.restarts, 1, |restarts| restarts.to_u32()),
+            period: or(&budget.period, DEFAULT_BUDGET_PERIOD, |period| period.0),
+        }),
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
         on_launcher_death: or(&spec.on_launcher_death, OnLauncherDeath::default(), |choice| choice.0),
         logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
@@ -232,7 +238,10 @@ mod tests {
         let text = "unit: a\nexec: x\nrestart: {type: transient, backoff: {kind: linear, step: 2s}}\nshutdown: brutal_kill\n";
         let plan = plan(vec![
             file("units/u.yaml", text),
-            file("daemon.yaml", "listen: none\nstart_limit: 3\non_root_failure: exit\non_launcher_death: stop"),
+            file(
+                "daemon.yaml",
+                "listen: none\nstart_limit: 3\nrestart_budget: {restarts: 7}\non_root_failure: exit\non_launcher_death: stop",
+            ),
         ]);
         let unit = &plan.units["a"];
         assert_eq!(unit.restart.backoff.growth, Growth::Linear { base: Duration::from_millis(200), step: Duration::from_secs(2) });
@@ -242,6 +251,7 @@ mod tests {
             DaemonPlan {
                 listen: None,
                 start_limit: 3,
+                restart_budget: Some(RestartBudget { restarts: 7, period: Duration::from_secs(10) }),
                 on_root_failure: OnRootFailure::Exit,
                 on_launcher_death: OnLauncherDeath::Stop,
                 logs_max_total: 4 << 30

@@ -7,6 +7,8 @@
 pub mod backoff;
 pub mod breaker;
 #[cfg(feature = "daemon")]
+pub mod budget;
+#[cfg(feature = "daemon")]
 pub mod detector;
 #[cfg(feature = "daemon")]
 pub mod health;

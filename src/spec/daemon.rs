@@ -8,7 +8,7 @@ use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
-use super::value::{Int, OneOf, Size, schema};
+use super::value::{Int, OneOf, PositiveTime, Size, schema};
 
 mapping! {
     /// The daemon's own settings.
@@ -17,12 +17,35 @@ mapping! {
         listen: Listen = "127.0.0.1:8001",
         /// How many units may be starting at once.
         start_limit: Int<1, 10000> = 64,
+        /// How many restarts there may be of all units together; those beyond wait for their turn, first come, first served. No bound if not
+        /// given.
+        restart_budget: RestartBudgetSpec,
         /// What happens when the root supervisor gives up.
         on_root_failure: OneOf<OnRootFailure> = "keep",
         /// What happens to the units that run on when the whole daemon was killed and is started again.
         on_launcher_death: OneOf<OnLauncherDeath> = "adopt",
         /// The logs of all units together.
         logs: AllLogsSpec = {"max_total": "4GiB"},
+    }
+}
+
+mapping! {
+    /// How many restarts there may be of all units together.
+    RestartBudgetSpec: "a mapping, for example `{restarts: 100, period: 10s}`" {
+        /// So many may come at once, and as many in each further period.
+        restarts: Int<1, 1_000_000> = required,
+        /// The period.
+        period: PositiveTime = "10s",
+    }
+}
+
+schema!(RestartBudgetSpec, generator => Self::mapping_schema(generator).to_value());
+
+impl Decode for RestartBudgetSpec {
+    const EXPECTED: &'static str = "a mapping, for example `{restarts: 100, period: 10s}`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        Self::from_mapping(node, cx)
     }
 }
 

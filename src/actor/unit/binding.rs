@@ -35,7 +35,7 @@ impl Unit {
 
     /// Something it binds to has gone down.
     pub(super) fn unbound(&mut self, myself: &ActorRef<Msg>, from: UnitId) {
-        self.binding = None;
+        (self.binding, self.restarting) = (None, true);
         if self.process.is_some() {
             self.tell(Event::UnitUnbound { unit: self.id().clone(), from });
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 
@@ -117,13 +118,17 @@ impl Unit {
     }
 
     fn ask_gate(&mut self, myself: &ActorRef<Msg>) -> Option<Input> {
-        if let Some(turn) = self.context.gates.pass_now(&self.plan) {
+        let delay = if std::mem::take(&mut self.restarting) { self.context.gates.take_restart(clock::mono()) } else { Duration::ZERO };
+        if !delay.is_zero() {
+            self.tell(Event::UnitHeldBack { unit: self.plan.id.clone(), delay });
+        } else if let Some(turn) = self.context.gates.pass_now(&self.plan) {
             self.turn = Some(turn);
             return Some(Input::GateOpened);
         }
         let pass = self.context.gates.pass(&self.plan);
         let (actor, token) = (myself.clone(), self.token + 1);
         self.wait(async move {
+            tokio::time::sleep(delay).await;
             if let Some(turn) = pass.await {
                 drop(actor.cast(Msg::Turn(token, turn)));
             }

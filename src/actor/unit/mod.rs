@@ -28,7 +28,7 @@ use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-use crate::event::{Event, UnitStatus, Wish};
+use crate::event::{Event, RestartCause, UnitStatus, Wish};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
@@ -161,6 +161,8 @@ pub(crate) struct Unit {
     /// Its probes, while a process runs.
     prober: Option<Prober>,
     binding: Option<Binding>,
+    /// Its next start is a restart that nobody has asked for.
+    restarting: bool,
     health: health::Readiness,
     /// Where in its log this run's output begins; `None` for a run of an earlier brain.
     log_start: Option<u64>,
@@ -236,6 +238,7 @@ impl Unit {
             ready_pipe: None,
             prober: None,
             binding: None,
+            restarting: false,
             health: health::Readiness::default(),
             pausing: Vec::new(),
             stands_still: false,
@@ -348,6 +351,7 @@ impl Unit {
                 self.take_plan(myself, plan);
             }
             let cause = status::restart_cause(cause);
+            self.restarting = matches!(cause, Some(RestartCause::Exit | RestartCause::StartFailed | RestartCause::Sibling));
             if let Some(cause) = cause {
                 self.note.restarts += 1;
                 self.change(|status| *status.counters.restarts.entry(cause).or_default() += 1);

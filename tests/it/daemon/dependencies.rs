@@ -38,6 +38,23 @@ fn what_binds_goes_down_with_its_dependency_and_comes_back_after_it() {
 }
 
 #[test]
+fn many_restarts_at_once_take_turns() {
+    let units = "unit: web\nexec: sleep 1000\ninstances: 30\n";
+    let settings = "listen: none\nrestart_budget: {restarts: 10, period: 1s}\n";
+    let tree = "supervisor: root\nintensity: 1000\nperiod: 1s\nchildren: [web]\n";
+    let daemon = Daemon::up(&[("units/web.yaml", units), ("supervisors/root.yaml", tree), ("daemon.yaml", settings)]);
+    let first = daemon.pids();
+    first.values().for_each(|pid| kill(*pid, 9));
+    daemon.events_of_kind("UnitActive", 60);
+    let held = |event: &serde_json::Value| (event["type"] == "UnitHeldBack").then(|| event["data"]["delay"].as_f64());
+    let mut held: Vec<f64> = daemon.events().iter().filter_map(held).flatten().collect();
+    held.sort_by(f64::total_cmp);
+    // Ten at once, and one more for each tenth of a second that the killing took.
+    assert!((1..=20).contains(&held.len()) && held.is_sorted_by(|one, other| one < other), "{held:?}");
+    assert!(daemon.pids().iter().all(|(unit, pid)| first[unit] != *pid));
+}
+
+#[test]
 fn a_flapping_dependency_is_no_storm() {
     let mut units = String::from("unit: db\nexec: [sh, -c, 'sleep 0.1; exit 1']\nrestart: {backoff: {kind: none}}\n");
     for number in 1..=20 {
