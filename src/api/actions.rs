@@ -11,7 +11,7 @@ use super::dto::{ActionRequest, ActionResponse, HeartbeatRequest, REASON_MAX, Si
 use super::refusal::Refusal;
 use super::routes::App;
 use super::server::Peer;
-use super::targets::{Known, units_below};
+use super::targets::Known;
 use crate::actor::tree::{Ask, TreeError};
 use crate::actor::wishes::Asker;
 use crate::base::exit::Signal;
@@ -119,7 +119,7 @@ async fn stand_still(node: &Node, peer: Peer, pause: bool, targets: &[String]) -
 pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
     let Json(request) = body?;
     let plan = app.node.tree.plan();
-    let units = units_below(&plan, &resolve(&app.node, &request.targets)?);
+    let units = plan.units_below(&resolve(&app.node, &request.targets)?);
     let results = units.into_iter().map(|unit| {
         let (app, plan) = (app.clone(), plan.clone());
         async move {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::dto::{LogLine, LogMark};
 use super::refusal::Refusal;
 use super::routes::App;
-use super::targets::{Known, units_below};
+use super::targets::Known;
 use super::wire::{Format, last_event_id, respond};
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
@@ -67,7 +67,7 @@ pub(super) async fn some(
 ) -> Result<Response, Refusal> {
     let plan = app.node.tree.plan();
     let targets: Vec<_> = targets.split(',').map(str::to_owned).collect();
-    let units = units_below(&plan, &Known::of_plan(&plan).resolve(&targets)?);
+    let units = plan.units_below(&Known::of_plan(&plan).resolve(&targets)?);
     stream(app, units, query?.0, &headers).await
 }
 

@@ -3,6 +3,7 @@
 //! Commands come in by the control socket, where the kernel tells who speaks; the port knows nothing but reading.
 
 mod actions;
+mod chain;
 pub mod client;
 pub mod dto;
 mod events;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
 use super::refusal::Refusal;
 use super::server::Peer;
-use super::{Node, actions, events, health, logs};
+use super::{Node, actions, chain, events, health, logs};
 use crate::actor::tree::Standing;
 use crate::event::Event;
 use crate::os::{clock, logfile};
@@ -46,6 +46,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/rotate", post(actions::rotate))
         .route("/logs", get(logs::all))
         .route("/logs/{targets}", get(logs::some))
+        .route("/critical-chain", get(chain::critical_chain))
         .route("/events", get(events::events));
     Router::new().nest("/v1", v1).merge(health::routes()).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::dto::{ApiError, Status};
-use crate::base::id::UnitId;
-use crate::plan::{Child, Plan};
+use crate::plan::Plan;
 
 /// The names there are.
 #[derive(Debug, Default)]
@@ -86,21 +85,6 @@ impl<'a> Known<'a> {
         let near = all.map(|name| (strsim::damerau_levenshtein(word, name), name)).filter(|(distance, _)| *distance <= limit);
         near.min().map(|(_, name)| name)
     }
-}
-
-/// The units among and below `names`, each once.
-#[must_use]
-pub fn units_below(plan: &Plan, names: &[String]) -> Vec<UnitId> {
-    let mut units: Vec<UnitId> = Vec::new();
-    let mut open: Vec<_> = names.iter().rev().map(String::as_str).collect();
-    while let Some(name) = open.pop() {
-        match plan.supervisors.get(name) {
-            Some(supervisor) => open.extend(supervisor.children.iter().rev().map(Child::as_str)),
-            None if units.iter().any(|unit| unit.as_str() == name) => {}
-            None => units.push(name.into()),
-        }
-    }
-    units
 }
 
 fn template(unit: &str) -> Option<&str> {

@@ -40,6 +40,14 @@ impl Sub for Mono {
 #[serde(transparent)]
 pub struct Wall(pub i64);
 
+impl Wall {
+    /// How long ago `earlier` was; zero if it was not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
 impl fmt::Display for Wall {
     /// RFC 3339 in UTC with milliseconds: `2026-11-22T02:32:09.123Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -77,6 +77,16 @@ pub enum Request {
     /// Show what would happen if units failed, in virtual time; or replay a random case of the tests
     #[command(after_help = super::simulate::HELP)]
     Simulate(SimulateArgs),
+    /// Show who depends on whom, or what falls if something is stopped
+    Graph(GraphArgs),
+    /// Show what the last start of a unit was waiting for
+    CriticalChain {
+        /// The unit; the one that came up last if not given
+        unit: Option<String>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the declarations anew and apply what changed
     Reload {
         /// Write JSON
@@ -172,6 +182,34 @@ pub struct Targets {
     /// Units, units with instances (all of them), or supervisors
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<String>,
+}
+
+/// Arguments of `graph`.
+#[derive(Clone, Debug, Args)]
+pub struct GraphArgs {
+    /// How to write it
+    #[arg(long, value_enum, default_value_t, conflicts_with = "stop")]
+    pub format: GraphFormat,
+    /// Tell what falls if this unit or supervisor is stopped; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub stop: Vec<String>,
+    /// Write JSON
+    #[arg(long, requires = "stop")]
+    pub json: bool,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// A tree, each unit with what it depends on
+    #[default]
+    Text,
+    /// For Graphviz, which draws it
+    Dot,
+    /// For Mermaid, which Markdown viewers draw
+    Mermaid,
+    /// A picture; needs Graphviz
+    Svg,
 }
 
 /// Arguments of `simulate`.

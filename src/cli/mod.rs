@@ -3,10 +3,12 @@
 //! Everything but `run` is a client of a running daemon, or works on the files alone. `msctl` is the same program by another name.
 
 mod args;
+mod chain;
 mod control;
 mod declarations;
 mod events;
 mod exit;
+mod graph;
 mod logs;
 mod offline;
 mod output;
@@ -19,7 +21,7 @@ mod upgrade;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub use args::{Cli, Command, EventsArgs, Listen, LogsArgs, Request, RunArgs, SchemaKind, SimulateArgs, Targets};
+pub use args::{Cli, Command, EventsArgs, GraphArgs, GraphFormat, Listen, LogsArgs, Request, RunArgs, SchemaKind, SimulateArgs, Targets};
 pub use logs::Since;
 
 use self::exit::{Ending, Exit, Failure};
@@ -55,6 +57,8 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Check { dir, json } => declarations::check(session, dir.as_deref(), json),
         Request::Plan { json } => declarations::plan(session, json),
         Request::Simulate(args) => simulate::simulate(session, &args),
+        Request::CriticalChain { unit, json } => chain::critical_chain(session, unit.as_deref(), json),
+        Request::Graph(args) => graph::graph(session, &args),
         Request::Reload { json } => declarations::reload(session, json),
         Request::Status { units, json } => status::status(session, &units, json),
         Request::Tree { json } => status::tree(session, json),

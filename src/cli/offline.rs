@@ -10,7 +10,7 @@ use super::args::LogsArgs;
 use super::exit::{Ending, Exit, Failure};
 use super::logs::print;
 use crate::api::dto::LogLine;
-use crate::api::targets::{Known, units_below};
+use crate::api::targets::Known;
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::os::clock;
@@ -63,7 +63,7 @@ fn logs_of(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId
     if let Some(plan) = &plan
         && let Ok(named) = Known::of_plan(plan).resolve(&args.units)
     {
-        let units = units_below(plan, &named);
+        let units = plan.units_below(&named);
         return Ok(units.iter().filter_map(|unit| plan.units.get(unit)).flat_map(|unit| unit.log_files()).map(|(log, _)| log).collect());
     }
     let is_meant = |log: &UnitId, name: &str| {

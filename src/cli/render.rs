@@ -1,7 +1,6 @@
 //! Tables, trees and times for people.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
@@ -16,7 +15,7 @@ const NAME_MAX: usize = 24;
 pub(super) fn headline(look: Look, daemon: &DaemonStatus, units: &[UnitStatus]) -> String {
     let active = units.iter().filter(|unit| unit.ready).count();
     let state = look.state(&daemon.state, &daemon.state);
-    let up = approx_duration(age(daemon.now, daemon.started));
+    let up = approx_duration(daemon.now.since(daemon.started));
     let trouble = daemon.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!("ms-supervisor {} {state}{trouble}, up {up}; {active} of {} units active", daemon.version, units.len())
 }
@@ -32,7 +31,7 @@ pub(super) fn status_table(look: Look, status: &Status) -> String {
         let name = cut(unit.unit.as_str(), width);
         let state = look.state(&unit.state, &format!("{:10}", unit.state));
         let pid = unit.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
-        let uptime = unit.started.map_or_else(|| "-".into(), |started| approx_duration(age(status.daemon.now, started)));
+        let uptime = unit.started.map_or_else(|| "-".into(), |started| approx_duration(status.daemon.now.since(started)));
         let before = width + 37;
         let reason = reason(unit);
         let reason = look.width.map_or_else(|| reason.clone(), |columns| cut(&reason, columns.saturating_sub(before).max(8)));
@@ -77,13 +76,13 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
             out.push_str(&format!("\n{name:>11}: {value}"));
         }
     };
-    let since = approx_duration(age(unit.now, status.since));
+    let since = approx_duration(unit.now.since(status.since));
     row("State", format!("{} for {since}, since {}", look.state(&status.state, &status.state), local_time(status.since)));
     row("Reason", status.reason.clone().unwrap_or_default());
     row("Held", if status.held { stopped_by(status.wish.as_ref(), true) } else { String::new() });
     row("Paused", if status.paused { "an operator lets it stand still".into() } else { String::new() });
     row("Says", status.status.clone().unwrap_or_default());
-    let started = status.started.map(|started| format!(", up {}", approx_duration(age(unit.now, started)))).unwrap_or_default();
+    let started = status.started.map(|started| format!(", up {}", approx_duration(unit.now.since(started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
     row("Restarts", format!("{} ({})", status.restarts, unit.restart));
     row("Last exit", last_exit(unit));
@@ -106,13 +105,13 @@ fn probe_row(look: Look, now: Wall, probe: &ProbeStatus) -> String {
     let Some(since) = Some(probe.since).filter(|since| since.0 > 0) else { return format!("{} ({}) pending", probe.name, probe.role) };
     let standing = look.state(if probe.standing == "passing" { "active" } else { "failed" }, &probe.standing);
     let text = if probe.text.is_empty() { String::new() } else { format!(": {}", probe.text) };
-    format!("{} ({}) {standing} for {}{text}", probe.name, probe.role, approx_duration(age(now, since)))
+    format!("{} ({}) {standing} for {}{text}", probe.name, probe.role, approx_duration(now.since(since)))
 }
 
 fn last_exit(unit: &UnitDetails) -> String {
     let Some(exit) = &unit.status.last_exit else { return String::new() };
     let cpu = (exit.usage.user + exit.usage.system).as_secs_f64();
-    let ago = approx_duration(age(unit.now, exit.at));
+    let ago = approx_duration(unit.now.since(exit.at));
     let peak = match exit.usage.max_rss {
         0 => String::new(),
         peak => format!("{} at most, ", format_size(peak)),
@@ -181,10 +180,6 @@ fn cut(text: &str, width: usize) -> String {
     }
     let kept: String = text.chars().take(width.saturating_sub(1)).collect();
     format!("{kept}…")
-}
-
-fn age(now: Wall, then: Wall) -> Duration {
-    Duration::from_millis(u64::try_from(now.0 - then.0).unwrap_or(0))
 }
 
 /// `2026-11-22 02:32:09.123`, local.

@@ -3,7 +3,9 @@
 //! [`resolve()`] turns declarations (`spec`) into a [`Plan`]; [`diff()`] says what changes between two plans.
 //! Nothing here reads a file, a clock or the environment.
 
+mod chain;
 mod diff;
+mod fall;
 mod knot;
 mod model;
 mod order;
@@ -15,7 +17,9 @@ mod significant;
 mod tree;
 mod unit;
 
+pub use chain::{ChainLink, StartTimes, critical_chain};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
+pub use fall::{Fall, Fate, fall};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
 pub use probe::{
@@ -24,3 +28,11 @@ pub use probe::{
 };
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
+
+/// The plan of declarations without a fault.
+#[cfg(test)]
+pub(crate) fn plan_of(files: &[(&str, &str)]) -> Plan {
+    let file = |(path, text): &(&str, &str)| crate::spec::SourceFile { path: (*path).into(), text: (*text).into() };
+    let (plan, faults) = resolve(&crate::spec::parse(files.iter().map(file).collect()), std::path::Path::new("/"));
+    plan.unwrap_or_else(|| panic!("{faults:?}"))
+}

@@ -1,6 +1,6 @@
 //! The plan's types. Every default is filled in, every name is resolved, every path is absolute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,23 @@ pub struct Plan {
     pub units: BTreeMap<UnitId, Arc<UnitPlan>>,
     /// The daemon's own settings.
     pub daemon: DaemonPlan,
+}
+
+impl Plan {
+    /// The units among and below `names`, each once, in start order.
+    #[must_use]
+    pub fn units_below(&self, names: &[String]) -> Vec<UnitId> {
+        let (mut units, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut open: Vec<_> = names.iter().rev().map(String::as_str).collect();
+        while let Some(name) = open.pop() {
+            match self.supervisors.get(name) {
+                Some(supervisor) => open.extend(supervisor.children.iter().rev().map(Child::as_str)),
+                None if seen.insert(name) => units.push(name.into()),
+                None => {}
+            }
+        }
+        units
+    }
 }
 
 /// The daemon's own settings (`daemon.yaml`).

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::api::dto::tree_rows;
 use crate::base::exit::{ExitCause, Signal, Usage};

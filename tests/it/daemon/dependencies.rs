@@ -71,3 +71,22 @@ fn a_flapping_dependency_is_no_storm() {
     println!("{flaps} starts of the dependency, {all} of its 20 dependents, {most} of one at most");
     assert!(all * 2 < flaps * 20, "{flaps} starts of the dependency, {starts:?}");
 }
+
+#[test]
+fn the_critical_chain_tells_what_a_start_waited_for() {
+    let units = "unit: quick\nexec: sleep 1000\n---\nunit: slow\nexec: [sh, -c, 'sleep 0.3; echo >&3; exec sleep 1001']\nreadiness: {fd: 3}\n---\n\
+                 unit: web\nexec: sleep 1002\nrequires: [quick, slow]\n";
+    let daemon = Daemon::up(&[("units/all.yaml", units)]);
+    let chain = || {
+        let links: Vec<serde_json::Value> = serde_json::from_str(&daemon.ok(&["critical-chain", "web", "--json"])).unwrap();
+        links.iter().map(|link| link["unit"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(chain(), ["web", "slow"]);
+    let text = daemon.ok(&["critical-chain"]);
+    assert!(text.starts_with("web @") && text.contains("\n└── slow @3"), "{text}");
+    // Another brain knows it from the journal.
+    kill(daemon.brain_pid(), 9);
+    daemon.events_of_kind("DaemonStarted", 2);
+    until("it answers", || daemon.answers());
+    assert_eq!(chain(), ["web", "slow"]);
+}
