@@ -5,6 +5,8 @@ pub mod context;
 mod driver;
 #[cfg(feature = "daemon")]
 pub mod gate;
+#[cfg(feature = "daemon")]
+pub mod health;
 mod library;
 #[cfg(feature = "daemon")]
 pub mod logs;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
-use crate::event::{Gap, StoreStatus, SupervisorStatus, UnitStatus, Wish};
+use crate::event::{Gap, HealthStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
@@ -22,6 +22,9 @@ pub struct Status {
     pub supervisors: Vec<SupervisorStatus>,
     /// Every unit, by name.
     pub units: Vec<UnitStatus>,
+    /// How well every supervisor is, by name; the root is the whole node.
+    #[serde(default)]
+    pub health: BTreeMap<String, HealthStatus>,
 }
 
 /// How the daemon stands.
@@ -155,11 +158,19 @@ pub struct TreeRow {
     pub held: bool,
     /// Whether an operator has paused it.
     pub paused: bool,
+    /// How well a supervisor is, with all that is below.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<HealthStatus>,
 }
 
 /// The tree as rows, from `root` down.
 #[must_use]
-pub fn tree_rows(root: &str, supervisors: &[SupervisorStatus], units: &[UnitStatus]) -> Vec<TreeRow> {
+pub fn tree_rows(
+    root: &str,
+    supervisors: &[SupervisorStatus],
+    units: &[UnitStatus],
+    health: &BTreeMap<String, HealthStatus>,
+) -> Vec<TreeRow> {
     // Each is taken out when it is shown: a view that is just being changed may name one twice.
     let mut supervisors: BTreeMap<_, _> = supervisors.iter().map(|one| (one.supervisor.as_str(), one)).collect();
     let mut units: BTreeMap<_, _> = units.iter().map(|one| (one.unit.as_str(), one)).collect();
@@ -168,7 +179,7 @@ pub fn tree_rows(root: &str, supervisors: &[SupervisorStatus], units: &[UnitStat
     while let Some((depth, parent, name)) = open.pop() {
         let parent = parent.map(str::to_owned);
         if let Some(supervisor) = supervisors.remove(name) {
-            rows.push(supervisor_row(depth, parent, supervisor));
+            rows.push(supervisor_row(depth, parent, supervisor, health.get(name)));
             open.extend(supervisor.children.iter().rev().map(|child| (depth + 1, Some(name), child.as_str())));
         } else if let Some(unit) = units.remove(name) {
             rows.push(unit_row(depth, parent, unit));
@@ -177,7 +188,7 @@ pub fn tree_rows(root: &str, supervisors: &[SupervisorStatus], units: &[UnitStat
     rows
 }
 
-fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorStatus) -> TreeRow {
+fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorStatus, health: Option<&HealthStatus>) -> TreeRow {
     TreeRow {
         depth,
         name: supervisor.supervisor.as_str().into(),
@@ -190,6 +201,7 @@ fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorS
         restarts: supervisor.restarts,
         held: supervisor.wish.as_ref().is_some_and(Wish::is_stop),
         paused: false,
+        health: health.cloned(),
     }
 }
 
@@ -206,6 +218,7 @@ fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow 
         restarts: unit.restarts,
         held: unit.held,
         paused: unit.paused,
+        health: None,
     }
 }
 

@@ -8,7 +8,10 @@ use axum::routing::get;
 
 use super::refusal::Refusal;
 use super::routes::{App, daemon_status};
-use crate::event::{SupervisorStatus, UnitStatus};
+use crate::actor::health::assessed;
+use crate::base::choice::HealthLevel;
+use crate::event::{HealthStatus, SupervisorStatus, UnitStatus};
+use crate::policy::aggregate::{Opinion, unit_health};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -63,35 +66,39 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(app): State<App>) -> Response {
-    let view = &app.node.context.view;
     let mut faults = Vec::new();
     let daemon = daemon_status(&app.node);
     if daemon.state != "running" {
         faults.push(format!("[-]daemon {}\n", daemon.state));
     }
-    faults.extend(view.units().iter().map(unit_health).filter(|health| !health.ready).map(|health| health.line));
+    faults.extend(app.node.context.view.units().iter().map(unit_line).filter(|line| !line.well).map(|line| line.text));
     answer(faults.is_empty(), if faults.is_empty() { "ok\n".into() } else { faults.concat() })
 }
 
+/// As well as the root is: what is only degraded works.
 async fn healthz(State(app): State<App>, uri: Uri) -> Response {
     let view = &app.node.context.view;
-    let supervisors = view.supervisors();
-    let units = view.units();
-    let all: Vec<_> = supervisors.iter().map(supervisor_health).chain(units.iter().map(unit_health)).collect();
-    let well = all.iter().all(|health| health.ready);
+    let plan = app.node.tree.plan();
+    let opinions = assessed(view, &plan);
+    let states = view.supervisors();
+    let supervisors = states.iter().filter_map(|status| Some(supervisor_line(status, opinions.get(status.supervisor.as_str())?)));
+    let lines: Vec<_> = supervisors.chain(view.units().iter().map(unit_line)).collect();
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word == "verbose=true"));
-    let shown = all.iter().filter(|health| verbose || !health.ready).map(|health| health.line.as_str());
-    let verdict = if well { "ok\n" } else { "not everything is well\n" };
-    answer(well, shown.chain([verdict]).collect())
+    let shown = lines.iter().filter(|line| verbose || !line.well).map(|line| line.text.as_str());
+    let level = opinions.get(plan.root.as_str()).map_or(HealthLevel::Unhealthy, |opinion| opinion.health.level);
+    let verdict = if level == HealthLevel::Healthy { "ok\n".to_owned() } else { format!("{level}\n") };
+    answer(level != HealthLevel::Unhealthy, shown.chain([verdict.as_str()]).collect())
 }
 
 /// The health of one unit or supervisor.
 async fn healthz_of(State(app): State<App>, Path(name): Path<String>) -> Response {
     let view = &app.node.context.view;
-    let unit = view.unit(&name).as_ref().map(unit_health);
-    let supervisor = || view.supervisors().iter().find(|supervisor| supervisor.supervisor.as_str() == name).map(supervisor_health);
-    match unit.or_else(supervisor) {
-        Some(health) => answer(health.ready, health.line),
+    let supervisor = || {
+        let status = view.supervisors().into_iter().find(|supervisor| supervisor.supervisor.as_str() == name)?;
+        assessed(view, &app.node.tree.plan()).get(&name).map(|opinion| supervisor_line(&status, opinion))
+    };
+    match view.unit(&name).as_ref().map(unit_line).or_else(supervisor) {
+        Some(line) => answer(line.works, line.text),
         None => (StatusCode::NOT_FOUND, format!("there is no unit or supervisor called `{name}`\n")).into_response(),
     }
 }
@@ -100,33 +107,39 @@ fn answer(well: bool, text: String) -> Response {
     (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text).into_response()
 }
 
-struct Health {
+/// What is said of one unit or supervisor.
+struct Line {
     /// Whether it is as it should be.
-    ready: bool,
-    line: String,
+    well: bool,
+    /// Whether it works.
+    works: bool,
+    text: String,
 }
 
-/// A unit is as it should be if it is ready, or nobody wants it up.
-fn unit_health(unit: &UnitStatus) -> Health {
-    let ready = unit.ready || unit.held || unit.state == "stopped";
+fn unit_line(unit: &UnitStatus) -> Line {
+    let Opinion { wanted, health } = unit_health(unit);
     let state = match (unit.held, unit.paused) {
         (true, _) => "held",
         (false, true) => "paused",
         (false, false) => &unit.state,
     };
-    Health::new(ready, unit.unit.as_str(), state, unit.reason.as_deref())
+    let why = if wanted && health.level == HealthLevel::Degraded { health.why.as_deref() } else { unit.reason.as_deref() };
+    line(unit.unit.as_str(), &health, state, why)
 }
 
-fn supervisor_health(supervisor: &SupervisorStatus) -> Health {
-    let ready = supervisor.state == "active" || supervisor.state == "stopped" && supervisor.reason.is_none();
-    Health::new(ready, supervisor.supervisor.as_str(), &supervisor.state, supervisor.reason.as_deref())
+fn supervisor_line(supervisor: &SupervisorStatus, opinion: &Opinion) -> Line {
+    let health = &opinion.health;
+    let below = health.by.as_ref().filter(|by| by.as_str() != supervisor.supervisor.as_str()).map(|_| health.because());
+    let below = below.as_deref().and_then(|because| because.strip_prefix(": "));
+    line(supervisor.supervisor.as_str(), health, &supervisor.state, below.or(supervisor.reason.as_deref()))
 }
 
-impl Health {
-    fn new(ready: bool, name: &str, state: &str, reason: Option<&str>) -> Self {
-        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        Self { ready, line: format!("[{}]{name} {state}{reason}\n", if ready { '+' } else { '-' }) }
-    }
+fn line(name: &str, health: &HealthStatus, state: &str, why: Option<&str>) -> Line {
+    let sign = if health.level == HealthLevel::Healthy { '+' } else { '-' };
+    let level = if health.level == HealthLevel::Degraded { " degraded" } else { "" };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (well, works) = (health.level == HealthLevel::Healthy, health.level != HealthLevel::Unhealthy);
+    Line { well, works, text: format!("[{sign}]{name} {state}{level}{why}\n") }
 }
 
 #[cfg(test)]
@@ -161,10 +174,10 @@ mod tests {
     fn the_held_are_well() {
         let mut unit = crate::api::tests::unit("web", "failed");
         unit.reason = Some("exit code 1".into());
-        assert_eq!(unit_health(&unit).line, "[-]web failed: exit code 1\n");
+        assert_eq!(unit_line(&unit).text, "[-]web failed: exit code 1\n");
         unit.held = true;
-        assert_eq!(unit_health(&unit).line, "[+]web held: exit code 1\n");
-        assert!(unit_health(&crate::api::tests::unit("web", "active")).ready);
-        assert!(!unit_health(&crate::api::tests::unit("web", "backoff")).ready);
+        assert_eq!(unit_line(&unit).text, "[+]web held: exit code 1\n");
+        assert!(unit_line(&crate::api::tests::unit("web", "active")).well);
+        assert!(!unit_line(&crate::api::tests::unit("web", "backoff")).works);
     }
 }

@@ -1,5 +1,6 @@
 //! What can be asked, and the answers that are ready at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
@@ -13,8 +14,9 @@ use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeReq
 use super::refusal::Refusal;
 use super::server::Peer;
 use super::{Node, actions, chain, events, health, logs};
+use crate::actor::health::assessed;
 use crate::actor::tree::Standing;
-use crate::event::Event;
+use crate::event::{Event, HealthStatus};
 use crate::os::{clock, logfile};
 use crate::plan::{Diff, LogMode, Plan};
 
@@ -66,7 +68,13 @@ async fn wrong_method() -> Refusal {
 
 async fn status(State(app): State<App>) -> Json<Status> {
     let view = &app.node.context.view;
-    Json(Status { daemon: daemon_status(&app.node), supervisors: view.supervisors(), units: view.units() })
+    let health = levels(&app.node);
+    Json(Status { daemon: daemon_status(&app.node), supervisors: view.supervisors(), units: view.units(), health })
+}
+
+/// How well every supervisor is.
+fn levels(node: &Node) -> BTreeMap<String, HealthStatus> {
+    assessed(&node.context.view, &node.tree.plan()).into_iter().map(|(name, opinion)| (name, opinion.health)).collect()
 }
 
 pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
@@ -138,7 +146,7 @@ fn above(plan: &Plan, name: &str) -> Vec<String> {
 
 async fn tree(State(app): State<App>) -> Json<Vec<TreeRow>> {
     let view = &app.node.context.view;
-    Json(tree_rows(app.node.tree.plan().root.as_str(), &view.supervisors(), &view.units()))
+    Json(tree_rows(app.node.tree.plan().root.as_str(), &view.supervisors(), &view.units(), &levels(&app.node)))
 }
 
 /// Variables often are secrets: who may not command may not see them either.

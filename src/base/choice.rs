@@ -23,7 +23,7 @@ pub trait Choice: Copy + 'static {
 macro_rules! choices {
     ($(#[doc = $about:literal])+ $name:ident $(= $default:ident)? { $($(#[doc = $doc:literal])+ $value:ident = $word:literal),+ $(,)? }) => {
         $(#[doc = $about])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $($(#[doc = $doc])+ #[serde(rename = $word)] $value),+
         }
@@ -183,6 +183,18 @@ choices! {
         Readiness = "readiness",
         /// Nothing: it is only shown.
         Observe = "observe",
+    }
+}
+
+choices! {
+    /// How well something is; the worst is the last.
+    HealthLevel = Healthy {
+        /// As it should be.
+        Healthy = "healthy",
+        /// It works, but something wants attention.
+        Degraded = "degraded",
+        /// It does not work.
+        Unhealthy = "unhealthy",
     }
 }
 

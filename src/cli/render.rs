@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
+use crate::base::choice::HealthLevel;
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::{ProbeStatus, StoreStatus, UnitStatus, Wish};
+use crate::event::{HealthStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -18,6 +19,12 @@ pub(super) fn headline(look: Look, daemon: &DaemonStatus, units: &[UnitStatus]) 
     let up = approx_duration(daemon.now.since(daemon.started));
     let trouble = daemon.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!("ms-supervisor {} {state}{trouble}, up {up}; {active} of {} units active", daemon.version, units.len())
+}
+
+/// How well the whole node is, if it is not as it should be.
+pub(super) fn health_trouble(look: Look, health: Option<&HealthStatus>) -> String {
+    let Some(health) = health.filter(|health| health.level != HealthLevel::Healthy) else { return String::new() };
+    format!("health: {}{}", look.state(health.level.as_str(), health.level.as_str()), health.because())
 }
 
 /// How units stand, one line each.
@@ -146,6 +153,9 @@ fn tree_text(look: Look, row: &TreeRow) -> String {
     }
     if row.paused {
         text.push_str(", paused by an operator");
+    }
+    if let Some(health) = row.health.as_ref().filter(|health| health.level != HealthLevel::Healthy) {
+        text.push_str(&format!(", {}", health.level));
     }
     if let Some(reason) = &row.reason {
         text.push_str(&format!(": {}", reason.replace('\n', " ")));

@@ -34,9 +34,9 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
     let look = session.out.look;
     if units.is_empty() {
         session.out.line(&render::headline(look, &status.daemon, &status.units))?;
-        let trouble = render::store_trouble(&status.daemon.store);
-        if !trouble.is_empty() {
-            session.out.line(&trouble)?;
+        let troubles = [render::health_trouble(look, status.health.get("root")), render::store_trouble(&status.daemon.store)];
+        for trouble in troubles.iter().filter(|trouble| !trouble.is_empty()) {
+            session.out.line(trouble)?;
         }
     }
     print(session, &render::status_table(look, &status))

@@ -14,6 +14,7 @@ use super::greeting::Greeting;
 use super::{Settings, greeting, memory, past};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
+use crate::actor::health;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::recorder::{self, History};
 use crate::actor::resignation::{self, RESIGNED_MAX, Resignation, Resignations};
@@ -226,6 +227,10 @@ impl Parts {
         let (control, resignations) = (self.control.clone(), self.resignations.clone());
         let resignation = ChildSpec::task("resignation", move |task| resignation::run(task, control.tree.clone(), resignations.clone()));
         let control = self.control.clone();
+        let health = ChildSpec::task("health", move |task| {
+            health::run(task, control.context.clone(), control.tree.clone(), control.history.clone())
+        });
+        let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
         SupervisorSpec::new(Strategy::OneForAll)
             .intensity(5, Duration::from_secs(60))
@@ -233,6 +238,7 @@ impl Parts {
             .child(logs)
             .child(link)
             .child(resignation)
+            .child(health)
             .child(heartbeat)
     }
 

@@ -30,7 +30,8 @@ pub(super) struct Faces {
 impl Faces {
     pub(super) fn new(control: Arc<Control>, launcher: u32, cgroup: Option<PathBuf>) -> Arc<Self> {
         let version = env!("CARGO_PKG_VERSION");
-        let exporter = Arc::new(Exporter::new(control.context.clone(), control.history.clone(), version.into(), launcher));
+        let exporter =
+            Arc::new(Exporter::new(control.context.clone(), control.tree.clone(), control.history.clone(), version.into(), launcher));
         let page = move || {
             let exporter = exporter.clone();
             async move { exporter.page().await }.boxed()

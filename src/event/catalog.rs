@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::choice::ProbeRole;
+use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, seconds};
-use crate::event::{GapReason, StoreRestored, Wish};
+use crate::event::{GapReason, HealthStatus, StoreRestored, Wish};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,6 +176,16 @@ pub enum Event {
         cause: String,
         /// How it failed.
         reason: ExitReason,
+    },
+    /// A supervisor with all that is below is better or worse than before.
+    HealthChanged {
+        /// The supervisor; `root` is the whole node.
+        supervisor: SupervisorId,
+        /// How well it was.
+        was: HealthLevel,
+        /// How well it is, and which leaf decided.
+        #[serde(flatten)]
+        health: HealthStatus,
     },
     /// A probe of a unit passes now, or fails.
     ProbeChanged {
@@ -458,6 +468,7 @@ impl Event {
             | Self::LogHasRoom { unit }
             | Self::LogBlocked { unit, .. } => Some(unit.as_str()),
             Self::ChildTerminated { supervisor, .. }
+            | Self::HealthChanged { supervisor, .. }
             | Self::SupervisorUp { supervisor }
             | Self::IntensityReached { supervisor, .. }
             | Self::SupervisorEnded { supervisor, .. } => Some(supervisor.as_str()),

@@ -4,9 +4,31 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::choice::ProbeRole;
+use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::outcome::{Outcome, Value, Verdict};
 use crate::base::time::{Wall, seconds};
+
+/// How well a part of the tree is, and which leaf decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// How well.
+    pub level: HealthLevel,
+    /// The unit or supervisor because of which it is not better.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<String>,
+    /// What is wrong there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+}
+
+impl HealthStatus {
+    /// Why it is not better, for people: `: web: probe http: took 2s`. Empty if there is nothing to say.
+    #[must_use]
+    pub fn because(&self) -> String {
+        let parts = self.by.iter().chain(&self.why).map(|part| format!(": {part}"));
+        parts.collect()
+    }
+}
 
 /// How a probe stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +95,12 @@ impl ProbeStatus {
     pub fn forget(&mut self) {
         let fresh = Self::new(std::mem::take(&mut self.name), self.role, &self.kind);
         *self = Self { runs: self.runs, busy: self.busy, late: self.late, ..fresh };
+    }
+
+    /// Whether it has found something that decides nothing by itself: it was slow, or fails and is only to observe.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.verdict == Verdict::Degraded || self.role == ProbeRole::Observe && self.standing == "failing"
     }
 
     /// What it found, for people: `probe web: no answer`.

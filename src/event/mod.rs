@@ -13,7 +13,7 @@ pub use catalog::{Event, PauseMeans, RestartCause, ResumeCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
-pub use health::ProbeStatus;
+pub use health::{HealthStatus, ProbeStatus};
 pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};
 pub use wish::{Desired, StoreFailure, StoreRestored, StoreStatus, Wish};

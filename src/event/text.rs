@@ -54,7 +54,11 @@ pub fn event_text(event: &Event) -> String {
             let how = if *expected { "ended as asked" } else { "exited" };
             format!("{how}: {cause} after {}, {}", approx_duration(*after), usage_text(usage))
         }
-        Event::ProbeChanged { .. } | Event::UnitUnwell { .. } | Event::UnitUnready { .. } | Event::UnitReady { .. } => health_text(event),
+        Event::ProbeChanged { .. }
+        | Event::UnitUnwell { .. }
+        | Event::UnitUnready { .. }
+        | Event::UnitReady { .. }
+        | Event::HealthChanged { .. } => health_text(event),
         Event::UnitUnbound { from, .. } => format!("ending until {from}, which it binds to, is up again"),
         Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
         Event::UnitStopping { .. } => "stopping".into(),
@@ -63,14 +67,7 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
         Event::UnitMainChanged { pid, .. } => format!("its main process is {pid} now"),
         Event::UnitMainRefused { why, .. } => format!("has no new main process: {why}"),
-        Event::UnitPaused { means: PauseMeans::Cgroup, .. } => "paused".into(),
-        Event::UnitPaused { means: PauseMeans::Signal, .. } => "paused by SIGSTOP".into(),
-        Event::UnitResumed { cause, .. } => match cause {
-            ResumeCause::Operator => "goes on",
-            ResumeCause::Stop => "goes on, because it is to end",
-            ResumeCause::Exit => "ended while it was paused",
-        }
-        .into(),
+        Event::UnitPaused { .. } | Event::UnitResumed { .. } => pause_text(event),
         Event::LogLost { .. }
         | Event::LogRotated { .. }
         | Event::LogDropped { .. }
@@ -93,6 +90,22 @@ fn health_text(event: &Event) -> String {
         }
         Event::UnitUnready { why, .. } => format!("not ready for work: {why}"),
         Event::UnitReady { .. } => "ready for work again".into(),
+        Event::HealthChanged { was, health, .. } => format!("{}, was {was}{}", health.level, health.because()),
+        _ => String::new(),
+    }
+}
+
+/// The same for a unit that is paused, and goes on.
+fn pause_text(event: &Event) -> String {
+    match event {
+        Event::UnitPaused { means: PauseMeans::Cgroup, .. } => "paused".into(),
+        Event::UnitPaused { means: PauseMeans::Signal, .. } => "paused by SIGSTOP".into(),
+        Event::UnitResumed { cause, .. } => match cause {
+            ResumeCause::Operator => "goes on",
+            ResumeCause::Stop => "goes on, because it is to end",
+            ResumeCause::Exit => "ended while it was paused",
+        }
+        .into(),
         _ => String::new(),
     }
 }

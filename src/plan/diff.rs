@@ -231,6 +231,7 @@ fn supervisor_change(
             restart: "restart",
             auto_shutdown: "auto_shutdown",
             significant: "significant",
+            health: "health",
             shutdown: "shutdown",
             start: "start",
             children: "children",

@@ -3,6 +3,7 @@
 //! [`resolve()`] turns declarations (`spec`) into a [`Plan`]; [`diff()`] says what changes between two plans.
 //! Nothing here reads a file, a clock or the environment.
 
+mod aggregation;
 mod chain;
 mod diff;
 mod fall;
@@ -17,6 +18,7 @@ mod significant;
 mod tree;
 mod unit;
 
+pub use aggregation::Aggregation;
 pub use chain::{ChainLink, StartTimes, critical_chain};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};

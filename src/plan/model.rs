@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::aggregation::Aggregation;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::response::{FailureCause, Response};
 pub use crate::base::choice::{
@@ -76,7 +77,7 @@ pub struct RestartBudget {
 }
 
 /// A supervisor with its children in start order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SupervisorPlan {
     /// Its name.
     pub id: SupervisorId,
@@ -94,6 +95,8 @@ pub struct SupervisorPlan {
     pub auto_shutdown: AutoShutdown,
     /// Whether its end may end its parent.
     pub significant: bool,
+    /// How it judges its children together.
+    pub health: Aggregation,
     /// How long its parent waits for it to stop; `None`: as long as it takes.
     pub shutdown: Option<Duration>,
     /// Whether its children start one after the other.

@@ -12,6 +12,7 @@ use crate::spec::supervisor::SupervisorSpec;
 use crate::spec::unit::UnitSpec;
 use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, code};
 
+use super::aggregation::{aggregation, check_aggregation};
 use super::model::{Child, DaemonPlan, Plan, RestartBudget, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
 use super::significant::check_significant;
@@ -43,6 +44,7 @@ pub fn resolve(declared: &Declared, directory: &Path) -> (Option<Plan>, Diagnost
     let dependencies = order(&mut tree, &mut out);
     check_count(declared, &mut out);
     check_significant(&tree, &mut out);
+    check_aggregation(&tree, &mut out);
     out.sort();
     let plan = (out.is_empty() && !declared.incomplete).then(|| Plan {
         directory: directory.to_path_buf(),
@@ -95,6 +97,7 @@ fn supervisors(tree: &Tree<'_>) -> BTreeMap<SupervisorId, Arc<SupervisorPlan>> {
                 restart: or(&spec.restart, Default::default(), |restart| restart.0),
                 auto_shutdown: or(&spec.auto_shutdown, Default::default(), |choice| choice.0),
                 significant: or(&spec.significant, false, |flag| flag.0),
+                health: aggregation(&spec.health),
                 shutdown: or(&spec.shutdown, None, |shutdown| shutdown.0),
                 start: start_order(spec),
                 children: children(tree, name),

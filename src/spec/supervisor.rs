@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::base::choice::{AutoShutdown, RestartType, StartOrder, Strategy};
 
+use super::aggregation::AggregationSpec;
 use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
@@ -31,6 +32,8 @@ mapping! {
         auto_shutdown: OneOf<AutoShutdown> = "never",
         /// Whether its end may end its parent: see `auto_shutdown` there. Something `permanent` cannot be significant.
         significant: Flag = false,
+        /// How it judges its children together, for `/healthz`, the metrics and `status`. It decides nothing about restarts.
+        health: AggregationSpec = "worst",
         /// How long its parent waits for it to stop.
         shutdown: TimeOrInfinity = "infinity",
         /// Whether its children start one after the other; `parallel` if not given with `one_for_one`, else `ordered`.

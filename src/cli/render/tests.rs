@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -51,7 +52,9 @@ fn status() -> Status {
         wish: None,
         reason: None,
     };
+    let unhealthy = HealthStatus { level: HealthLevel::Unhealthy, by: Some("redis".into()), why: Some("exit code 1".into()) };
     Status {
+        health: BTreeMap::from([("root".to_owned(), unhealthy), ("inner".to_owned(), HealthStatus::default())]),
         daemon: DaemonStatus {
             version: "0.1.0".into(),
             pid: 12,
@@ -104,7 +107,7 @@ fn colours_are_by_state() {
 #[test]
 fn the_tree_has_branches() {
     let status = status();
-    insta::assert_snapshot!(tree(PLAIN, &tree_rows("root", &status.supervisors, &status.units)));
+    insta::assert_snapshot!(tree(PLAIN, &tree_rows("root", &status.supervisors, &status.units, &status.health)));
 }
 
 #[test]

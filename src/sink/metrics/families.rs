@@ -60,6 +60,12 @@ pub(super) const ALL: &[Family] = &[
     ),
     family("ms_probe_value", Gauge, "Numbers the probe found in its last run.", probe_value),
     family("ms_supervisor_up", Gauge, "Whether all children of the supervisor have come up and it still runs.", supervisor_up),
+    family(
+        "ms_supervisor_health",
+        Gauge,
+        "How well the supervisor is with all that is below: 1 for its current level, other levels are left out.",
+        supervisor_health,
+    ),
     family("ms_supervisor_restarts", Counter, "How often the supervisor restarted a child that had ended or failed.", supervisor_restarts),
     family("ms_supervisor_escalations", Counter, "How often the supervisor gave up and ended.", supervisor_escalations),
     family("ms_events", Counter, "Events recorded, over the life of the journal.", events),
@@ -256,6 +262,11 @@ fn supervisor_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(
     supervisors.into_iter().try_for_each(|supervisor| {
         gauge(&mut metric, [("supervisor", supervisor.supervisor.as_str())], i64::from(supervisor.state == "active"))
     })
+}
+
+fn supervisor_health(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut each = snapshot.health.iter();
+    each.try_for_each(|(supervisor, level)| gauge(&mut metric, [("supervisor", supervisor.as_str()), ("level", level.as_str())], 1_i64))
 }
 
 fn supervisor_restarts(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

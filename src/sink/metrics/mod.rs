@@ -13,7 +13,10 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
 use crate::actor::context::Context;
+use crate::actor::health::assessed;
 use crate::actor::recorder::History;
+use crate::actor::tree::Tree;
+use crate::base::choice::HealthLevel;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::event::{StoreStatus, SupervisorStatus, UnitStatus};
@@ -36,6 +39,7 @@ const BRAIN: &str = "/brain";
 #[derive(Debug)]
 pub struct Exporter {
     context: Arc<Context>,
+    tree: Arc<Tree>,
     history: Arc<History>,
     version: String,
     launcher_pid: u32,
@@ -49,6 +53,7 @@ struct Snapshot {
     version: String,
     units: Vec<UnitStatus>,
     supervisors: Vec<SupervisorStatus>,
+    health: BTreeMap<String, HealthLevel>,
     samples: Arc<Samples>,
     events: u64,
     events_dropped: u64,
@@ -58,8 +63,8 @@ struct Snapshot {
 impl Exporter {
     /// For the daemon with this version and this launcher.
     #[must_use]
-    pub fn new(context: Arc<Context>, history: Arc<History>, version: String, launcher_pid: u32) -> Self {
-        Self { context, history, version, launcher_pid, last: Mutex::default() }
+    pub fn new(context: Arc<Context>, tree: Arc<Tree>, history: Arc<History>, version: String, launcher_pid: u32) -> Self {
+        Self { context, tree, history, version, launcher_pid, last: Mutex::default() }
     }
 
     /// The page, in OpenMetrics text format 1.0.
@@ -68,10 +73,12 @@ impl Exporter {
     /// A sentence that says why there is none.
     pub async fn page(&self) -> Result<String, String> {
         let samples = self.samples().await.map_err(|error| error.to_string())?;
+        let health = assessed(&self.context.view, &self.tree.plan());
         let snapshot = Snapshot {
             version: self.version.clone(),
             units: self.context.view.units(),
             supervisors: self.context.view.supervisors(),
+            health: health.into_iter().map(|(name, opinion)| (name, opinion.health.level)).collect(),
             samples,
             events: self.history.last(),
             events_dropped: self.context.bus.dropped(),

@@ -56,6 +56,7 @@ fn snapshot() -> Snapshot {
     let units =
         BTreeMap::from([(UnitId::from("web@1"), sample), (LAUNCHER.into(), sample), (KEEPER.into(), sample), (BRAIN.into(), sample)]);
     Snapshot {
+        health: BTreeMap::from([("workers".to_owned(), HealthLevel::Degraded)]),
         version: "0.1.0 \"x\"".into(),
         units: vec![unit],
         supervisors: vec![supervisor],

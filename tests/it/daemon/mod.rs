@@ -1,5 +1,6 @@
 //! The real daemon with real programs: what an operator sees.
 
+mod aggregation;
 pub(crate) mod bench;
 mod dependencies;
 mod faults;

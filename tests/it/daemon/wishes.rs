@@ -24,7 +24,11 @@ fn is_remembered(daemon: &Daemon, what: &str) {
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap().flatten() {
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        match fs::copy(file.path(), to.join(file.file_name())) {
+            // The journal of a transaction that has ended meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
     }
 }
 

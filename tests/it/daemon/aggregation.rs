@@ -1,0 +1,34 @@
+//! How well the whole is: from a probe up to the root.
+
+use super::bench::{Daemon, kill, until};
+use super::metrics::{free_address, get};
+
+#[test]
+fn a_leaf_decides_as_far_up_as_declared() {
+    let address = free_address();
+    let units = "unit: web\nexec: sleep 1000\ninstances: 3\nrestart: {backoff: {kind: none, first: 1h}}\n---\nunit: db\nexec: sleep 1001\n";
+    let tree = "supervisor: pool\nhealth: {quorum: 2}\nchildren: web\n---\nsupervisor: root\nchildren: [pool, db]\n";
+    let mut daemon = Daemon::prepared(&[("units/all.yaml", units), ("supervisors/all.yaml", tree)]);
+    daemon.start_with(&["run", "--listen", &address]);
+    daemon.event("DaemonReady", |_| true);
+    let health = |name: &str| daemon.whole_status()["health"][name]["level"].as_str().unwrap_or_default().to_owned();
+    until("all is well", || (health("root") == "healthy").then_some(()));
+    let pids = daemon.pids();
+    kill(pids["web@2"], 9);
+    let told = daemon.event("HealthChanged", |data| data["supervisor"] == "root" && data["level"] == "degraded");
+    assert_eq!((told["data"]["by"].as_str(), told["data"]["was"].as_str()), (Some("web@2"), Some("healthy")), "{told}");
+    assert!(told["data"]["why"].as_str().unwrap().contains("(2 of 3 work, 2 have to)"), "{told}");
+    let (status, page) = get(&address, "/healthz").unwrap();
+    assert_eq!(status, 200, "what is degraded works: {page}");
+    assert!(page.contains("[-]pool active degraded: web@2: ") && page.ends_with("\ndegraded\n"), "{page}");
+    assert_eq!(get(&address, "/readyz").unwrap().0, 503, "not every unit is ready");
+    kill(pids["web@1"], 9);
+    daemon.event("HealthChanged", |data| data["supervisor"] == "root" && data["level"] == "unhealthy");
+    assert_eq!([get(&address, "/healthz").unwrap().0, get(&address, "/healthz/pool").unwrap().0], [503, 503]);
+    assert!(get(&address, "/metrics").unwrap().1.contains("ms_supervisor_health{supervisor=\"pool\",level=\"unhealthy\"} 1"));
+    assert!(daemon.ok(&["status"]).contains("health: unhealthy: web@1: "));
+    assert!(daemon.ok(&["tree"]).contains("pool one_for_one active, 2 restarts, unhealthy"), "{}", daemon.ok(&["tree"]));
+    daemon.ok(&["restart", "web"]);
+    daemon.event("HealthChanged", |data| data["supervisor"] == "root" && data["level"] == "healthy");
+    assert_eq!(get(&address, "/healthz").unwrap(), (200, "ok\n".into()));
+}
