@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -127,6 +128,8 @@ pub(crate) struct Arguments {
     pub(crate) observer: Box<dyn Observer>,
     /// Restarts that count against it already: it goes on where another brain stood.
     pub(crate) counted: Vec<Mono>,
+    /// It begins so much later. It may be stopped meanwhile.
+    pub(crate) delay: Duration,
 }
 
 /// The actor.
@@ -170,7 +173,11 @@ impl Actor for SupervisorActor {
         let mut taken = machine.keys().peekable();
         let hosts = hosts.into_iter().filter_map(|(id, host)| Some((taken.next_if(|(_, next)| **next == id)?.0, host))).collect();
         drop(taken);
-        myself.cast(Msg::Input(Input::Start))?;
+        if arguments.delay.is_zero() {
+            myself.cast(Msg::Input(Input::Start))?;
+        } else {
+            drop(myself.send_after(arguments.delay, || Msg::Input(Input::Start)));
+        }
         Ok(State {
             driver: Driver::new(machine),
             hosts,

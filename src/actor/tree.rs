@@ -4,6 +4,7 @@ mod nested;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{oneshot, watch};
@@ -462,7 +463,7 @@ impl Tree {
         let flags = flags_of(plan, id);
         let children = supervisor.children.iter().filter_map(|child| self.child(plan, child)).collect();
         let observer = Box::new(PlanObserver { tree: self.clone(), id: id.clone(), is_root });
-        Arguments { flags, children, parent, observer, counted: Vec::new() }
+        Arguments { flags, children, parent, observer, counted: Vec::new(), delay: Duration::ZERO }
     }
 
     fn child(self: &Arc<Self>, plan: &Plan, child: &Child) -> Option<NewChild> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
-use crate::base::time::{Wall, seconds};
+use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{GapReason, HealthStatus, StoreRestored, Wish};
 
 /// Something that has happened.
@@ -346,6 +346,9 @@ pub enum Event {
         child: String,
         /// Why.
         reason: ExitReason,
+        /// It does not give up, but tries again after so long.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+        retry_after: Option<Duration>,
     },
     /// A supervisor has ended.
     SupervisorEnded {
@@ -395,6 +398,8 @@ pub enum RestartCause {
     Exit,
     /// Its start had failed.
     StartFailed,
+    /// It had failed too often, and its supervisor has waited (`retry_after`).
+    Late,
     /// A sibling's end concerned it.
     Sibling,
     /// An operator asked for it.
@@ -430,6 +435,7 @@ impl RestartCause {
         match self {
             Self::Exit => "exit",
             Self::StartFailed => "start_failed",
+            Self::Late => "late",
             Self::Sibling => "sibling",
             Self::Operator => "operator",
         }

@@ -39,11 +39,9 @@ pub fn event_text(event: &Event) -> String {
         Event::StoreBackupFailed { why } => format!("the store could not be backed up: {why}"),
         Event::WishForgotten { why, .. } => format!("what an operator asked of it is forgotten: {why}"),
         Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
-        Event::ChildTerminated { child, reason, restart: true, .. } => format!("{child} ended ({reason}); restarting"),
-        Event::ChildTerminated { child, reason, restart: false, .. } => format!("{child} ended ({reason}); it stays down"),
-        Event::SupervisorUp { .. } => "all its children are up".into(),
-        Event::IntensityReached { child, reason, .. } => format!("gives up: one restart too many, the last for {child} ({reason})"),
-        Event::SupervisorEnded { reason, .. } => format!("ended: {reason}"),
+        Event::ChildTerminated { .. } | Event::SupervisorUp { .. } | Event::IntensityReached { .. } | Event::SupervisorEnded { .. } => {
+            supervisor_text(event)
+        }
         Event::UnitStarting { cause: None, .. } => "starting".into(),
         Event::UnitStarting { cause: Some(cause), .. } => format!("starting again, because {}", cause_text(*cause)),
         Event::UnitHeldBack { delay, .. } => format!("restart held back for {}", approx_duration(*delay)),
@@ -74,6 +72,23 @@ pub fn event_text(event: &Event) -> String {
         | Event::LogFull { .. }
         | Event::LogHasRoom { .. }
         | Event::LogBlocked { .. } => log_text(event),
+    }
+}
+
+/// The same for what supervisors decide.
+fn supervisor_text(event: &Event) -> String {
+    match event {
+        Event::ChildTerminated { child, reason, restart: true, .. } => format!("{child} ended ({reason}); restarting"),
+        Event::ChildTerminated { child, reason, restart: false, .. } => format!("{child} ended ({reason}); it stays down"),
+        Event::SupervisorUp { .. } => "all its children are up".into(),
+        Event::IntensityReached { child, reason, retry_after: None, .. } => {
+            format!("gives up: one restart too many, the last for {child} ({reason})")
+        }
+        Event::IntensityReached { child, reason, retry_after: Some(delay), .. } => {
+            format!("one restart too many, the last for {child} ({reason}); the next is in {}", approx_duration(*delay))
+        }
+        Event::SupervisorEnded { reason, .. } => format!("ended: {reason}"),
+        _ => String::new(),
     }
 }
 
@@ -138,6 +153,7 @@ const fn cause_text(cause: RestartCause) -> &'static str {
     match cause {
         RestartCause::Exit => "it had ended",
         RestartCause::StartFailed => "its start had failed",
+        RestartCause::Late => "it had failed too often",
         RestartCause::Sibling => "a sibling had ended",
         RestartCause::Operator => "an operator asked for it",
     }
@@ -217,7 +233,7 @@ mod tests {
             exited(killed, false),
             exited(ExitCause::Code(0), true),
             Event::ChildTerminated { supervisor: "workers".into(), child: "web".into(), reason: reason.clone(), restart: true },
-            Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason },
+            Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason, retry_after: None },
             Event::UnitMainChanged { unit: "web".into(), pid: 124 },
             Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },

@@ -228,6 +228,7 @@ fn supervisor_change(
             strategy: "strategy",
             intensity: "intensity",
             period: "period",
+            retry_after: "retry_after",
             restart: "restart",
             auto_shutdown: "auto_shutdown",
             significant: "significant",

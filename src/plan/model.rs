@@ -89,6 +89,9 @@ pub struct SupervisorPlan {
     pub intensity: u32,
     /// The window restarts are counted in.
     pub period: Duration,
+    /// Instead of giving up it waits for so long before the next restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Duration>,
     /// What its parent does when it ends.
     pub restart: RestartType,
     /// Whether it ends when significant children have ended.

@@ -94,6 +94,7 @@ fn supervisors(tree: &Tree<'_>) -> BTreeMap<SupervisorId, Arc<SupervisorPlan>> {
                 strategy: or(&spec.strategy, Default::default(), |strategy| strategy.0),
                 intensity: or(&spec.intensity, DEFAULT_INTENSITY, |intensity| intensity.to_u32()),
                 period: or(&spec.period, DEFAULT_PERIOD, |period| period.0),
+                retry_after: spec.retry_after.as_ref().map(|time| time.0),
                 restart: or(&spec.restart, Default::default(), |restart| restart.0),
                 auto_shutdown: or(&spec.auto_shutdown, Default::default(), |choice| choice.0),
                 significant: or(&spec.significant, false, |flag| flag.0),

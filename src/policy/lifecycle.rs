@@ -13,6 +13,7 @@
 mod failure;
 mod memory;
 mod pause;
+mod start;
 mod state;
 
 use std::sync::Arc;
@@ -23,13 +24,13 @@ pub use state::State;
 
 use super::Machine;
 use super::backoff::{Failure, Streak};
-use super::health::Health;
-use crate::base::choice::{FailureClass, ProbeRole};
+use super::supervisor::StartCause;
+use crate::base::choice::FailureClass;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
 use crate::event::ResumeCause;
-use crate::plan::{FailureCause, ReadinessKind, Response, ShutdownTimeout, UnitPlan};
+use crate::plan::{FailureCause, ReadinessKind, ShutdownTimeout, UnitPlan};
 
 /// What happens to a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Input {
         /// Whether back-off applies.
         hold_back: bool,
     },
+    /// Its supervisor wants it up, but not before so long: it has failed too often.
+    StartLate(Duration),
     /// Its supervisor wants it down.
     Stop,
     /// It is to go down sooner than declared.
@@ -76,6 +79,18 @@ pub enum Input {
     },
     /// The last process it left behind is gone.
     Gone,
+}
+
+impl Input {
+    /// Its supervisor starts it, for this reason.
+    #[must_use]
+    pub const fn start(cause: StartCause) -> Self {
+        match cause {
+            StartCause::Exit | StartCause::Retry => Self::Start { hold_back: true },
+            StartCause::First | StartCause::Sibling | StartCause::Request => Self::Start { hold_back: false },
+            StartCause::Late(delay) => Self::StartLate(delay),
+        }
+    }
 }
 
 /// What a unit wants done.
@@ -227,50 +242,6 @@ impl Lifecycle {
         }
     }
 
-    fn start(&mut self, now: Mono, hold_back: bool, out: &mut Vec<Effect>) {
-        match self.state {
-            State::Stopped => {
-                if let Some(until) = self.held_until.take().filter(|&until| until > now) {
-                    return self.enter(State::Backoff, Some(until), out);
-                }
-                if !hold_back {
-                    self.streak.reset();
-                    self.failed = None;
-                    return self.ask_gate(out);
-                }
-                let failure = std::mem::take(&mut self.failure);
-                let failure = Failure { weight: failure.weight.max(1), ..failure };
-                let delay = self.streak.next_delay(&self.plan.restart.backoff, now, failure, &mut self.rng);
-                let delay = match self.response() {
-                    Some((_, Response::After(delay))) => delay,
-                    _ => delay,
-                };
-                self.failed = None;
-                if delay.is_zero() {
-                    return self.ask_gate(out);
-                }
-                out.push(Effect::HeldBack(delay));
-                self.enter(State::Backoff, Some(now + delay), out);
-            }
-            // Adopted: it runs already.
-            State::Active => {
-                self.is_up = true;
-                out.push(Effect::Started);
-            }
-            State::Activating => self.watch_readiness(now, out),
-            State::Cleaning => self.start_wanted = true,
-            // An earlier brain has asked it to end.
-            State::Stopping | State::Killing => (self.start_wanted, self.verdict) = (true, Some(Verdict::Silent)),
-            // The supervisor asks once and waits for the answer.
-            State::Backoff | State::Waiting | State::Spawning => {}
-        }
-    }
-
-    fn ask_gate(&mut self, out: &mut Vec<Effect>) {
-        self.enter(State::Waiting, None, out);
-        out.push(Effect::AskGate);
-    }
-
     fn stop(&mut self, now: Mono, out: &mut Vec<Effect>) {
         match self.state {
             State::Stopped => out.push(Effect::Ended(ExitReason::Shutdown)),
@@ -319,35 +290,6 @@ impl Lifecycle {
             State::Cleaning => self.deadline = Some(now + KILL_AGAIN),
         }
         out.push(Effect::SignalTree(Signal::KILL));
-    }
-
-    fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let timeout = self.plan.readiness.timeout;
-        out.push(Effect::WatchReadiness);
-        // Startup probes have a time of their own.
-        let is_probed = self.plan.probes.iter().any(|probe| probe.role == ProbeRole::Startup);
-        let deadline = if self.is_paused() || is_probed { None } else { Some(now + timeout) };
-        self.enter(State::Activating, deadline, out);
-    }
-
-    fn spawned(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        if self.state != State::Spawning {
-            return;
-        }
-        self.spawned = Some(now);
-        if std::mem::take(&mut self.stop_wanted) {
-            self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out);
-        } else if self.plan.readiness.kind == ReadinessKind::None && !Health::gates_readiness(&self.plan.probes) {
-            self.active(out);
-        } else {
-            self.watch_readiness(now, out);
-        }
-    }
-
-    fn active(&mut self, out: &mut Vec<Effect>) {
-        self.enter(State::Active, None, out);
-        self.is_up = true;
-        out.extend([Effect::LeaveGate, Effect::Started]);
     }
 
     /// It is ended and comes up again by itself: its supervisor has nothing to decide.
@@ -429,6 +371,7 @@ impl Machine for Lifecycle {
     fn step(&mut self, now: Mono, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start { hold_back } => self.start(now, hold_back, out),
+            Input::StartLate(delay) => self.start_late(now, delay, out),
             Input::Stop => self.stop(now, out),
             Input::Hasten => {
                 self.stop(now, out);

@@ -116,6 +116,7 @@ fn flags(flags: &Flags) -> String {
     text += match flags.at_limit {
         AtLimit::Terminate => "",
         AtLimit::Keep => ", keeps what runs",
+        AtLimit::RetryAfter(_) => ", tries again later",
     };
     text += match flags.auto_shutdown {
         AutoShutdown::Never => "",

@@ -338,6 +338,7 @@ impl Books {
                 }
                 match self.flags.at_limit {
                     AtLimit::Terminate => self.ending = true,
+                    AtLimit::RetryAfter(_) => self.counted.clear(),
                     AtLimit::Keep => {
                         self.counted.clear();
                         self.children.values_mut().filter(|entry| entry.spec.id == *child).for_each(|entry| entry.excused = true);

@@ -31,7 +31,7 @@ const STEPS: u32 = 500_000;
 pub(crate) fn forecast(plan: &Plan, script: &Script, duration: Duration) -> String {
     let mut world = World::new(plan, script);
     let root = plan.root.clone();
-    world.begin(&root, None);
+    world.begin(&root, None, Duration::ZERO);
     let broken = world.go_on(Mono(0) + duration).err();
     world.told(duration, broken)
 }
@@ -143,7 +143,7 @@ impl<'a> World<'a> {
         self.queue.insert((self.now + time, self.queued), happening);
     }
 
-    fn begin(&mut self, id: &SupervisorId, parent: Option<(u32, Run)>) {
+    fn begin(&mut self, id: &SupervisorId, parent: Option<(u32, Run)>, delay: Duration) {
         let supervisor = &self.plan.supervisors[id];
         let flags = flags_of(self.plan, id);
         let specs: Vec<_> = supervisor.children.iter().map(|child| child_of(self.plan, child, false)).collect();
@@ -153,7 +153,7 @@ impl<'a> World<'a> {
         let number = self.next;
         self.next += 1;
         self.supervisors.insert(number, Incarnation { id: id.clone(), machine, books, parent, children });
-        self.after(Duration::ZERO, Happening::Hears(number, Input::Start));
+        self.after(delay, Happening::Hears(number, Input::Start));
     }
 
     fn go_on(&mut self, until: Mono) -> Result<(), String> {
@@ -400,7 +400,7 @@ impl<'a> World<'a> {
         match effect {
             Effect::Start(run, cause) => match one.children.get(&run.child).cloned() {
                 Some(Child::Unit(unit)) => self.start_unit(&unit, (id, run), cause),
-                Some(Child::Supervisor(nested)) => self.begin(&nested, Some((id, run))),
+                Some(Child::Supervisor(nested)) => self.begin(&nested, Some((id, run)), cause.delay()),
                 None => {}
             },
             Effect::Stop(run, reason) => self.stop(id, run, Some(reason)),
@@ -424,7 +424,7 @@ impl<'a> World<'a> {
             unit.port = Some(port);
             unit.restarts += u32::from(cause != StartCause::First);
         }
-        self.unit(id, UnitInput::Start { hold_back: matches!(cause, StartCause::Exit | StartCause::Retry) });
+        self.unit(id, UnitInput::start(cause));
     }
 
     /// Asks a child to end; kills it if there is no reason.

@@ -29,7 +29,7 @@ impl Case {
             && group.flags.discipline != Discipline::Sequential
             && maker.one_in(3)
         {
-            group.flags.at_limit = AtLimit::Keep;
+            group.flags.at_limit = maker.of(&[AtLimit::Keep, AtLimit::RetryAfter(Duration::from_secs(30))]);
         }
         let faults = maker.faults(&root);
         Self { root, faults }

@@ -60,6 +60,7 @@ const fn why(cause: StartCause) -> &'static str {
         StartCause::First => "",
         StartCause::Exit => " (it had ended)",
         StartCause::Retry => " (its start had failed)",
+        StartCause::Late(_) => " (it had failed too often)",
         StartCause::Sibling => " (for a sibling)",
         StartCause::Request => " (on request)",
     }

@@ -25,6 +25,9 @@ mapping! {
         intensity: Int<0, 1_000_000> = 5,
         /// The window in which restarts are counted.
         period: PositiveTime = "60s",
+        /// One restart too many does not make it give up: it waits so long, starts the child that failed again, and counts from the
+        /// beginning. So nothing is a dead end; its parent never hears of it.
+        retry_after: PositiveTime,
         /// What its parent does when it has given up.
         restart: OneOf<RestartType> = "permanent",
         /// Whether it ends when significant children have ended by themselves and are not started again. Its parent then sees a

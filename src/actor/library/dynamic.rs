@@ -127,8 +127,14 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
         self.check()?;
         let (up, is_up) = oneshot::channel();
         let (observer, home) = LibraryObserver::new(name.into(), Reporter::new(watcher), Some(up));
-        let arguments =
-            Arguments { flags: self.flags.clone(), children: Vec::new(), parent: None, observer: Box::new(observer), counted: Vec::new() };
+        let arguments = Arguments {
+            flags: self.flags.clone(),
+            children: Vec::new(),
+            parent: None,
+            observer: Box::new(observer),
+            counted: Vec::new(),
+            delay: Duration::ZERO,
+        };
         let root = start_root(arguments, is_up, home).await?;
         self.current.send_replace(Some(root.clone()));
         Ok(root)

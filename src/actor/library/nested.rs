@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::watch;
@@ -60,7 +61,14 @@ impl Host for SupervisorHost {
                 return Begun::Later;
             }
         };
-        let arguments = Arguments { flags, children, parent: Some(port.clone()), observer: Box::new(observer), counted: Vec::new() };
+        let arguments = Arguments {
+            flags,
+            children,
+            parent: Some(port.clone()),
+            observer: Box::new(observer),
+            counted: Vec::new(),
+            delay: Duration::ZERO,
+        };
         self.running = spawn_nested(arguments, port).map(|actor| SupervisorRef { actor, home });
         if let Some(current) = &self.nested.current {
             current.send_replace(self.running.clone());

@@ -152,7 +152,8 @@ impl SupervisorSpec {
         let (up, is_up) = oneshot::channel();
         let (observer, home) = LibraryObserver::new(self.name.clone(), Reporter::new(self.watcher.clone()), Some(up));
         let (flags, children) = self.into_parts(&home);
-        let arguments = Arguments { flags, children, parent: None, observer: Box::new(observer), counted: Vec::new() };
+        let arguments =
+            Arguments { flags, children, parent: None, observer: Box::new(observer), counted: Vec::new(), delay: Duration::ZERO };
         start_root(arguments, is_up, home).await
     }
 

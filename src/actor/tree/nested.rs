@@ -32,14 +32,14 @@ impl PlanHost {
 }
 
 impl Host for PlanHost {
-    fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
+    fn start(&mut self, cause: StartCause, port: Port) -> Begun {
         let plan = self.tree.plan();
         if !plan.supervisors.contains_key(&self.id) {
             port.start_failed(ExitReason::error("it is not in the plan any more"));
             return Begun::Later;
         }
         let counted = self.tree.recall(&self.id);
-        let arguments = Arguments { counted, ..self.tree.arguments(&plan, &self.id, Some(port.clone())) };
+        let arguments = Arguments { counted, delay: cause.delay(), ..self.tree.arguments(&plan, &self.id, Some(port.clone())) };
         self.tree.context.view.change_supervisor(&self.id, |status| "starting".clone_into(&mut status.state));
         self.actor = spawn_nested(arguments, port);
         if let Some(actor) = &self.actor {
@@ -87,8 +87,13 @@ impl Observer for PlanObserver {
             // The unit has told why; its supervisor counts.
             Report::StartError { .. } => self.change(|status| status.restarts += 1),
             Report::ReachedMaxRestartIntensity { child, reason } => {
+                let retry_after = self.tree.plan().supervisors.get(&self.id).and_then(|plan| plan.retry_after);
+                let (supervisor, failed) = (self.id.clone(), child.to_string());
+                bus.tell(Event::IntensityReached { supervisor, child: failed, reason: reason.clone(), retry_after });
+                if retry_after.is_some() {
+                    return self.change(|status| status.restarts += 1);
+                }
                 self.change(|status| status.escalations += 1);
-                bus.tell(Event::IntensityReached { supervisor: self.id.clone(), child: child.to_string(), reason: reason.clone() });
                 if self.is_root && self.tree.plan().daemon.on_root_failure == OnRootFailure::Keep {
                     self.change(|status| {
                         "degraded".clone_into(&mut status.state);

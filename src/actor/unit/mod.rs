@@ -351,14 +351,14 @@ impl Unit {
                 self.take_plan(myself, plan);
             }
             let cause = status::restart_cause(cause);
-            self.restarting = matches!(cause, Some(RestartCause::Exit | RestartCause::StartFailed | RestartCause::Sibling));
+            self.restarting = cause.is_some_and(|cause| cause != RestartCause::Operator);
             if let Some(cause) = cause {
                 self.note.restarts += 1;
                 self.change(|status| *status.counters.restarts.entry(cause).or_default() += 1);
             }
             self.tell(Event::UnitStarting { unit: self.id().clone(), cause });
         }
-        self.step(myself, Input::Start { hold_back: matches!(cause, StartCause::Exit | StartCause::Retry) });
+        self.step(myself, Input::start(cause));
         if let Some(missed) = self.missed.take() {
             self.main_ended(myself, missed);
         }

@@ -101,6 +101,7 @@ pub(super) const fn restart_cause(cause: StartCause) -> Option<RestartCause> {
         StartCause::First => None,
         StartCause::Exit => Some(RestartCause::Exit),
         StartCause::Retry => Some(RestartCause::StartFailed),
+        StartCause::Late(_) => Some(RestartCause::Late),
         StartCause::Sibling => Some(RestartCause::Sibling),
         StartCause::Request => Some(RestartCause::Operator),
     }

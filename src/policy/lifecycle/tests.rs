@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::*;
-use crate::plan::{Backoff, Growth, Jitter, LogsPlan, ReadinessPlan, RestartPlan, RestartType, ShutdownPlan, SuccessExit};
+use crate::plan::{Backoff, Growth, Jitter, LogsPlan, ReadinessPlan, Response, RestartPlan, RestartType, ShutdownPlan, SuccessExit};
 
 fn plan() -> UnitPlan {
     UnitPlan {

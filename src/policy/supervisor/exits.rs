@@ -161,6 +161,10 @@ impl Supervisor {
                 });
                 self.history.clear();
             }
+            AtLimit::RetryAfter(delay) => {
+                self.history.clear();
+                self.restart(key, StartCause::Late(delay));
+            }
         }
         false
     }

@@ -124,6 +124,8 @@ pub enum AtLimit {
     Terminate,
     /// The failing child stays down; the others run on.
     Keep,
+    /// It starts the failing child again, but only after so long, and counts from the beginning: slowly, for ever.
+    RetryAfter(Duration),
 }
 
 /// What happens to a supervisor.
@@ -192,10 +194,20 @@ pub enum StartCause {
     Exit,
     /// Its start had failed.
     Retry,
+    /// It had failed too often: it is to be started, but only after so long.
+    Late(Duration),
     /// A sibling's end concerns it.
     Sibling,
     /// Somebody asked for it.
     Request,
+}
+
+impl StartCause {
+    /// How long the start has to wait.
+    #[must_use]
+    pub const fn delay(self) -> Duration {
+        if let Self::Late(delay) = self { delay } else { Duration::ZERO }
+    }
 }
 
 /// What a supervisor tells the world (OTP's supervisor reports).

@@ -18,7 +18,11 @@ pub fn flags_of(plan: &Plan, id: &SupervisorId) -> Flags {
         discipline: Discipline::Concurrent(supervisor.start),
         first_start: FirstStart::Retry,
         auto_shutdown: supervisor.auto_shutdown,
-        at_limit: if keep { AtLimit::Keep } else { AtLimit::Terminate },
+        at_limit: match supervisor.retry_after {
+            Some(delay) => AtLimit::RetryAfter(delay),
+            None if keep => AtLimit::Keep,
+            None => AtLimit::Terminate,
+        },
         ..Flags::otp(supervisor.strategy)
     }
 }

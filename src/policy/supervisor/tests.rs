@@ -56,10 +56,11 @@ impl World {
         let name = |key: ChildKey| char::from(b'a' + u8::try_from(key.0).unwrap());
         assert_eq!(self.over, None, "an effect after the end: {effect:?}");
         match effect {
-            Effect::Start(run, _) => {
+            Effect::Start(run, cause) => {
                 let old = self.live.insert(run.child.0, (run.incarnation, false));
                 assert_eq!(old, None, "started twice: {run:?}");
-                write!(self.trace, "+{} ", name(run.child)).unwrap();
+                let late = if matches!(cause, StartCause::Late(_)) { "~" } else { "" };
+                write!(self.trace, "+{}{late} ", name(run.child)).unwrap();
             }
             Effect::Stop(run, _) => {
                 assert_eq!(self.live.get(&run.child.0).map(|(incarnation, _)| *incarnation), Some(run.incarnation));
@@ -276,6 +277,20 @@ fn a_root_may_keep_what_still_runs() {
     world.ask(Request::Start("a".into()));
     world.settle();
     world.says("+a ok:started");
+}
+
+#[test]
+fn slow_retries_are_no_dead_end() {
+    let mut slow = flags(Strategy::OneForOne, ORDERED);
+    slow.at_limit = AtLimit::RetryAfter(Duration::from_secs(300));
+    let mut world = World::new(slow, &[("a", RestartType::Permanent), ("b", RestartType::Permanent)]).up();
+    for _ in 0..7 {
+        world.crashed(0);
+        world.settle();
+    }
+    // The intensity is counted anew after each.
+    world.says("+a +a limit +a~ +a +a limit +a~ +a");
+    assert_eq!(world.over, None);
 }
 
 #[test]

@@ -14,8 +14,11 @@ impl World<'_> {
             }
             Report::ChildTerminated { child, reason, restart: false } => format!("leaves {child} down: {reason}"),
             Report::ReachedMaxRestartIntensity { child, .. } => {
-                let keeps = flags.at_limit == AtLimit::Keep;
-                let what = if keeps { format!("gives up {child} and keeps what runs (degraded)") } else { "gives up".into() };
+                let what = match flags.at_limit {
+                    AtLimit::Keep => format!("gives up {child} and keeps what runs (degraded)"),
+                    AtLimit::Terminate => "gives up".into(),
+                    AtLimit::RetryAfter(delay) => format!("tries {child} again only {} later", format_duration(delay)),
+                };
                 let time = tenths(self.now - Mono(0));
                 let limit = format!("more than {intensity} restarts within {period}");
                 let first = format!("{name} {what} after {time}: {limit}, the last one of {child}");

@@ -152,6 +152,26 @@ fn restarts_count_against_the_intensity_across_brains() {
 }
 
 #[test]
+fn slow_retries_go_on_for_ever() {
+    let mut daemon = Daemon::prepared(&[
+        ("units/a.yaml", "unit: a\nexec: \"false\"\nrestart: {backoff: none}\n---\nunit: b\nexec: \"false\"\n"),
+        (
+            "supervisors/s.yaml",
+            "supervisor: s\nintensity: 2\nretry_after: 1s\nchildren: [a, t]\n---\nsupervisor: t\nintensity: 0\nchildren: b\n",
+        ),
+    ]);
+    daemon.start();
+    for child in ["a", "t"] {
+        let told = daemon.event("IntensityReached", |data| data["supervisor"] == "s" && data["child"] == child);
+        assert_eq!(told["data"]["retry_after"], 1.0);
+    }
+    daemon.event("UnitStarting", |data| data["unit"] == "a" && data["cause"] == "late");
+    daemon.events_of_kind("IntensityReached", 7);
+    assert!(!daemon.events().iter().any(|event| event["type"] == "SupervisorEnded" && event["data"]["supervisor"] == "s"));
+    daemon.ok(&["stop", "t"]);
+}
+
+#[test]
 fn an_aborted_brain_says_what_its_threads_were_doing() {
     let daemon = Daemon::up(&[("units/a.yaml", "unit: a\nexec: sleep 1000\n")]);
     let (unit, brain) = (daemon.pids()["a"], daemon.brain_pid());
