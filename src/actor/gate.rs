@@ -11,6 +11,7 @@ use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::plan::{Plan, RestartBudget, UnitPlan};
 use crate::policy::budget::Budget;
+use crate::policy::pool::Pools;
 
 /// Where a unit stands for those who wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Gates {
     turns: Arc<Semaphore>,
     /// How many restarts there may be, and what is left of that.
     budget: Mutex<(Option<RestartBudget>, Budget)>,
+    /// Whose breakers keep them from being started.
+    pools: Mutex<Pools>,
 }
 
 /// What a waiting unit waits for.
@@ -70,6 +73,7 @@ impl Gates {
             dependents: RwLock::default(),
             turns: Arc::new(Semaphore::new(limit)),
             budget: Mutex::default(),
+            pools: Mutex::default(),
         }
     }
 
@@ -104,6 +108,7 @@ impl Gates {
         }
         *self.dependents.write().unwrap_or_else(PoisonError::into_inner) = dependents;
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).0 = plan.daemon.restart_budget;
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).plan(plan);
     }
 
     /// Takes a restart out of the budget of all units: how long it has to wait.
@@ -111,6 +116,17 @@ impl Gates {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let (plan, left) = &mut *budget;
         plan.map_or(Duration::ZERO, |plan| left.take(now, plan))
+    }
+
+    /// Whether the breaker of `unit` may keep it from being started.
+    pub fn eject(&self, unit: &UnitPlan) -> bool {
+        let share = unit.restart.breaker.as_ref().map_or(1.0, |breaker| breaker.max_ejected);
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).eject(&unit.id, share)
+    }
+
+    /// It does not keep it any more.
+    pub fn readmit(&self, unit: &UnitId) {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).readmit(unit);
     }
 
     /// The units that require, bind to, want or start after `unit`.

@@ -13,6 +13,7 @@ use crate::os::check::{Memory, Surroundings, check};
 use crate::os::clock::{self, RuntimeClock};
 use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
+use crate::policy::breaker::Changed;
 use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
 use crate::policy::health::{Effect, Health, Input, Standing};
 
@@ -68,6 +69,8 @@ pub(crate) enum News {
     Dead(usize),
     /// A probe began late.
     Late(usize),
+    /// The breaker of a probe stands elsewhere now.
+    Breaker(usize, Changed),
     /// How suspicious its silence is.
     Phi(f64),
     /// It has been silent for too long: so long, and so suspicious is that.
@@ -244,6 +247,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             Effect::Ready(is_ready) => (self.tell)(News::Ready(is_ready)),
             Effect::Dead(probe) => (self.tell)(News::Dead(probe)),
             Effect::Late(probe) => (self.tell)(News::Late(probe)),
+            Effect::Breaker(probe, changed) => (self.tell)(News::Breaker(probe, changed)),
         })
     }
 

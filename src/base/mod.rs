@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a file or the environment.
 
+pub mod breaker;
 pub mod choice;
 pub mod exit;
 pub mod id;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
+use crate::base::breaker::BreakerState;
 use crate::base::choice::HealthLevel;
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
@@ -93,6 +94,9 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
     row("Restarts", format!("{} ({})", status.restarts, unit.restart));
     row("Last exit", last_exit(unit));
+    if let Some(breaker) = status.breaker.filter(|breaker| *breaker != BreakerState::Closed) {
+        row("Breaker", breaker.as_str().replace('_', " "));
+    }
     for probe in &status.probes {
         row("Probe", probe_row(look, unit.now, probe));
     }
@@ -112,7 +116,9 @@ fn probe_row(look: Look, now: Wall, probe: &ProbeStatus) -> String {
     let Some(since) = Some(probe.since).filter(|since| since.0 > 0) else { return format!("{} ({}) pending", probe.name, probe.role) };
     let standing = look.state(if probe.standing == "passing" { "active" } else { "failed" }, &probe.standing);
     let text = if probe.text.is_empty() { String::new() } else { format!(": {}", probe.text) };
-    format!("{} ({}) {standing} for {}{text}", probe.name, probe.role, approx_duration(now.since(since)))
+    let breaker = probe.breaker.filter(|breaker| *breaker != BreakerState::Closed);
+    let breaker = breaker.map_or_else(String::new, |breaker| format!(", breaker {}", breaker.as_str().replace('_', " ")));
+    format!("{} ({}) {standing} for {}{breaker}{text}", probe.name, probe.role, approx_duration(now.since(since)))
 }
 
 fn last_exit(unit: &UnitDetails) -> String {

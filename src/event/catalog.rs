@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::breaker::BreakerState;
 use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
-use crate::event::{GapReason, HealthStatus, StoreRestored, Wish};
+use crate::event::{GapReason, HealthStatus, PauseMeans, RestartCause, ResumeCause, StoreRestored, Wish};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,6 +225,25 @@ pub enum Event {
         /// The unit.
         unit: UnitId,
     },
+    /// The breaker of a unit's restarts, or of one of its probes, stands elsewhere.
+    BreakerChanged {
+        /// The unit.
+        unit: UnitId,
+        /// The probe; none: it is that of the unit's restarts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        probe: Option<String>,
+        /// Where it stood.
+        from: BreakerState,
+        /// Where it stands.
+        to: BreakerState,
+        /// How many runs or looks counted.
+        calls: u32,
+        /// How many of them failed.
+        failed: u32,
+        /// How long it stays open.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
+        open_for: Option<Duration>,
+    },
     /// A unit was asked to stop.
     UnitStopping {
         /// The unit.
@@ -390,58 +410,6 @@ pub enum Event {
     },
 }
 
-/// Why a unit is started again; the `cause` label of the restart metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RestartCause {
-    /// It had ended by itself.
-    Exit,
-    /// Its start had failed.
-    StartFailed,
-    /// It had failed too often, and its supervisor has waited (`retry_after`).
-    Late,
-    /// A sibling's end concerned it.
-    Sibling,
-    /// An operator asked for it.
-    Operator,
-}
-
-/// How the processes of a unit were made to stand still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PauseMeans {
-    /// By its cgroup: nothing of it runs, and it cannot tell.
-    Cgroup,
-    /// By SIGSTOP to every process that was found: their parents may see it.
-    Signal,
-}
-
-/// Why a unit that was paused is not any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResumeCause {
-    /// An operator asked for it.
-    Operator,
-    /// It is to end, and may do so in good order.
-    Stop,
-    /// It has ended.
-    Exit,
-}
-
-impl RestartCause {
-    /// The cause as shown and as metric label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exit => "exit",
-            Self::StartFailed => "start_failed",
-            Self::Late => "late",
-            Self::Sibling => "sibling",
-            Self::Operator => "operator",
-        }
-    }
-}
-
 impl Event {
     /// The unit, supervisor or child it is about.
     #[must_use]
@@ -465,6 +433,7 @@ impl Event {
             | Self::UnitSignalled { unit, .. }
             | Self::UnitMainChanged { unit, .. }
             | Self::UnitMainRefused { unit, .. }
+            | Self::BreakerChanged { unit, .. }
             | Self::UnitPaused { unit, .. }
             | Self::UnitResumed { unit, .. }
             | Self::LogLost { unit, .. }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::breaker::BreakerState;
 use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::outcome::{Outcome, Value, Verdict};
 use crate::base::time::{Wall, seconds};
@@ -47,6 +48,9 @@ pub struct ProbeStatus {
     pub verdict: Verdict,
     /// The same in words.
     pub text: String,
+    /// How its breaker stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub breaker: Option<BreakerState>,
     /// Numbers it found.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub values: Vec<Value>,
@@ -74,6 +78,7 @@ impl ProbeStatus {
             since: Wall(0),
             verdict: Verdict::Unknown,
             text: String::new(),
+            breaker: None,
             values: Vec::new(),
             took: Duration::ZERO,
             runs: [0; 4],

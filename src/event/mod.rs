@@ -1,6 +1,7 @@
 //! Facts in the past tense, and what can be read off them.
 
 mod catalog;
+mod causes;
 mod counters;
 mod envelope;
 mod gap;
@@ -9,7 +10,8 @@ mod text;
 mod view;
 mod wish;
 
-pub use catalog::{Event, PauseMeans, RestartCause, ResumeCause};
+pub use catalog::Event;
+pub use causes::{PauseMeans, RestartCause, ResumeCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
 pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};

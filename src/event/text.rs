@@ -1,6 +1,7 @@
 //! Events as plain sentences.
 
 use super::{Event, PauseMeans, RestartCause, ResumeCause};
+use crate::base::breaker::BreakerState;
 use crate::base::exit::Usage;
 use crate::base::quantity::format_size;
 use crate::base::time::approx_duration;
@@ -56,6 +57,7 @@ pub fn event_text(event: &Event) -> String {
         | Event::UnitUnwell { .. }
         | Event::UnitUnready { .. }
         | Event::UnitReady { .. }
+        | Event::BreakerChanged { .. }
         | Event::HealthChanged { .. } => health_text(event),
         Event::UnitUnbound { from, .. } => format!("ending until {from}, which it binds to, is up again"),
         Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
@@ -105,6 +107,17 @@ fn health_text(event: &Event) -> String {
         }
         Event::UnitUnready { why, .. } => format!("not ready for work: {why}"),
         Event::UnitReady { .. } => "ready for work again".into(),
+        Event::BreakerChanged { probe, to, calls, failed, open_for, .. } => {
+            let whose = probe.as_ref().map_or_else(|| "its breaker".into(), |probe| format!("the breaker of probe {probe}"));
+            match (to, open_for) {
+                (BreakerState::Open, Some(time)) => {
+                    format!("{whose} is open for {}: {failed} of {calls} failed", approx_duration(*time))
+                }
+                (BreakerState::Open, None) => format!("{whose} is open: {failed} of {calls} failed"),
+                (BreakerState::HalfOpen, _) => format!("{whose} is half open: the next try decides"),
+                (BreakerState::Closed, _) => format!("{whose} is closed"),
+            }
+        }
         Event::HealthChanged { was, health, .. } => format!("{}, was {was}{}", health.level, health.because()),
         _ => String::new(),
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::breaker::BreakerState;
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
@@ -49,6 +50,9 @@ pub struct UnitStatus {
     /// Whether its stderr has a log of its own.
     #[serde(skip)]
     pub separate_stderr: bool,
+    /// How the breaker of its restarts stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub breaker: Option<BreakerState>,
     /// How its probes stand.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub probes: Vec<ProbeStatus>,
@@ -65,6 +69,7 @@ impl UnitStatus {
             unit,
             description: None,
             separate_stderr: false,
+            breaker: None,
             probes: Vec::new(),
             supervisor,
             state: "stopped".into(),

@@ -138,6 +138,7 @@ fn is_live(field: &str) -> bool {
             | "restart.type"
             | "restart.backoff"
             | "restart.on"
+            | "restart.breaker"
             | "shutdown.signal"
             | "shutdown.timeout"
             | "success_exit"
@@ -188,7 +189,11 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
         old,
         new
     );
-    names.extend(changes!(RestartPlan { kind: "restart.type", backoff: "restart.backoff", on: "restart.on" }, old.restart, new.restart));
+    names.extend(changes!(
+        RestartPlan { kind: "restart.type", backoff: "restart.backoff", on: "restart.on", breaker: "restart.breaker" },
+        old.restart,
+        new.restart
+    ));
     names.extend(changes!(ShutdownPlan { signal: "shutdown.signal", timeout: "shutdown.timeout" }, old.shutdown, new.shutdown));
     names.extend(changes!(ReadinessPlan { kind: "readiness", timeout: "readiness.timeout" }, old.readiness, new.readiness));
     names.extend(changes!(

@@ -4,6 +4,7 @@
 //! Nothing here reads a file, a clock or the environment.
 
 mod aggregation;
+mod breaker;
 mod chain;
 mod diff;
 mod fall;
@@ -19,6 +20,7 @@ mod tree;
 mod unit;
 
 pub use aggregation::Aggregation;
+pub use breaker::RestartBreaker;
 pub use chain::{ChainLink, StartTimes, critical_chain};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::aggregation::Aggregation;
+use super::breaker::RestartBreaker;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::response::{FailureCause, Response};
 pub use crate::base::choice::{
@@ -201,6 +202,9 @@ pub struct RestartPlan {
     /// What is done about some failures instead. The first that fits counts; those of an exact end stand first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<(FailureCause, Response)>,
+    /// While it is open the unit is not started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<RestartBreaker>,
 }
 
 /// How long restarts are held back. The first restart after a quiet time waits `first`; the n-th after that `delay(n)`.

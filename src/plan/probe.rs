@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::breaker::BreakerPlan;
 use crate::base::choice::ProbeRole;
 pub use crate::spec::watchdog::DetectorKind;
 use std::path::PathBuf;
@@ -24,6 +25,9 @@ pub struct ProbePlan {
     /// A run that takes longer finds it degraded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_after: Option<Duration>,
+    /// While it is open the probe is not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerPlan>,
     /// How long after the start, or the end of the startup probes, it waits.
     pub initial_delay: Duration,
     /// So many failures in a row make it failing.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::breaker::breaker;
 use super::probe::{
     DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe, TcpProbe,
     TlsPlan,
@@ -51,6 +52,7 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             period: or(&spec.period, DEFAULT_PERIOD, |time| time.0),
             timeout: or(&spec.timeout, DEFAULT_TIMEOUT, |time| time.0),
             slow_after: or(&spec.slow_after, None, |time| Some(time.0)),
+            breaker: spec.breaker.as_ref().map(|spec| breaker(&spec.value)),
             initial_delay: or(&spec.initial_delay, Duration::ZERO, |time| time.0),
             failure_threshold: or(&spec.failure_threshold, failures, |count| count.to_u32()),
             success_threshold: or(&spec.success_threshold, 1, |count| count.to_u32()),

@@ -15,6 +15,7 @@ use crate::spec::unit::UnitSpec;
 use crate::spec::value::{TimeLimit, Umask};
 use crate::spec::watchdog::WatchdogSpec;
 
+use super::breaker::restart_breaker;
 use super::model::{
     Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
@@ -91,7 +92,12 @@ fn restart_plan(spec: &RestartSpec) -> RestartPlan {
     let mut on: Vec<_> =
         spec.on.iter().flat_map(|on| &on.value.0).map(|(cause, response)| (cause_of(cause.value), response_to(response.value))).collect();
     on.sort_by_key(|(cause, _)| matches!(cause, FailureCause::Class(_)));
-    RestartPlan { kind: or(&spec.kind, Default::default(), |kind| kind.0), backoff: backoff(&or_default(&spec.backoff)), on }
+    RestartPlan {
+        kind: or(&spec.kind, Default::default(), |kind| kind.0),
+        backoff: backoff(&or_default(&spec.backoff)),
+        on,
+        breaker: spec.breaker.as_ref().map(|breaker| restart_breaker(&breaker.value)),
+    }
 }
 
 const fn cause_of(spec: CauseSpec) -> FailureCause {

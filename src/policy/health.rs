@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
+use super::breaker::{Breaker, CallOutcome, Changed, Permit};
 use crate::base::choice::ProbeRole;
 use crate::base::outcome::Verdict;
 use crate::base::rng::Rng;
@@ -81,6 +82,8 @@ pub enum Effect {
     Ready(bool),
     /// The unit is to be started again: this probe says so.
     Dead(usize),
+    /// The breaker of a probe stands elsewhere now.
+    Breaker(usize, Changed),
     /// A probe began late, or not at all because the last run was still on.
     Late(usize),
 }
@@ -96,21 +99,45 @@ struct Probe {
     passed: u32,
     failed: u32,
     standing: Standing,
+    breaker: Option<Breaker>,
+    permit: Option<Permit>,
 }
 
 impl Probe {
     /// Its turn has come: whether it runs, and whether it is late.
-    fn turn(&mut self, now: Mono) -> (bool, bool) {
+    fn turn(&mut self, now: Mono, news: &mut Option<Changed>) -> (bool, bool) {
         let Some(due) = self.due.filter(|&due| due <= now) else { return (false, false) };
         let period = self.plan.period.max(Duration::from_millis(1));
         let behind = (now - due).as_nanos() / period.as_nanos();
         let periods = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
         self.due = Some(due + period.saturating_mul(periods));
         let runs = self.running.is_none();
-        if runs {
-            self.running = Some(now);
+        let is_late = !runs || now - due > period / LATE;
+        if !runs {
+            return (false, is_late);
         }
-        (runs, !runs || now - due > period / LATE)
+        let Some((answer, changed)) = self.breaker.as_mut().map(|breaker| breaker.ask(now)) else {
+            self.running = Some(now);
+            return (true, is_late);
+        };
+        *news = changed;
+        match answer {
+            Ok(permit) => (self.running, self.permit) = (Some(now), Some(permit)),
+            // Its turn comes when the breaker lets it.
+            Err(refused) => self.due = refused.until.or(self.due),
+        }
+        (self.running.is_some(), is_late)
+    }
+
+    /// What its breaker makes of an outcome.
+    fn judge(&mut self, now: Mono, verdict: Verdict) -> Option<Changed> {
+        let outcome = match verdict {
+            Verdict::Ok | Verdict::Degraded => CallOutcome::Success,
+            Verdict::Failed => CallOutcome::Failure,
+            Verdict::Unknown => CallOutcome::Cancelled,
+        };
+        let permit = self.permit.take()?;
+        self.breaker.as_mut()?.report(now, permit, outcome)
     }
 
     fn begin(&mut self, now: Mono, delay: Duration) {
@@ -150,6 +177,8 @@ impl Health {
             passed: 0,
             failed: 0,
             standing: Standing::Pending,
+            breaker: plan.breaker.clone().map(|breaker| Breaker::new(breaker, Rng::derive(rng.next_u64(), &[&plan.name, "breaker"]))),
+            permit: None,
         };
         let probes = plans.iter().map(&mut probe).collect();
         Self { probes, is_started: false, is_running: false, is_paused: false, is_ready: false, is_dead: false, blind_until: Mono(0) }
@@ -218,12 +247,13 @@ impl Health {
         let blind = self.blind_until;
         let Some(probe) = self.probes.get_mut(at) else { return };
         let Some(began) = probe.running.take() else { return };
+        let verdict = if began < blind && verdict == Verdict::Failed { Verdict::Unknown } else { verdict };
+        out.extend(probe.judge(now, verdict).map(|changed| Effect::Breaker(at, changed)));
         if self.is_paused || self.is_dead {
             return;
         }
         match verdict {
             Verdict::Ok | Verdict::Degraded => (probe.passed, probe.failed) = (probe.passed.saturating_add(1), 0),
-            Verdict::Failed if began < blind => return,
             Verdict::Failed => (probe.passed, probe.failed) = (0, probe.failed.saturating_add(1)),
             Verdict::Unknown => return,
         }
@@ -285,7 +315,9 @@ impl Machine for Health {
             return;
         }
         for (at, probe) in self.probes.iter_mut().enumerate() {
-            let (runs, late) = probe.turn(now);
+            let mut changed = None;
+            let (runs, late) = probe.turn(now, &mut changed);
+            out.extend(changed.map(|changed| Effect::Breaker(at, changed)));
             if late {
                 out.push(Effect::Late(at));
             }

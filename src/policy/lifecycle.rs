@@ -11,6 +11,7 @@
 //! ```
 
 mod failure;
+mod fuse;
 mod memory;
 mod pause;
 mod start;
@@ -22,8 +23,10 @@ use std::time::Duration;
 pub use memory::{Memory, Phase};
 pub use state::State;
 
+use self::fuse::Fuse;
 use super::Machine;
 use super::backoff::{Failure, Streak};
+use super::breaker::Changed;
 use super::supervisor::StartCause;
 use crate::base::choice::FailureClass;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
@@ -79,6 +82,8 @@ pub enum Input {
     },
     /// The last process it left behind is gone.
     Gone,
+    /// Its breaker is not to keep it from being started: too many of its kind are kept already.
+    Spared,
 }
 
 impl Input {
@@ -130,6 +135,12 @@ pub enum Effect {
     GiveUp(FailureCause, ExitReason),
     /// Its shutdown timeout has passed; it is being killed.
     TimedOut,
+    /// The breaker of its restarts stands elsewhere now.
+    BreakerChanged(Changed),
+    /// Its breaker keeps it from being started, unless too many of its kind are.
+    Eject,
+    /// It does not any more.
+    Readmit,
 }
 
 /// How often a process that does not die is killed again.
@@ -149,6 +160,8 @@ const HASTY: Duration = Duration::from_secs(2);
 pub struct Lifecycle {
     plan: Arc<UnitPlan>,
     rng: Rng,
+    /// The breaker of its restarts.
+    fuse: Option<Fuse>,
     state: State,
     deadline: Option<Mono>,
     streak: Streak,
@@ -184,10 +197,12 @@ enum Verdict {
 impl Lifecycle {
     /// A unit nothing of which runs. `rng` is its own stream, for jitter.
     #[must_use]
-    pub fn new(plan: Arc<UnitPlan>, rng: Rng) -> Self {
+    pub fn new(plan: Arc<UnitPlan>, mut rng: Rng) -> Self {
+        let fuse = Fuse::new(&plan, &mut rng);
         Self {
             plan,
             rng,
+            fuse,
             state: State::Stopped,
             deadline: None,
             streak: Streak::default(),
@@ -231,7 +246,11 @@ impl Lifecycle {
 
     /// A new plan that does not ask for a restart.
     pub fn replan(&mut self, plan: Arc<UnitPlan>) {
+        let is_new = self.plan.restart.breaker != plan.restart.breaker;
         self.plan = plan;
+        if is_new {
+            self.fuse = Fuse::new(&self.plan, &mut self.rng);
+        }
     }
 
     fn enter(&mut self, state: State, deadline: Option<Mono>, out: &mut Vec<Effect>) {
@@ -246,6 +265,8 @@ impl Lifecycle {
         match self.state {
             State::Stopped => out.push(Effect::Ended(ExitReason::Shutdown)),
             State::Backoff | State::Waiting => {
+                self.readmit(out);
+                self.judge(now, &Verdict::Silent, out);
                 out.push(Effect::LeaveGate);
                 self.enter(State::Stopped, None, out);
                 out.push(Effect::Ended(ExitReason::Shutdown));
@@ -356,6 +377,7 @@ impl Lifecycle {
     fn nothing_left(&mut self, now: Mono, out: &mut Vec<Effect>) {
         self.enter(State::Stopped, None, out);
         if let Some(verdict) = self.verdict.take() {
+            self.judge(now, &verdict, out);
             self.tell(verdict, out);
         }
         if std::mem::take(&mut self.start_wanted) {
@@ -390,11 +412,11 @@ impl Machine for Lifecycle {
             Input::Resume => self.resume(now, Some(ResumeCause::Operator), out),
             Input::PauseFailed => self.resume(now, None, out),
             Input::Spawned => self.spawned(now, out),
-            Input::Unfit(why) | Input::SpawnFailed(why) => self.spawn_failed(&why, out),
+            Input::Unfit(why) | Input::SpawnFailed(why) => self.spawn_failed(now, &why, out),
             Input::Ready => {
                 if self.state == State::Activating {
                     out.push(Effect::ForgetReadiness);
-                    self.active(out);
+                    self.active(now, out);
                 }
             }
             Input::Unwell(class, why) => self.unwell(now, class, &why, out),
@@ -405,20 +427,23 @@ impl Machine for Lifecycle {
                     self.nothing_left(now, out);
                 }
             }
+            Input::Spared => self.spare(now, out),
         }
     }
 
     fn deadline(&self) -> Option<Mono> {
-        self.deadline
+        let proven = self.fuse.as_ref().and_then(Fuse::proven_at);
+        self.deadline.into_iter().chain(proven).min()
     }
 
     fn wake(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        self.prove(now, out);
         if self.deadline.is_none_or(|at| at > now) {
             return;
         }
         self.deadline = None;
         match self.state {
-            State::Backoff => self.ask_gate(out),
+            State::Backoff => self.ask_gate(now, out),
             State::Activating => {
                 let timeout = crate::base::time::format_duration(self.plan.readiness.timeout);
                 let why = match self.plan.readiness.kind {

@@ -16,6 +16,7 @@ use crate::base::time::{Mono, format_duration};
 use crate::plan::{Child, Plan, UnitPlan};
 use crate::policy::Machine as _;
 use crate::policy::lifecycle::{Effect as UnitEffect, Input as UnitInput, Lifecycle, State};
+use crate::policy::pool::Pools;
 use crate::policy::supervisor::{
     AtLimit, ChildKey, Effect, Input, Report, Request, RequestId, Run, StartCause, Supervisor, Which, child_of, flags_of,
 };
@@ -90,6 +91,7 @@ struct World<'a> {
     next: u32,
     units: BTreeMap<UnitId, Unit>,
     turns: usize,
+    pools: Pools,
     timeline: Timeline,
     /// Who gave up when for the first time, in words, and when it did so again.
     gave_up: BTreeMap<SupervisorId, (String, Vec<Mono>)>,
@@ -124,6 +126,11 @@ impl<'a> World<'a> {
             next: 0,
             units: plan.units.iter().map(unit).collect(),
             turns: plan.daemon.start_limit,
+            pools: {
+                let mut pools = Pools::default();
+                pools.plan(plan);
+                pools
+            },
             timeline: Timeline::default(),
             gave_up: BTreeMap::new(),
         };
@@ -321,6 +328,14 @@ impl<'a> World<'a> {
             UnitEffect::HeldBack(delay) => {
                 say(format!("held back for {}", format_duration(Duration::from_millis(delay.as_millis().try_into().unwrap_or(u64::MAX)))));
             }
+            UnitEffect::BreakerChanged(changed) => say(format!("its breaker is {}", changed.to.as_str().replace('_', " "))),
+            UnitEffect::Eject => {
+                let share = unit.plan.restart.breaker.as_ref().map_or(1.0, |breaker| breaker.max_ejected);
+                if !self.pools.eject(id, share) {
+                    self.unit(id, UnitInput::Spared);
+                }
+            }
+            UnitEffect::Readmit => self.pools.readmit(id),
             UnitEffect::TimedOut => say("did not end in time, is killed".into()),
             UnitEffect::Entered(state) => self.entered(id, state),
         }

@@ -8,6 +8,7 @@
 //! editors use. No clock, process or environment is read, and files only by [`load()`].
 
 pub mod aggregation;
+pub mod breaker;
 pub mod code;
 pub mod command;
 pub mod daemon;

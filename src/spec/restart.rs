@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::base::choice::{Jitter, RestartType, choices};
 
+use super::breaker::BreakerSpec;
 use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Spanned};
@@ -38,6 +39,8 @@ mapping! {
         /// its class. `stop`: it stays down as if an operator had stopped it, and its siblings run on; a time: it is started again after
         /// that; `restart`: as if nothing were declared.
         on: ResponsesSpec = {},
+        /// While it is open the unit is not started again by itself. A start that does not last for `backoff.reset_after` is a failure.
+        breaker: BreakerSpec,
     }
 }
 
@@ -53,6 +56,7 @@ impl Decode for RestartSpec {
             return Some(Self { kind, ..Self::default() });
         }
         let spec = Self::from_mapping(node, cx)?;
+        spec.breaker.iter().for_each(|breaker| breaker.check(true, cx));
         if let (Some(kind), Some(on)) = (&spec.kind, spec.on.as_ref().and_then(|on| on.first()))
             && kind.0 == RestartType::Temporary
         {

@@ -143,6 +143,7 @@ fn find(program: &str) -> Option<PathBuf> {
 
 fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: u32) -> (Outcome, Duration) {
     let plan = ProbePlan {
+        breaker: None,
         name: kind.as_str().into(),
         role: ProbeRole::Liveness,
         kind: kind.clone(),

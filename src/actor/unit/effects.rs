@@ -88,6 +88,9 @@ impl Unit {
                 self.change(|status| status::held_back(status, delay));
                 self.tell(Event::UnitHeldBack { unit: self.plan.id.clone(), delay });
             }
+            Effect::BreakerChanged(changed) => self.breaker_changed(None, changed),
+            Effect::Eject => return (!self.context.gates.eject(&self.plan)).then_some(Input::Spared),
+            Effect::Readmit => self.context.gates.readmit(&self.plan.id),
             Effect::TimedOut => self.tell(Event::UnitTimedOut { unit: self.plan.id.clone() }),
         }
         None

@@ -9,6 +9,7 @@ use ractor::ActorRef;
 use super::{Msg, Unit};
 use crate::actor::gate::Standing as Gate;
 use crate::actor::prober::{Arguments, News, Order, Prober};
+use crate::base::breaker::BreakerState;
 use crate::base::choice::{FailureClass, ProbeRole};
 use crate::base::outcome::{Value, Verdict};
 use crate::base::rng::Rng;
@@ -17,6 +18,7 @@ use crate::event::{Event, ProbeStatus};
 use crate::os::check::Surroundings;
 use crate::os::{clock, evidence};
 use crate::plan::UnitPlan;
+use crate::policy::breaker::Changed;
 use crate::policy::health::{Health, Standing};
 use crate::policy::lifecycle::{Input, State as Life};
 
@@ -120,12 +122,34 @@ impl Unit {
                 self.heard(Verdict::Failed, text, phi);
                 self.look_at_the_dying(myself, self.plan.probes.len());
             }
+            News::Breaker(probe, changed) => self.breaker_changed(Some(probe), changed),
             News::Late(probe) => self.change(|status| {
                 if let Some(status) = status.probes.get_mut(probe) {
                     status.late += 1;
                 }
             }),
         }
+    }
+
+    /// The breaker of its restarts, or of a probe, stands elsewhere.
+    pub(super) fn breaker_changed(&self, at: Option<usize>, changed: Changed) {
+        let probe = at.and_then(|at| self.plan.probes.get(at)).map(|probe| probe.name.clone());
+        self.change(|status| {
+            if let Some(probe) = at.and_then(|at| status.probes.get_mut(at)) {
+                probe.breaker = Some(changed.to);
+            }
+        });
+        let open_for = changed.until.filter(|_| changed.to == BreakerState::Open).map(|until| until - clock::mono());
+        let Changed { from, to, calls, .. } = changed;
+        self.tell(Event::BreakerChanged {
+            unit: self.plan.id.clone(),
+            probe,
+            from,
+            to,
+            calls: calls.total,
+            failed: calls.failed,
+            open_for,
+        });
     }
 
     /// It gives a sign of life.
@@ -234,7 +258,10 @@ impl Unit {
 
 /// How the probes of a unit stand before any of them has said anything.
 pub(super) fn statuses(plan: &Arc<UnitPlan>) -> Vec<ProbeStatus> {
-    let probes = plan.probes.iter().map(|probe| ProbeStatus::new(probe.name.clone(), probe.role, probe.kind.as_str()));
+    let probes = plan.probes.iter().map(|probe| ProbeStatus {
+        breaker: probe.breaker.as_ref().map(|_| BreakerState::Closed),
+        ..ProbeStatus::new(probe.name.clone(), probe.role, probe.kind.as_str())
+    });
     let watchdog = plan.watchdog.as_ref().map(|_| ProbeStatus::new("watchdog".into(), ProbeRole::Liveness, "heartbeat"));
     probes.chain(watchdog).collect()
 }

@@ -273,7 +273,8 @@ impl Unit {
                 Lifecycle::adopted(self.plan.clone(), rng, exit.process.started, ready)
             }
         };
-        self.driver = Driver::new(machine.resumed(&self.note.memory, self.note.counted.clone()));
+        let machine = machine.resumed(&self.note.memory, self.note.counted.clone());
+        self.driver = Driver::new(machine.with_breaker(clock::mono(), self.note.breaker.as_ref()));
         self.stands_still = self.driver.machine.is_paused();
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
@@ -465,6 +466,7 @@ impl Unit {
     fn remember(&mut self) {
         self.note.run = self.run;
         self.note.memory = self.driver.machine.memory();
+        self.note.breaker = self.driver.machine.breaker_memory();
         self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
     }

@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::time::Mono;
-use crate::event::Wish;
+use crate::base::time::{Mono, Wall};
+use crate::event::{Desired, Wish};
+use crate::policy::breaker::BreakerMemory;
 use crate::policy::lifecycle::Memory;
 
 /// The version of the format, the first byte of a note.
 const VERSION: u8 = 1;
 
 /// So many restarts of a supervisor are remembered. Should its intensity allow more within its period, the older ones are forgotten when a brain dies.
-pub(crate) const COUNTED_MAX: usize = 94;
+pub(crate) const COUNTED_MAX: usize = 92;
 
 /// What a new brain has to know and cannot see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub(crate) struct Note {
     /// What an operator asked last. It follows the rest, so that versions which do not know it read what they know.
     #[serde(skip)]
     pub(crate) wish: Option<Wish>,
+    /// What of the breaker of its restarts goes on. It follows the wish, or one that means nothing.
+    #[serde(skip)]
+    pub(crate) breaker: Option<BreakerMemory>,
 }
 
 /// A note of another version.
@@ -50,9 +54,15 @@ impl Note {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // A plain struct always encodes; an empty note is the same as none.
         let note = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
-        match &self.wish {
-            // Why is in the store: here there is little room.
-            Some(wish) => postcard::to_extend(&Wish { why: None, ..wish.clone() }, note).unwrap_or_default(),
+        let nothing = || Wish { number: 0, desired: Desired::Started, uid: u32::MAX, at: Wall(0), why: None };
+        // Why is in the store: here there is little room.
+        let wish = self.wish.as_ref().map(|wish| Wish { why: None, ..wish.clone() });
+        let note = match wish.or_else(|| self.breaker.as_ref().map(|_| nothing())) {
+            Some(wish) => postcard::to_extend(&wish, note).unwrap_or_default(),
+            None => note,
+        };
+        match &self.breaker {
+            Some(breaker) => postcard::to_extend(breaker, note).unwrap_or_default(),
             None => note,
         }
     }
@@ -64,7 +74,10 @@ impl Note {
             Some((&VERSION, note)) => {
                 let (mut note, rest): (Self, _) = postcard::take_from_bytes(note).map_err(|_| ForeignNote(VERSION))?;
                 if !rest.is_empty() {
-                    note.wish = Some(postcard::from_bytes(rest).map_err(|_| ForeignNote(VERSION))?);
+                    let (wish, rest): (Wish, _) = postcard::take_from_bytes(rest).map_err(|_| ForeignNote(VERSION))?;
+                    note.wish = Some(wish).filter(|wish| wish.number > 0);
+                    // What follows in a later version is of no concern here.
+                    note.breaker = Some(rest).filter(|rest| !rest.is_empty()).and_then(|rest| postcard::from_bytes(rest).ok());
                 }
                 Ok(note)
             }
@@ -76,8 +89,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::Wall;
-    use crate::event::Desired;
+    use crate::base::breaker::BreakerState;
     use crate::policy::lifecycle::Phase;
 
     #[test]
@@ -92,6 +104,7 @@ mod tests {
             expected: true,
             memory,
             counted: vec![Mono(u64::MAX); COUNTED_MAX],
+            breaker: Some(BreakerMemory { state: BreakerState::HalfOpen, openings: u32::MAX, row: u32::MAX, until: Some(Mono(u64::MAX)) }),
             wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
         };
         let encoded = note.encode();
@@ -100,8 +113,10 @@ mod tests {
         let wordy = Note { wish: note.wish.clone().map(|wish| Wish { why: Some("w".repeat(2000)), ..wish }), ..note.clone() };
         assert_eq!(wordy.encode(), encoded);
         // As an earlier version writes it.
-        let old = Note { wish: None, ..note };
+        let old = Note { wish: None, breaker: None, ..note.clone() };
         assert_eq!(Note::decode(&old.encode()), Ok(old));
+        let unasked = Note { wish: None, ..note };
+        assert_eq!(Note::decode(&unasked.encode()), Ok(unasked));
         assert_eq!(Note::decode(b""), Ok(Note::default()));
         assert_eq!(Note::decode(&[9, 1, 2]), Err(ForeignNote(9)));
     }

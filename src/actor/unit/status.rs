@@ -86,6 +86,7 @@ impl Unit {
         self.change(|status| {
             status.pid = self.process.map(|process| process.pid);
             status.started = self.process.map(|process| process.started_wall);
+            status.breaker = self.driver.machine.breaker();
             status.restarts = self.note.restarts;
             status.held = self.note.held;
             status.paused = self.stands_still;

@@ -35,6 +35,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         status: runs.then(|| "serving 3 clients".into()),
         last_exit: None,
         separate_stderr: false,
+        breaker: None,
         probes: Vec::new(),
         counters: Counters::default(),
     }

@@ -144,7 +144,18 @@ mod tests {
     fn plan(kind: ProbeKind, timeout: Duration, slow_after: Option<Duration>) -> ProbePlan {
         let (name, role) = ("p".into(), ProbeRole::Liveness);
         let initial_delay = Duration::ZERO;
-        ProbePlan { name, role, kind, period: timeout, timeout, slow_after, initial_delay, failure_threshold: 1, success_threshold: 1 }
+        ProbePlan {
+            name,
+            role,
+            kind,
+            period: timeout,
+            timeout,
+            slow_after,
+            breaker: None,
+            initial_delay,
+            failure_threshold: 1,
+            success_threshold: 1,
+        }
     }
 
     #[tokio::test]

@@ -21,66 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use window::Calls;
 use window::Record;
 
+pub use crate::base::breaker::{BreakerPlan, BreakerState, Window};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-
-/// Which calls count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Window {
-    /// The last so many.
-    Calls(u32),
-    /// Those of the last so much time, to a tenth of it.
-    Time(Duration),
-}
-
-/// When a breaker opens, and for how long.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BreakerPlan {
-    /// Which calls count. Default: those of the last 30 seconds.
-    pub window: Window,
-    /// It opens when this share of them has failed, above 0 to 1. Default 0.5.
-    pub failure_rate: f64,
-    /// It opens when this share of them was slow, above 0 to 1; `None`: slowness is no reason. Default `None`.
-    pub slow_rate: Option<f64>,
-    /// A call that takes longer is slow. Default 1 s.
-    pub slow_after: Duration,
-    /// Rates mean nothing of fewer calls than this, at least 1. Default 10.
-    pub minimum: u32,
-    /// It also opens after so many failures one after the other; `None`: rates alone decide. Default `None`.
-    pub consecutive: Option<u32>,
-    /// How long it stays open for the first time. Default 5 s.
-    pub open_for: Duration,
-    /// What the time is multiplied by with each opening in a row, at least 1. Default 2.
-    pub factor: f64,
-    /// The longest it stays open. Default 5 min.
-    pub max_open: Duration,
-    /// How many calls are let through half-open, all of which must succeed; at least 1. Default 1.
-    pub permits: u32,
-    /// How long these may take; one that has not come back by then has failed. Default 10 s.
-    pub half_open_for: Duration,
-    /// Whether it only judges, and refuses nothing. Default false.
-    pub metrics_only: bool,
-}
-
-impl Default for BreakerPlan {
-    fn default() -> Self {
-        Self {
-            window: Window::Time(Duration::from_secs(30)),
-            failure_rate: 0.5,
-            slow_rate: None,
-            slow_after: Duration::from_secs(1),
-            minimum: 10,
-            consecutive: None,
-            open_for: Duration::from_secs(5),
-            factor: 2.0,
-            max_open: Duration::from_secs(300),
-            permits: 1,
-            half_open_for: Duration::from_secs(10),
-            metrics_only: false,
-        }
-    }
-}
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,34 +34,6 @@ pub enum CallOutcome {
     Failure,
     /// Nobody waited for its end: it says nothing.
     Cancelled,
-}
-
-/// How a breaker stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Calls go through.
-    #[default]
-    Closed,
-    /// Calls are refused.
-    Open,
-    /// A few calls are let through.
-    HalfOpen,
-}
-
-impl BreakerState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// The state as shown and as metric label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
 }
 
 /// Leave to make one call. It belongs to the state it was given in.
@@ -145,6 +60,19 @@ pub struct Changed {
     /// The calls that counted.
     pub calls: Calls,
     /// Until when it is open.
+    pub until: Option<Mono>,
+}
+
+/// What of a breaker outlives whoever holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerMemory {
+    /// How it stands.
+    pub state: BreakerState,
+    /// Openings in a row.
+    pub openings: u32,
+    /// Failures one after the other.
+    pub row: u32,
+    /// When the open state ends.
     pub until: Option<Mono>,
 }
 
@@ -188,6 +116,19 @@ impl Breaker {
             succeeded: 0,
             forced: None,
         }
+    }
+
+    /// What of it outlives whoever holds it: not the calls it has counted.
+    #[must_use]
+    pub const fn memory(&self) -> BreakerMemory {
+        BreakerMemory { state: self.state, openings: self.openings, row: self.row, until: self.until }
+    }
+
+    /// One that goes on from there.
+    #[must_use]
+    pub fn resumed(mut self, memory: &BreakerMemory) -> Self {
+        (self.state, self.openings, self.row, self.until) = (memory.state, memory.openings, memory.row, memory.until);
+        self
     }
 
     /// How it stands; what an operator holds it at, if he does.
@@ -277,6 +218,12 @@ impl Breaker {
             }
             BreakerState::HalfOpen => Some(self.open(now)),
         }
+    }
+
+    /// It begins anew.
+    pub fn reset(&mut self, now: Mono) -> Option<Changed> {
+        self.openings = 0;
+        (self.state != BreakerState::Closed).then(|| self.enter(now, BreakerState::Closed, None))
     }
 
     /// An operator holds it open or closed, or lets it go (`None`): it begins closed then.

@@ -17,6 +17,7 @@ fn probe(role: ProbeRole) -> Arc<ProbePlan> {
         kind: ProbeKind::Process,
         period: second,
         timeout: second,
+        breaker: None,
         initial_delay: Duration::ZERO,
         failure_threshold: 3,
         success_threshold: 1,
@@ -230,4 +231,28 @@ proptest! {
             prop_assert!(begun.iter().all(|count| *count <= 2 * periods + 2), "{begun:?} in {periods}");
         }
     }
+}
+
+#[test]
+fn an_open_breaker_spares_what_is_asked() {
+    let breaker = crate::base::breaker::BreakerPlan {
+        consecutive: Some(5),
+        open_for: Duration::from_secs(60),
+        half_open_for: Duration::MAX,
+        ..Default::default()
+    };
+    let plan = Arc::new(ProbePlan { breaker: Some(breaker), ..(*probe(ProbeRole::Readiness)).clone() });
+    let mut world = World::new(&[plan]);
+    let mut looks = 0;
+    let is_down = |millis: u64| (10_000..200_000).contains(&millis);
+    let mut finds = |_: usize, millis: u64| {
+        looks += u32::from(is_down(millis));
+        if is_down(millis) { Verdict::Failed } else { Verdict::Ok }
+    };
+    world.begin(false, &mut finds);
+    world.run(at(400_000), &mut finds);
+    assert!((6..=9).contains(&looks), "{looks} looks at what does not answer for 190 s");
+    let told: Vec<_> = world.told.iter().map(|(_, effect)| effect).collect();
+    assert!(matches!(told.last(), Some(Effect::Ready(true))), "{told:?}");
+    assert!(!told.iter().any(|effect| matches!(effect, Effect::Late(_))), "nothing is late: {told:?}");
 }

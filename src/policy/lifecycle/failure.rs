@@ -3,11 +3,12 @@
 use super::{Effect, Lifecycle, State, UNFIT_WEIGHT, Verdict};
 use crate::base::choice::FailureClass;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
+use crate::base::time::Mono;
 use crate::plan::{FailureCause, Response, SuccessExit};
 use crate::policy::backoff::Failure;
 
 impl Lifecycle {
-    pub(super) fn spawn_failed(&mut self, why: &str, out: &mut Vec<Effect>) {
+    pub(super) fn spawn_failed(&mut self, now: Mono, why: &str, out: &mut Vec<Effect>) {
         if self.state != State::Spawning {
             return;
         }
@@ -15,10 +16,13 @@ impl Lifecycle {
         self.failed = Some((FailureClass::Config, None));
         out.push(Effect::LeaveGate);
         self.enter(State::Stopped, None, out);
-        match std::mem::take(&mut self.stop_wanted) {
-            true => out.push(Effect::Ended(ExitReason::Shutdown)),
-            false => self.tell(Verdict::StartFailed(ExitReason::error(why)), out),
+        if std::mem::take(&mut self.stop_wanted) {
+            self.judge(now, &Verdict::Silent, out);
+            return out.push(Effect::Ended(ExitReason::Shutdown));
         }
+        let verdict = Verdict::StartFailed(ExitReason::error(why));
+        self.judge(now, &verdict, out);
+        self.tell(verdict, out);
     }
 
     /// Tells the supervisor, unless the failure is one after which it is to stay down.

@@ -20,7 +20,8 @@ impl Lifecycle {
                 if !hold_back {
                     self.streak.reset();
                     self.failed = None;
-                    return self.ask_gate(out);
+                    self.close_breaker(now, out);
+                    return self.ask_gate(now, out);
                 }
                 let failure = std::mem::take(&mut self.failure);
                 let failure = Failure { weight: failure.weight.max(1), ..failure };
@@ -51,13 +52,16 @@ impl Lifecycle {
         }
         self.failed = None;
         if delay.is_zero() {
-            return self.ask_gate(out);
+            return self.ask_gate(now, out);
         }
         out.push(Effect::HeldBack(delay));
         self.enter(State::Backoff, Some(now + delay), out);
     }
 
-    pub(super) fn ask_gate(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn ask_gate(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if !self.passes_breaker(now, out) {
+            return;
+        }
         self.enter(State::Waiting, None, out);
         out.push(Effect::AskGate);
     }
@@ -79,15 +83,16 @@ impl Lifecycle {
         if std::mem::take(&mut self.stop_wanted) {
             self.ask_to_end(now, Verdict::Ended(ExitReason::Shutdown), out);
         } else if self.plan.readiness.kind == ReadinessKind::None && !Health::gates_readiness(&self.plan.probes) {
-            self.active(out);
+            self.active(now, out);
         } else {
             self.watch_readiness(now, out);
         }
     }
 
-    pub(super) fn active(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn active(&mut self, now: Mono, out: &mut Vec<Effect>) {
         self.enter(State::Active, None, out);
         self.is_up = true;
+        self.try_out(now);
         out.extend([Effect::LeaveGate, Effect::Started]);
     }
 }

@@ -26,6 +26,7 @@ fn plan() -> UnitPlan {
         restart: RestartPlan {
             kind: RestartType::Permanent,
             on: Vec::new(),
+            breaker: None,
             backoff: Backoff {
                 first: Duration::from_secs(1),
                 growth: Growth::None,

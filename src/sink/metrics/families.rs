@@ -49,6 +49,12 @@ pub(super) const ALL: &[Family] = &[
         "Output of the unit that was dropped since the brain started, by reason.",
         unit_log_dropped,
     ),
+    family(
+        "ms_breaker_state",
+        Gauge,
+        "How the breaker of the unit's restarts, or of its probe, stands: 1 for its current state, other states are left out.",
+        breaker_state,
+    ),
     family("ms_probe_up", Gauge, "Whether the probe of the unit passes; a probe that has not said yet is left out.", probe_up),
     family("ms_probe_runs", Counter, "Runs of the probe since the brain started, by verdict.", probe_runs),
     family("ms_probe_seconds", Counter, "Time all runs of the probe took since the brain started.", probe_seconds),
@@ -203,6 +209,16 @@ fn unit_processes(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), 
 /// Every probe with its unit.
 fn probes(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ProbeStatus)> {
     snapshot.units.iter().flat_map(|unit| unit.probes.iter().map(|probe| (unit.unit.as_str(), probe)))
+}
+
+fn breaker_state(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| {
+        let own = unit.breaker.map(|state| ("", state));
+        let of_probes = unit.probes.iter().filter_map(|probe| Some((&*probe.name, probe.breaker?)));
+        own.into_iter().chain(of_probes).try_for_each(|(probe, state)| {
+            gauge(&mut metric, [("unit", unit.unit.as_str()), ("probe", probe), ("state", state.as_str())], 1_i64)
+        })
+    })
 }
 
 fn probe_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::choice::ProbeRole;
 
+use super::breaker::BreakerSpec;
 use super::code;
 use super::command::Exec;
 use super::decode::{Cx, Decode, mapping};
@@ -101,6 +102,8 @@ mapping! {
         slow_after: PositiveTime,
         /// How long after the start, or after the end of the startup probes, it is asked first.
         initial_delay: Time = "0s",
+        /// While it is open the probe is not made: what it asks is spared, and what was found last stands.
+        breaker: BreakerSpec,
         /// So many failures in a row mean that it fails.
         failure_threshold: Int<1, 1000> = 3,
         /// So many successes in a row mean that it passes.
@@ -145,6 +148,7 @@ fn address_fault(address: &str) -> Option<String> {
 impl ProbeSpec {
     /// What cannot be checked value by value, in a probe that looks at one thing.
     fn check(&self, cx: &mut Cx<'_>) {
+        self.breaker.iter().for_each(|breaker| breaker.check(false, cx));
         if let Some(process) = self.process.as_ref().filter(|flag| !flag.0) {
             let fault = Diagnostic::new(code::CONFLICT, process.span, "`process: false` looks at nothing");
             cx.report(fault.help("remove the probe"));

@@ -2,6 +2,7 @@
 
 mod aggregation;
 pub(crate) mod bench;
+mod breaker;
 mod dependencies;
 mod faults;
 mod forking;
