@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::gate::Gates;
 use super::logs::ToLogs;
 use super::prober::Turns;
+use super::program::Programs;
 use super::resignation::Resignation;
 use super::wishes::Wishes;
 use crate::base::time::Wall;
@@ -39,6 +40,8 @@ pub struct Context {
     pub gates: Gates,
     /// What operators asked for.
     pub wishes: Wishes,
+    /// Runs programs that come to an end.
+    pub(crate) programs: Arc<Programs>,
     /// How many probes may look at once.
     pub turns: Arc<Turns>,
     /// Where things are.

@@ -14,6 +14,8 @@ mod orders;
 #[cfg(feature = "daemon")]
 pub mod prober;
 #[cfg(feature = "daemon")]
+pub mod program;
+#[cfg(feature = "daemon")]
 pub mod recorder;
 #[cfg(feature = "daemon")]
 pub mod resignation;

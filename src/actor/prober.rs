@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::program::{Program, Programs};
 use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
-use crate::os::check::{Memory, Surroundings, check};
+use crate::os::check::{Memory, Surroundings, check, judge, slow};
 use crate::os::clock::{self, RuntimeClock};
 use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
@@ -99,6 +100,7 @@ pub(crate) struct Arguments {
     /// The process was running and ready before this brain began.
     pub(crate) found: bool,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) programs: Arc<Programs>,
 }
 
 impl Prober {
@@ -125,6 +127,7 @@ struct Probing<T> {
     plans: Vec<Arc<ProbePlan>>,
     surroundings: Arc<Surroundings>,
     turns: Arc<Turns>,
+    programs: Arc<Programs>,
     found: bool,
     clock: RuntimeClock,
     running: JoinSet<(usize, Outcome, Duration, Memory)>,
@@ -143,6 +146,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             plans: arguments.plans,
             surroundings: Arc::new(arguments.surroundings),
             turns: arguments.turns,
+            programs: arguments.programs,
             found: arguments.found,
             clock: RuntimeClock::new(),
             running: JoinSet::new(),
@@ -255,14 +259,40 @@ impl<T: FnMut(News) -> bool> Probing<T> {
         let Some(plan) = self.plans.get(at).cloned() else { return };
         let memory = self.memories.get_mut(at).map(std::mem::take).unwrap_or_default();
         let (surroundings, turns, clock) = (self.surroundings.clone(), self.turns.clone(), self.clock);
+        let programs = self.programs.clone();
         self.running.spawn(async move {
             let turns = if matches!(plan.kind, ProbeKind::Command(_)) { &turns.programs } else { &turns.looks };
             // Nobody closes them.
             let _turn = turns.acquire().await;
             let begun = clock.now();
-            let (outcome, memory) = check(&plan, &surroundings, memory).await;
-            (at, outcome, clock.now() - begun, memory)
+            let (outcome, memory) = match &plan.kind {
+                ProbeKind::Command(words) => (ask(&programs, &plan, words, &surroundings).await, memory),
+                _ => check(&plan, &surroundings, memory).await,
+            };
+            let took = clock.now() - begun;
+            (at, slow(&plan, took, outcome), took, memory)
         });
+    }
+}
+
+/// Runs the program of a probe.
+async fn ask(programs: &Programs, plan: &ProbePlan, words: &[String], surroundings: &Surroundings) -> Outcome {
+    let mut environment = surroundings.environment.clone();
+    environment.push(("MS_MAINPID".into(), surroundings.pid.to_string()));
+    let program = Program {
+        purpose: "probe",
+        words: words.to_vec(),
+        environment,
+        directory: surroundings.directory.clone(),
+        credentials: None,
+        input: None,
+        keeps_stderr: false,
+        within: plan.timeout,
+        grace: None,
+    };
+    match programs.run(program).await {
+        Ok(run) => judge(words.first().map_or("", String::as_str), run.end, &run.output, plan.timeout),
+        Err(why) => Outcome::unknown(why),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
+use super::program::Programs;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 use super::unit::{self, UnitActor, UnitHost};
 pub use super::unit::{ForeignNote, Held, exit_event};
@@ -157,12 +158,8 @@ impl Tree {
         }
         // What is left belongs to no unit of the plan.
         for (unit, held) in held {
-            tree.context.launcher.send(ToLauncher::Signal {
-                unit: unit.clone(),
-                run: held.run,
-                signal: Signal::TERM,
-                target: Target::Tree,
-            });
+            let signal = if Programs::is_one(&unit) { Signal::KILL } else { Signal::TERM };
+            tree.context.launcher.send(ToLauncher::Signal { unit: unit.clone(), run: held.run, signal, target: Target::Tree });
             tree.context.launcher.send(ToLauncher::Ack { unit: unit.clone(), run: held.run });
             tree.context.launcher.send(ToLauncher::Forget { unit });
         }
@@ -225,7 +222,9 @@ impl Tree {
             | ToBrain::UpgradeRefused { .. }
             | ToBrain::Signalled { .. } => return,
         };
-        if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+        if Programs::is_one(unit) {
+            self.context.programs.hear(&unit.clone(), message, fds);
+        } else if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
             drop(actor.cast(unit::Msg::Launcher(message, fds)));
         } else if let ToBrain::Exited { unit, run, .. } = message {
             self.context.launcher.send(ToLauncher::Ack { unit, run });

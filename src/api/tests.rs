@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use super::{Daemon, Node, ReloadRefused, serve_control, serve_public, socket};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
+use crate::actor::program::Programs;
 use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::actor::wishes::Wishes;
@@ -86,6 +87,7 @@ async fn node(directory: &Path) -> Arc<Node> {
     let context = Arc::new(Context {
         view: View::default(),
         bus,
+        programs: Arc::new(Programs::new(launcher.clone())),
         launcher,
         pump: Pump::start(|_| {}).unwrap(),
         logs: tokio::sync::mpsc::channel(1).0,

@@ -16,6 +16,7 @@ use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::health;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
+use crate::actor::program::Programs;
 use crate::actor::recorder::{self, History};
 use crate::actor::resignation::{self, RESIGNED_MAX, Resignation, Resignations};
 use crate::actor::tree::{Standing, Tree};
@@ -172,6 +173,7 @@ fn context(
     Ok(Context {
         view: crate::event::View::default(),
         bus,
+        programs: Arc::new(Programs::new(launcher.clone())),
         launcher,
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
         logs,

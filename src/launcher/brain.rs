@@ -159,6 +159,7 @@ impl Brain {
             credentials: None,
             umask,
             nice: executor.nice(),
+            input: None,
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),
             book: None,

@@ -31,6 +31,8 @@ pub(super) struct Command<'a> {
     pub(super) credentials: Option<&'a Credentials>,
     pub(super) umask: u32,
     pub(super) nice: i32,
+    /// Stdin; `None`: /dev/null.
+    pub(super) input: Option<BorrowedFd<'a>>,
     /// Stdout and stderr; `None` leaves them as they are.
     pub(super) output: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// One more descriptor, and where the process finds it.
@@ -285,7 +287,7 @@ fn is_spared() -> bool {
 /// Descriptors: every source is above 2, and none is needed any more when `extra` goes to its place, so none is overwritten too early.
 fn connect(plan: &Plan<'_>) -> Result<(), Failure> {
     let dup = |from: c_int, to: c_int| step(SpawnStep::Stdio, call(libc::SYS_dup3, [from.into(), to.into(), 0, 0]));
-    dup(plan.null, 0)?;
+    dup(plan.command.input.map_or(plan.null, |input| input.as_raw_fd()), 0)?;
     if let Some((stdout, stderr)) = plan.command.output {
         dup(stdout.as_raw_fd(), 1)?;
         dup(stderr.as_raw_fd(), 2)?;

@@ -126,6 +126,7 @@ impl Keeper {
             umask,
             nice: executor.nice(),
             // Not the launcher's own: who waits for that to end would wait for the keeper.
+            input: None,
             output: Some((executor.null(), executor.null())),
             extra: Some((listener.as_fd(), SOCKET_AT)),
             book: None,

@@ -209,6 +209,7 @@ mod tests {
             credentials: None,
             umask: 0o22,
             nice: 0,
+            input: None,
             output: Output::Null,
             stderr: None,
             notify: None,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -99,6 +99,7 @@ fn start(
         (slot.ready, slot.ready_at) = (Some(read), Some(at));
         ready_end = Some((write, at));
     }
+    let input = spawn.input.as_deref().map(open_input).transpose().map_err(|fault| (SpawnStep::Stdio, fault.raw_os_error()))?;
     let outputs = Outputs::open(slot, spawn);
     let null = executor.null();
     let stdout = match (&outputs.file, &slot.output) {
@@ -121,6 +122,7 @@ fn start(
         credentials: spawn.credentials.as_ref(),
         umask: spawn.umask,
         nice: spawn.nice,
+        input: input.as_ref().map(AsFd::as_fd),
         output: Some((stdout, stderr)),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
         book: Some((book.file(), place.offset())),
@@ -184,10 +186,16 @@ impl Outputs {
 /// Lets the unit open its own output anew, as /dev/stdout: the kernel asks the file behind it whether this user may.
 fn give_to(output: impl AsFd, spawn: &Spawn) {
     let uid = spawn.credentials.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
-    if rustix::fs::fstat(&output).is_ok_and(|stat| stat.st_uid != uid) {
+    let is_own = |stat: &rustix::fs::Stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Fifo);
+    if rustix::fs::fstat(&output).is_ok_and(|stat| stat.st_uid != uid && is_own(&stat)) {
         // Without the right to, the unit cannot do this one thing.
         let _stays = rustix::fs::fchown(&output, Some(rustix::fs::Uid::from_raw(uid)), None);
     }
+}
+
+/// Opens what a program is to read, without waiting.
+fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
 }
 
 /// Opens without waiting: the path may be that of a named pipe nobody reads.

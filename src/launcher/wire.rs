@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -149,6 +149,8 @@ pub struct Spawn {
     pub umask: u32,
     /// The scheduling niceness.
     pub nice: i32,
+    /// The file its stdin is; /dev/null without.
+    pub input: Option<PathBuf>,
     /// Where stdout and stderr go.
     pub output: Output,
     /// The file its stderr is appended to, if not there, too.

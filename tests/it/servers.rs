@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use ms_supervisor::base::choice::ProbeRole;
 use ms_supervisor::base::outcome::{Outcome, Verdict};
-use ms_supervisor::os::check::{Memory, Surroundings, check};
+use ms_supervisor::os::check::{Memory, Surroundings, check, slow};
 use ms_supervisor::plan::{DatabaseProbe, GrpcProbe, HttpProbe, NetworkProbe, ProbeKind, ProbePlan, TcpProbe, TlsPlan};
+
+use serde_json::json;
+
+use crate::daemon::bench::{Daemon, until};
 
 /// How long a server may take to do what is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -141,7 +145,26 @@ fn find(program: &str) -> Option<PathBuf> {
     found.next()
 }
 
+/// A program is run by a whole daemon: it is asked what its probe has found.
+fn look_by_daemon(words: &[String], timeout: Duration) -> (Outcome, Duration) {
+    let times = format!("period: 1h, timeout: {}ms", timeout.as_millis());
+    let probe = json!(words);
+    let mut daemon = Daemon::prepared(&[(
+        "units/a.yaml",
+        &format!("unit: a\nexec: sleep 1000\nprobes: [{{role: startup, command: {probe}, {times}}}]\n"),
+    )]);
+    daemon.start();
+    until("it answers", || daemon.answers());
+    let found = until("it has looked", || Some(daemon.status("a")["probes"][0].take()).filter(|probe| probe["took"].as_f64() > Some(0.0)));
+    let outcome = |name: &str| serde_json::from_value(found[name].clone()).unwrap();
+    let outcome = Outcome { verdict: outcome("verdict"), text: found["text"].as_str().unwrap().into(), values: Vec::new() };
+    (outcome, Duration::from_secs_f64(found["took"].as_f64().unwrap()))
+}
+
 fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: u32) -> (Outcome, Duration) {
+    if let ProbeKind::Command(words) = kind {
+        return look_by_daemon(words, timeout);
+    }
     let plan = ProbePlan {
         breaker: None,
         name: kind.as_str().into(),
@@ -159,7 +182,8 @@ fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let begun = Instant::now();
     let (outcome, _) = runtime.block_on(check(&plan, &surroundings, Memory::default()));
-    (outcome, begun.elapsed())
+    let took = begun.elapsed();
+    (slow(&plan, took, outcome), took)
 }
 
 /// Looks at a server in each of its states.

@@ -70,6 +70,7 @@ impl Unit {
             surroundings,
             found,
             turns: self.context.turns.clone(),
+            programs: self.context.programs.clone(),
         };
         let (actor, run) = (myself.clone(), self.run);
         let prober = Prober::start(arguments, move |news| actor.cast(Msg::Probed(run, news)).is_ok());

@@ -67,6 +67,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
         credentials,
         umask: plan.umask,
         nice: plan.nice,
+        input: None,
         output: match plan.logs.mode {
             LogMode::Direct => Output::File(logfile::live_path(&places.logs, plan.id.as_str())),
             LogMode::Pipe | LogMode::Journald => Output::Pipe,

@@ -80,7 +80,7 @@ mapping! {
         nats: DatabaseSpec,
         /// A program that ends as Nagios' plugins do: 0 well, 1 degraded, 2 failed, 3 unknown. The first line it prints is shown, and what
         /// stands behind `|` in it becomes metrics (performance data); so do the numbers of a JSON object. It runs as the daemon's user, in
-        /// the unit's working directory, with the unit's environment; whatever is left of it after `timeout` is killed.
+        /// the unit's working directory, with the unit's environment, in a cgroup of its own; after `timeout` all of it is killed.
         command: Exec,
         /// The unit's main process is there, and neither stopped, a zombie, nor stuck in the kernel.
         process: Flag,

@@ -13,6 +13,7 @@ mod metrics;
 mod older;
 mod pause;
 mod probes;
+mod programs;
 mod readiness;
 mod reload;
 mod shipped;

@@ -103,7 +103,7 @@ fn a_slow_start_is_not_killed_and_a_dead_one_is() {
     let mut daemon = Daemon::prepared(&[("units/all.yaml", &units)]);
     daemon.start();
     let failed = daemon.event("UnitStartFailed", |data| data["unit"] == "dead");
-    assert_eq!(failed["data"]["reason"]["error"], "probe up: sh ended with exit status: 2");
+    assert_eq!(failed["data"]["reason"]["error"], "probe up: sh: exit code 2");
     until("it was asked often", || (probe(&daemon, "slow")["runs"][2].as_u64() > Some(10)).then_some(()));
     fs::write(daemon.path("slow"), "").unwrap();
     daemon.event("UnitActive", |data| data["unit"] == "slow");

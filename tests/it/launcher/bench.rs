@@ -140,6 +140,7 @@ impl Bench {
             umask: 0o022,
             stderr: None,
             nice: 0,
+            input: None,
             output: Output::File(self.path(&format!("{unit}.log"))),
             notify: None,
             ready_fd: None,
