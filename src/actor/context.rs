@@ -9,6 +9,7 @@ use super::gate::Gates;
 use super::logs::ToLogs;
 use super::prober::Turns;
 use super::program::Programs;
+use super::remediator::Symptom;
 use super::resignation::Resignation;
 use super::wishes::Wishes;
 use crate::base::time::Wall;
@@ -36,6 +37,8 @@ pub struct Context {
     pub logs: mpsc::Sender<ToLogs>,
     /// Who stops units that are to stay down after a failure.
     pub resigned: mpsc::Sender<Resignation>,
+    /// Who takes remedies.
+    pub symptoms: mpsc::Sender<Symptom>,
     /// Who waits for whom.
     pub gates: Gates,
     /// What operators asked for.

@@ -18,6 +18,8 @@ pub mod program;
 #[cfg(feature = "daemon")]
 pub mod recorder;
 #[cfg(feature = "daemon")]
+pub mod remediator;
+#[cfg(feature = "daemon")]
 pub mod resignation;
 mod supervisor;
 #[cfg(feature = "daemon")]

@@ -1,6 +1,7 @@
 //! The users' tree: supervisors and units as the plan has them, and what a reload changes of them.
 
 mod nested;
+mod remedy;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

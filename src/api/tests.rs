@@ -92,6 +92,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         pump: Pump::start(|_| {}).unwrap(),
         logs: tokio::sync::mpsc::channel(1).0,
         resigned: tokio::sync::mpsc::channel(1).0,
+        symptoms: tokio::sync::mpsc::channel(1).0,
         gates: Gates::new(4),
         wishes,
         turns: Arc::default(),

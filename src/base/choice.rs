@@ -109,6 +109,30 @@ choices! {
 }
 
 choices! {
+    /// Whether a step of a remediation is taken.
+    RemediationMode = Observe {
+        /// It is only told what would be done.
+        Observe = "observe",
+        /// It is looked whether it could be done, and told.
+        DryRun = "dry_run",
+        /// It is done.
+        Enforce = "enforce",
+    }
+}
+
+choices! {
+    /// What a step of a remediation starts again.
+    RestartScope = Unit {
+        /// The unit.
+        Unit = "unit",
+        /// The unit, and then all that require it or bind to it.
+        Dependents = "dependents",
+        /// Its supervisor, with everything below it.
+        Branch = "branch",
+    }
+}
+
+choices! {
     /// The kinds of failure that are told apart.
     FailureClass = Crash {
         /// It ended, and not well.

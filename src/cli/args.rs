@@ -286,6 +286,8 @@ pub enum SchemaKind {
     Supervisor,
     /// daemon.yaml
     Daemon,
+    /// What the script or webhook of a remediation is told
+    Remedy,
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {

@@ -94,6 +94,9 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
     row("Restarts", format!("{} ({})", status.restarts, unit.restart));
     row("Last exit", last_exit(unit));
+    if let Some(remedy) = &status.remedy {
+        row("Remedy", remedy.clone());
+    }
     if let Some(breaker) = status.breaker.filter(|breaker| *breaker != BreakerState::Closed) {
         row("Breaker", breaker.as_str().replace('_', " "));
     }

@@ -7,6 +7,7 @@ use super::args::{Cli, SchemaKind};
 use super::exit::{Ending, Exit, json};
 use crate::api::client::ClientError;
 use crate::api::dto::{About, Status};
+use crate::event::RemedyContext;
 use crate::spec::schema as schemas;
 
 pub(super) fn schema(session: &mut Session, kind: SchemaKind) -> Ending {
@@ -14,6 +15,7 @@ pub(super) fn schema(session: &mut Session, kind: SchemaKind) -> Ending {
         SchemaKind::Unit => schemas::unit(),
         SchemaKind::Supervisor => schemas::supervisor(),
         SchemaKind::Daemon => schemas::daemon(),
+        SchemaKind::Remedy => RemedyContext::schema(),
     };
     json(&mut session.out, &schema)
 }

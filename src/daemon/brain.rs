@@ -18,6 +18,7 @@ use crate::actor::health;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::program::Programs;
 use crate::actor::recorder::{self, History};
+use crate::actor::remediator::{self, SYMPTOMS_MAX, Symptom, Symptoms};
 use crate::actor::resignation::{self, RESIGNED_MAX, Resignation, Resignations};
 use crate::actor::tree::{Standing, Tree};
 use crate::actor::wishes::Wishes;
@@ -81,7 +82,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     let wishes = memory::recall(&settings.directories, &bus).await?;
     let (logs, inbox) = mpsc::channel(INBOX);
     let (resigned, resignations) = mpsc::channel(RESIGNED_MAX);
-    let context = Arc::new(context(&settings, &loaded, sender.clone(), bus, logs, resigned, wishes)?);
+    let (symptom, symptoms) = mpsc::channel(SYMPTOMS_MAX);
+    let inlets = Inlets { bus, logs, resigned, symptom };
+    let context = Arc::new(context(&settings, &loaded, sender.clone(), inlets, wishes)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
@@ -100,6 +103,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         events: Arc::new(Mutex::new(events)),
         inbox: Arc::new(Mutex::new(inbox)),
         resignations: Arc::new(Mutex::new(resignations)),
+        symptoms: Arc::new(Mutex::new(symptoms)),
         receiver: receiver.clone(),
         orders,
     };
@@ -158,26 +162,27 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
     }
 }
 
-fn context(
-    settings: &Settings,
-    loaded: &Loaded,
-    launcher: link::Sender,
+/// Where those who work for the units are told.
+struct Inlets {
     bus: Bus,
     logs: mpsc::Sender<ToLogs>,
     resigned: mpsc::Sender<Resignation>,
-    wishes: Wishes,
-) -> Result<Context, String> {
-    let news = logs.clone();
+    symptom: mpsc::Sender<Symptom>,
+}
+
+fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets: Inlets, wishes: Wishes) -> Result<Context, String> {
+    let news = inlets.logs.clone();
     // The pump does not wait: what it says beyond the bound is not heard.
     let pump = Pump::start(move |report| drop(news.try_send(ToLogs::Pump(report))));
     Ok(Context {
         view: crate::event::View::default(),
-        bus,
+        bus: inlets.bus,
         programs: Arc::new(Programs::new(launcher.clone())),
         launcher,
         pump: pump.map_err(|error| format!("cannot start the log pump: {error}"))?,
-        logs,
-        resigned,
+        logs: inlets.logs,
+        resigned: inlets.resigned,
+        symptoms: inlets.symptom,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         turns: Arc::default(),
         directories: settings.directories.clone(),
@@ -203,6 +208,7 @@ struct Parts {
     events: Arc<Mutex<mpsc::Receiver<(Wall, Event)>>>,
     inbox: Inbox,
     resignations: Resignations,
+    symptoms: Symptoms,
     receiver: Arc<Mutex<link::Receiver>>,
     orders: mpsc::Sender<ToBrain>,
 }
@@ -228,6 +234,10 @@ impl Parts {
         let link = ChildSpec::task("link", move |task| hear(task, control.tree.clone(), receiver.clone(), orders.clone()));
         let (control, resignations) = (self.control.clone(), self.resignations.clone());
         let resignation = ChildSpec::task("resignation", move |task| resignation::run(task, control.tree.clone(), resignations.clone()));
+        let (control, symptoms) = (self.control.clone(), self.symptoms.clone());
+        let remediator = ChildSpec::task("remediator", move |task| {
+            remediator::run(task, control.context.clone(), control.tree.clone(), control.history.clone(), symptoms.clone())
+        });
         let control = self.control.clone();
         let health = ChildSpec::task("health", move |task| {
             health::run(task, control.context.clone(), control.tree.clone(), control.history.clone())
@@ -240,6 +250,7 @@ impl Parts {
             .child(logs)
             .child(link)
             .child(resignation)
+            .child(remediator)
             .child(health)
             .child(heartbeat)
     }

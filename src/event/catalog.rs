@@ -10,7 +10,7 @@ use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
-use crate::event::{GapReason, HealthStatus, PauseMeans, RestartCause, ResumeCause, StoreRestored, Wish};
+use crate::event::{GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, StoreRestored, Wish};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,6 +244,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_seconds")]
         open_for: Option<Duration>,
     },
+    /// A remedy was taken, or something else has come of the remediation of a unit or a probe.
+    Remediation(Remediation),
     /// A unit was asked to stop.
     UnitStopping {
         /// The unit.
@@ -442,6 +444,7 @@ impl Event {
             | Self::LogFull { unit, .. }
             | Self::LogHasRoom { unit }
             | Self::LogBlocked { unit, .. } => Some(unit.as_str()),
+            Self::Remediation(remediation) => Some(remediation.unit.as_str()),
             Self::ChildTerminated { supervisor, .. }
             | Self::HealthChanged { supervisor, .. }
             | Self::SupervisorUp { supervisor }

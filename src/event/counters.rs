@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{GapReason, RestartCause};
+use super::{GapReason, RemediationStage, RestartCause};
 use crate::base::exit::ExitCause;
 
 /// Counts of one unit since the brain started.
@@ -17,6 +17,8 @@ pub struct Counters {
     pub start: Histogram,
     /// From an unexpected exit until it was in operation again.
     pub restart: Histogram,
+    /// What has become of its remedies and those of its probes.
+    pub remedies: BTreeMap<RemediationStage, u64>,
     /// Bytes of its output that were dropped, by reason.
     pub log_dropped: BTreeMap<GapReason, u64>,
     /// Bytes its log files take.

@@ -61,6 +61,7 @@ pub fn event_text(event: &Event) -> String {
         | Event::HealthChanged { .. } => health_text(event),
         Event::UnitUnbound { from, .. } => format!("ending until {from}, which it binds to, is up again"),
         Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
+        Event::Remediation(remediation) => remediation.text(),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),

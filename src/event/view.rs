@@ -53,6 +53,9 @@ pub struct UnitStatus {
     /// How the breaker of its restarts stands, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub breaker: Option<BreakerState>,
+    /// What was done about it last, or would have been, and what came of that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remedy: Option<String>,
     /// How its probes stand.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub probes: Vec<ProbeStatus>,
@@ -70,6 +73,7 @@ impl UnitStatus {
             description: None,
             separate_stderr: false,
             breaker: None,
+            remedy: None,
             probes: Vec::new(),
             supervisor,
             state: "stopped".into(),

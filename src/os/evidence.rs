@@ -9,15 +9,40 @@ use crate::base::time::Wall;
 /// The most threads that are looked at.
 const THREADS_MAX: usize = 256;
 
+/// The most files of evidence there are. The oldest go first.
+const FILES_MAX: usize = 1000;
+
 /// Writes down what `pid`, the main process of `unit`, is doing at `now`, in a file in `directory`; the file. Blocks, as long as /proc takes.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write(directory: &Path, unit: &UnitId, pid: u32, why: &str, now: Wall) -> std::io::Result<PathBuf> {
+    keep(directory, &format!("{unit}-{pid}-{}.txt", now.0), format!("{unit}, process {pid}, {now}: {why}\n\n{}", of(pid)).as_bytes())
+}
+
+/// Keeps `bytes` as a file called `name` in `directory`, of which there is a bounded number; the file. Blocks.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
-    let path = directory.join(format!("{unit}-{pid}-{}.txt", now.0));
-    std::fs::write(&path, format!("{unit}, process {pid}, {now}: {why}\n\n{}", of(pid)))?;
+    make_room(directory, FILES_MAX - 1);
+    let path = directory.join(name);
+    std::fs::write(&path, bytes)?;
     Ok(path)
+}
+
+/// Removes the oldest files, so that no more than so many are left.
+fn make_room(directory: &Path, most: usize) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let file =
+        |entry: std::fs::DirEntry| entry.metadata().ok().filter(std::fs::Metadata::is_file).map(|of| (of.modified().ok(), entry.path()));
+    let mut files: Vec<_> = entries.filter_map(file).collect();
+    files.sort();
+    for (_, path) in &files[..files.len().saturating_sub(most)] {
+        // Somebody else may have removed it, or nobody may: then there is one more.
+        drop(std::fs::remove_file(path));
+    }
 }
 
 /// What the kernel tells of a process and each of its threads.
@@ -46,6 +71,20 @@ fn of(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_files_make_room() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..5 {
+            let path = keep(directory.path(), &number.to_string(), b"x").unwrap();
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(number);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        }
+        std::fs::create_dir(directory.path().join("a")).unwrap();
+        make_room(directory.path(), 2);
+        let left = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(left.collect::<std::collections::BTreeSet<_>>(), ["3", "4", "a"].map(String::from).into());
+    }
 
     #[test]
     fn it_tells_of_every_thread() {

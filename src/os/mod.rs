@@ -39,8 +39,12 @@ pub mod pump;
 #[cfg(feature = "daemon")]
 pub mod sample;
 #[cfg(feature = "daemon")]
+pub mod script;
+#[cfg(feature = "daemon")]
 pub mod sd_notify;
 #[cfg(feature = "daemon")]
 pub mod signal;
 #[cfg(feature = "daemon")]
 pub mod users;
+#[cfg(feature = "daemon")]
+pub mod webhook;

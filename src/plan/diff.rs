@@ -145,6 +145,7 @@ fn is_live(field: &str) -> bool {
             | "significant"
             | "readiness.timeout"
             | "probes"
+            | "remediation"
             | "logs.max_size"
             | "logs.max_age"
             | "logs.keep"
@@ -181,6 +182,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             pid_file: "pid_file",
             probes: "probes",
             watchdog: "watchdog",
+            remediation: "remediation",
             restart: _,
             shutdown: _,
             readiness: _,
@@ -259,6 +261,7 @@ fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
             restart_budget: "restart_budget",
             on_root_failure: "on_root_failure",
             on_launcher_death: "on_launcher_death",
+            scripts: "scripts",
             logs_max_total: "logs.max_total"
         },
         old,

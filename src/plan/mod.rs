@@ -13,6 +13,7 @@ mod model;
 mod order;
 mod probe;
 mod probing;
+mod remediation;
 mod resolve;
 mod response;
 mod significant;
@@ -30,6 +31,7 @@ pub use probe::{
     DatabaseProbe, DetectorKind, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe,
     TcpProbe, TlsPlan, WatchdogPlan,
 };
+pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, StepPlan};
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
 

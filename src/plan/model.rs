@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::aggregation::Aggregation;
 use super::breaker::RestartBreaker;
 use super::probe::{ProbePlan, WatchdogPlan};
+use super::remediation::RemediationPlan;
 use super::response::{FailureCause, Response};
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
@@ -64,6 +65,8 @@ pub struct DaemonPlan {
     pub on_root_failure: OnRootFailure,
     /// What happens to units that run on when the whole daemon was killed and is started again.
     pub on_launcher_death: OnLauncherDeath,
+    /// Where the scripts of remediations are.
+    pub scripts: PathBuf,
     /// How many bytes the logs of all units together may take.
     pub logs_max_total: u64,
 }
@@ -178,6 +181,9 @@ pub struct UnitPlan {
     pub probes: Vec<Arc<ProbePlan>>,
     /// The signs of life it gives by itself.
     pub watchdog: Option<WatchdogPlan>,
+    /// What is done when it fails again and again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<RemediationPlan>,
     /// Where its output goes.
     pub logs: LogsPlan,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::remediation::RemediationPlan;
 use crate::base::breaker::BreakerPlan;
 use crate::base::choice::ProbeRole;
 pub use crate::spec::watchdog::DetectorKind;
@@ -25,6 +26,9 @@ pub struct ProbePlan {
     /// A run that takes longer finds it degraded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_after: Option<Duration>,
+    /// What is done when it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<RemediationPlan>,
     /// While it is open the probe is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerPlan>,

@@ -9,6 +9,7 @@ use super::probe::{
     DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe, TcpProbe,
     TlsPlan,
 };
+use super::remediation::remediation;
 use super::resolve::or;
 use crate::base::choice::ProbeRole;
 use crate::spec::Field;
@@ -52,6 +53,7 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             period: or(&spec.period, DEFAULT_PERIOD, |time| time.0),
             timeout: or(&spec.timeout, DEFAULT_TIMEOUT, |time| time.0),
             slow_after: or(&spec.slow_after, None, |time| Some(time.0)),
+            remediation: spec.remediation.as_ref().map(|spec| remediation(&spec.value, 1, self.text)),
             breaker: spec.breaker.as_ref().map(|spec| breaker(&spec.value)),
             initial_delay: or(&spec.initial_delay, Duration::ZERO, |time| time.0),
             failure_threshold: or(&spec.failure_threshold, failures, |count| count.to_u32()),

@@ -51,7 +51,7 @@ pub fn resolve(declared: &Declared, directory: &Path) -> (Option<Plan>, Diagnost
         root: ROOT.into(),
         supervisors: supervisors(&tree),
         units: units(declared, &dependencies, directory),
-        daemon: daemon(&declared.daemon),
+        daemon: daemon(&declared.daemon, directory),
     });
     (plan, out)
 }
@@ -130,7 +130,7 @@ fn units(declared: &Declared, dependencies: &BTreeMap<&str, Dependencies>, direc
     plans.collect()
 }
 
-fn daemon(spec: &DaemonSpec) -> DaemonPlan {
+fn daemon(spec: &DaemonSpec, directory: &Path) -> DaemonPlan {
     DaemonPlan {
         listen: or(&spec.listen, Listen::default().0, |listen| listen.0),
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
@@ -141,6 +141,7 @@ fn daemon(spec: &DaemonSpec) -> DaemonPlan {
         }),
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
         on_launcher_death: or(&spec.on_launcher_death, OnLauncherDeath::default(), |choice| choice.0),
+        scripts: absolute(directory, &or(&spec.scripts, "scripts".into(), |path| path.0.clone())),
         logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
     }
 }
@@ -258,6 +259,7 @@ mod tests {
                 restart_budget: Some(RestartBudget { restarts: 7, period: Duration::from_secs(10) }),
                 on_root_failure: OnRootFailure::Exit,
                 on_launcher_death: OnLauncherDeath::Stop,
+                scripts: "/etc/ms/scripts".into(),
                 logs_max_total: 4 << 30
             }
         );

@@ -23,9 +23,12 @@ use super::model::{
 use super::order::Dependencies;
 use super::probe::{DetectorKind, WatchdogPlan};
 use super::probing;
+use super::remediation::remediation;
 use super::resolve::{absolute, or};
 use super::response::{FailureCause, Response};
 
+/// So many failures of a unit begin its remediation.
+const DEFAULT_FAILURES: u32 = 3;
 const DEFAULT_UMASK: u32 = 0o022;
 const DEFAULT_BASE: Duration = Duration::from_millis(200);
 const DEFAULT_STEP: Duration = Duration::from_secs(1);
@@ -68,6 +71,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         working_directory,
         watchdog: spec.watchdog.as_ref().map(|watchdog| watchdog_plan(&watchdog.value)),
         pid_file,
+        remediation: spec.remediation.as_ref().map(|spec| remediation(&spec.value, DEFAULT_FAILURES, &text)),
         logs: logs_plan(&or_default(&spec.logs)),
         id,
     }

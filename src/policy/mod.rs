@@ -20,6 +20,8 @@ pub mod lifecycle;
 #[cfg(feature = "daemon")]
 pub mod pool;
 #[cfg(feature = "daemon")]
+pub mod remediation;
+#[cfg(feature = "daemon")]
 pub mod retention;
 pub mod supervisor;
 

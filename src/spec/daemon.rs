@@ -8,7 +8,7 @@ use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 
 use super::decode::{Cx, Decode, mapping};
 use super::node::Node;
-use super::value::{Int, OneOf, PositiveTime, Size, schema};
+use super::value::{Int, OneOf, PositiveTime, Size, Text, schema};
 
 mapping! {
     /// The daemon's own settings.
@@ -24,6 +24,9 @@ mapping! {
         on_root_failure: OneOf<OnRootFailure> = "keep",
         /// What happens to the units that run on when the whole daemon was killed and is started again.
         on_launcher_death: OneOf<OnLauncherDeath> = "adopt",
+        /// Where the scripts of remediations are, relative to the configuration directory. No others are run. Neither they nor the directory may
+        /// be written by others than the daemon's user and root.
+        scripts: Text = "scripts",
         /// The logs of all units together.
         logs: AllLogsSpec = {"max_total": "4GiB"},
     }

@@ -20,6 +20,7 @@ mod node;
 mod parse;
 pub mod probe;
 pub mod readiness;
+pub mod remediation;
 mod render;
 pub mod response;
 pub mod restart;

@@ -10,6 +10,7 @@ use super::logs::LogsSpec;
 use super::node::Node;
 use super::probe::ProbesSpec;
 use super::readiness::ReadinessSpec;
+use super::remediation::RemediationSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
@@ -69,6 +70,8 @@ mapping! {
         probes: ProbesSpec = [],
         /// How long it may be silent before it hangs: a time, or how that is judged.
         watchdog: WatchdogSpec,
+        /// What is done, step by step, when it fails again and again, restarts or not.
+        remediation: RemediationSpec,
         /// Where its output goes.
         logs: LogsSpec = "direct",
     }
@@ -114,6 +117,7 @@ impl UnitSpec {
         values.extend(self.pid_file.iter().map(text));
         values.extend(self.readiness.iter().filter_map(|readiness| readiness.target()).map(|(target, _)| text(target)));
         values.extend(self.probes.iter().flat_map(|probes| &probes.0).flat_map(|probe| probe.texts()));
+        values.extend(self.remediation.iter().flat_map(|remediation| remediation.texts()));
         let samples = self.samples();
         for (span, value) in values {
             if let Some(why) = samples.iter().find_map(|(id, instance)| expand(&value, id, *instance).err()) {

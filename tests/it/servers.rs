@@ -166,6 +166,7 @@ fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: 
         return look_by_daemon(words, timeout);
     }
     let plan = ProbePlan {
+        remediation: None,
         breaker: None,
         name: kind.as_str().into(),
         role: ProbeRole::Liveness,

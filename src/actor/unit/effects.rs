@@ -69,6 +69,7 @@ impl Unit {
             Effect::Started => self.started(),
             Effect::StartFailed(reason) => {
                 self.tell(Event::UnitStartFailed { unit: self.plan.id.clone(), reason: reason.clone() });
+                self.has_failed(&reason);
                 self.change(|status| status::failed(status, &reason));
                 self.context.gates.set(&self.plan.id, Standing::Failed);
                 if let Some(port) = self.port.take() {
@@ -253,6 +254,7 @@ impl Unit {
         if reason == ExitReason::Shutdown {
             self.tell(Event::UnitStopped { unit: self.plan.id.clone() });
         }
+        self.has_failed(&reason);
         if !reason.is_clean() {
             self.change(|status| status::failed(status, &reason));
             self.context.gates.set(&self.plan.id, Standing::Failed);
@@ -287,6 +289,7 @@ impl Unit {
 
     fn started(&mut self) {
         self.note.ready = true;
+        self.is_well();
         self.listen();
         self.remember();
         let unit = self.plan.id.clone();

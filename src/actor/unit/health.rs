@@ -199,6 +199,7 @@ impl Unit {
                 text.clone_from(&status.text);
             }
         });
+        self.probe_is(plan, standing, &text);
         let (unit, probe, role) = (self.plan.id.clone(), plan.name.clone(), plan.role);
         self.tell(Event::ProbeChanged { unit, probe, role, passing: standing == Standing::Passing, text });
     }

@@ -4,12 +4,14 @@ mod binding;
 mod effects;
 mod health;
 mod held;
+mod host;
 mod note;
 mod pause;
 mod prepare;
 mod replan;
 mod status;
 mod succession;
+mod symptom;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -22,9 +24,9 @@ use tokio::task::AbortHandle;
 use super::context::Context;
 use super::driver::Driver;
 use super::prober::{News, Prober};
-use super::supervisor::{Begun, Host, Port};
+use super::supervisor::Port;
 use crate::base::choice::FailureClass;
-use crate::base::exit::{ExitReason, Signal};
+use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
@@ -39,6 +41,7 @@ use crate::policy::supervisor::StartCause;
 
 use binding::Binding;
 pub use held::{Held, exit_event};
+pub(crate) use host::UnitHost;
 pub use note::ForeignNote;
 pub(crate) use note::{COUNTED_MAX, Note};
 use prepare::Prepared;
@@ -325,6 +328,9 @@ impl Unit {
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
             Msg::Wish(wish) => {
+                if wish.is_stop() {
+                    self.is_unwanted();
+                }
                 self.note.take_wish(Some(wish));
                 self.remember();
                 self.publish();
@@ -454,6 +460,7 @@ impl Unit {
     }
 
     fn leave(&self) {
+        self.is_unwanted();
         self.context.view.remove_unit(self.id());
         self.context.gates.remove(self.id());
         self.context.launcher.send(ToLauncher::Forget { unit: self.id().clone() });
@@ -469,31 +476,5 @@ impl Unit {
         self.note.breaker = self.driver.machine.breaker_memory();
         self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
-    }
-}
-
-/// A unit as its supervisor sees it.
-pub(crate) struct UnitHost(pub(crate) ActorRef<Msg>);
-
-impl UnitHost {
-    fn tell(&self, message: Msg) -> bool {
-        self.0.cast(message).is_ok()
-    }
-}
-
-impl Host for UnitHost {
-    fn start(&mut self, cause: StartCause, port: Port) -> Begun {
-        if !self.tell(Msg::Start(port.clone(), cause)) {
-            port.start_failed(ExitReason::error("its actor is gone"));
-        }
-        Begun::Later
-    }
-
-    fn stop(&mut self, _reason: &ExitReason) {
-        self.tell(Msg::Stop);
-    }
-
-    fn kill(&mut self) {
-        self.tell(Msg::Kill);
     }
 }

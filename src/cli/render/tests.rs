@@ -36,6 +36,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         last_exit: None,
         separate_stderr: false,
         breaker: None,
+        remedy: None,
         probes: Vec::new(),
         counters: Counters::default(),
     }

@@ -1,15 +1,17 @@
 //! A request by HTTP, and whether its answer is as it should be.
 
+use std::path::Path;
+
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use regex::Regex;
 
-use super::stream::connect;
+use super::stream::{Connection, connect};
 use crate::base::outcome::Outcome;
-use crate::plan::HttpProbe;
+use crate::plan::{HttpProbe, TlsPlan};
 
 /// How much of a body is looked at, in bytes.
 const BODY_MAX: usize = 256 << 10;
@@ -22,31 +24,45 @@ pub(super) async fn check(probe: &HttpProbe) -> Outcome {
 async fn ask(probe: &HttpProbe) -> Result<Outcome, String> {
     let url = &probe.url;
     let uri: Uri = url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
-    let authority = uri.authority().ok_or_else(|| format!("{url} names no host"))?;
-    let port = authority.port_u16().unwrap_or(if probe.tls.is_some() { 443 } else { 80 });
-    let address = match &probe.socket {
+    let request = request(probe, &uri).map_err(|error| format!("cannot ask {url}: {error}"))?;
+    let mut connection = reach(&uri, probe.socket.as_deref(), probe.tls.as_ref()).await?;
+    exchange(&mut connection, request, url, |answer| look_at(probe, answer)).await?;
+    Ok(connection.judge(Outcome::ok("")))
+}
+
+/// Connects to the server of a URL, or to the socket it has; with TLS if that is said.
+pub(in crate::os) async fn reach(uri: &Uri, socket: Option<&Path>, tls: Option<&TlsPlan>) -> Result<Connection, String> {
+    let authority = uri.authority().ok_or_else(|| format!("{uri} names no host"))?;
+    let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let address = match socket {
         Some(path) => path.display().to_string(),
         None => format!("{}:{port}", authority.host()),
     };
-    let named = probe.tls.clone().map(|mut tls| {
+    let named = tls.cloned().map(|mut tls| {
         tls.server_name = tls.server_name.or_else(|| Some(authority.host().trim_matches(['[', ']']).to_owned()));
         tls
     });
-    let mut connection = connect(&address, named.as_ref(), &[b"http/1.1"]).await?;
-    let request = request(probe, &uri).map_err(|error| format!("cannot ask {url}: {error}"))?;
+    connect(&address, named.as_ref(), &[b"http/1.1"]).await
+}
+
+/// Sends a request and has somebody look at the answer. The connection is driven only as long as that takes.
+pub(in crate::os) async fn exchange<B, L>(connection: &mut Connection, request: Request<B>, url: &str, look: L) -> Result<(), String>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    L: AsyncFnOnce(Response<Incoming>) -> Result<(), String>,
+{
     let fail = |error: &dyn std::fmt::Display| format!("cannot get {url}: {error}");
     let (mut sender, driver) = http1::handshake(TokioIo::new(&mut connection.stream)).await.map_err(|error| fail(&error))?;
-    // The connection is driven only as long as the answer takes, and dropped with it.
-    let answer = tokio::select! {
+    tokio::select! {
         biased;
-        answer = async {
+        looked = async {
             let answer = sender.send_request(request).await.map_err(|error| fail(&error))?;
-            look_at(probe, answer).await
-        } => answer,
+            look(answer).await
+        } => looked,
         Err(error) = driver => Err(fail(&error)),
-    };
-    let outcome = answer.map(|()| Outcome::ok(""))?;
-    Ok(connection.judge(outcome))
+    }
 }
 
 fn request(probe: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
@@ -67,7 +83,7 @@ fn request(probe: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, hyper:
     request.body(Empty::new())
 }
 
-async fn look_at(probe: &HttpProbe, answer: Response<hyper::body::Incoming>) -> Result<(), String> {
+async fn look_at(probe: &HttpProbe, answer: Response<Incoming>) -> Result<(), String> {
     let url = &probe.url;
     let status = answer.status().as_u16();
     if !probe.expect_status.iter().any(|(first, last)| (*first..=*last).contains(&status)) {

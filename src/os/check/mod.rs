@@ -3,7 +3,7 @@
 mod command;
 mod database;
 mod grpc;
-mod http;
+pub(super) mod http;
 mod line;
 mod local;
 mod memory;
@@ -149,6 +149,7 @@ mod tests {
             period: timeout,
             timeout,
             slow_after,
+            remediation: None,
             breaker: None,
             initial_delay,
             failure_threshold: 1,

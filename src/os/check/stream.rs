@@ -18,12 +18,12 @@ use crate::os::clock;
 use crate::plan::TlsPlan;
 
 /// A connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::os) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A connection that stands.
-pub(super) struct Connection {
+pub(in crate::os) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// When the server's certificate ends, in seconds since 1970; and how long it should be valid.
     certificate: Option<(i64, std::time::Duration)>,

@@ -17,6 +17,7 @@ fn probe(role: ProbeRole) -> Arc<ProbePlan> {
         kind: ProbeKind::Process,
         period: second,
         timeout: second,
+        remediation: None,
         breaker: None,
         initial_delay: Duration::ZERO,
         failure_threshold: 3,

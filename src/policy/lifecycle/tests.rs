@@ -42,6 +42,7 @@ fn plan() -> UnitPlan {
         pid_file: None,
         probes: Vec::new(),
         watchdog: None,
+        remediation: None,
         logs: LogsPlan::default(),
     }
 }

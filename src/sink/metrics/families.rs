@@ -50,6 +50,12 @@ pub(super) const ALL: &[Family] = &[
         unit_log_dropped,
     ),
     family(
+        "ms_unit_remedies",
+        Counter,
+        "What became of remedies of the unit and its probes since the brain started, by stage.",
+        unit_remedies,
+    ),
+    family(
         "ms_breaker_state",
         Gauge,
         "How the breaker of the unit's restarts, or of its probe, stands: 1 for its current state, other states are left out.",
@@ -209,6 +215,13 @@ fn unit_processes(snapshot: &Snapshot, metric: MetricEncoder<'_>) -> Result<(), 
 /// Every probe with its unit.
 fn probes(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ProbeStatus)> {
     snapshot.units.iter().flat_map(|unit| unit.probes.iter().map(|probe| (unit.unit.as_str(), probe)))
+}
+
+fn unit_remedies(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| {
+        let mut stages = unit.counters.remedies.iter();
+        stages.try_for_each(|(stage, count)| counter(&mut metric, [("unit", unit.unit.as_str()), ("stage", stage.as_str())], *count))
+    })
 }
 
 fn breaker_state(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         restarts: 2,
         held: false,
         paused: false,
+        remedy: None,
         breaker: Some(crate::base::breaker::BreakerState::Open),
         wish: None,
         reason: None,

@@ -17,6 +17,7 @@ use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, Spanned};
 use super::node::{Kind, Node};
 use super::readiness::{regex_fault, tcp_fault};
+use super::remediation::RemediationSpec;
 use super::value::{Flag, Int, Name, OneOf, PositiveTime, Text, Time, schema};
 
 use database::DatabaseSpec;
@@ -102,6 +103,8 @@ mapping! {
         slow_after: PositiveTime,
         /// How long after the start, or after the end of the startup probes, it is asked first.
         initial_delay: Time = "0s",
+        /// What is done, step by step, when it fails.
+        remediation: RemediationSpec,
         /// While it is open the probe is not made: what it asks is spared, and what was found last stands.
         breaker: BreakerSpec,
         /// So many failures in a row mean that it fails.
@@ -206,7 +209,8 @@ impl ProbeSpec {
         texts.extend(self.log.iter().flat_map(|log| log.texts()));
         texts.extend(self.host.iter().flat_map(|host| host.texts()));
         let words = self.command.iter().flat_map(|command| &command.0).map(|word| (word.span, word.value.clone()));
-        words.chain(texts.into_iter().map(|text| (text.span, text.0.clone()))).collect()
+        let remedies = self.remediation.iter().flat_map(|remediation| remediation.texts());
+        words.chain(remedies).chain(texts.into_iter().map(|text| (text.span, text.0.clone()))).collect()
     }
 
     /// The texts in it that have to mean something, with what finds fault with them.

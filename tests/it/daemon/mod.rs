@@ -16,6 +16,7 @@ mod probes;
 mod programs;
 mod readiness;
 mod reload;
+mod remediation;
 mod shipped;
 mod survival;
 mod tree;
