@@ -144,6 +144,7 @@ fn is_live(field: &str) -> bool {
             | "success_exit"
             | "significant"
             | "readiness.timeout"
+            | "readiness.learned"
             | "probes"
             | "remediation"
             | "logs.max_size"
@@ -197,7 +198,11 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
         new.restart
     ));
     names.extend(changes!(ShutdownPlan { signal: "shutdown.signal", timeout: "shutdown.timeout" }, old.shutdown, new.shutdown));
-    names.extend(changes!(ReadinessPlan { kind: "readiness", timeout: "readiness.timeout" }, old.readiness, new.readiness));
+    names.extend(changes!(
+        ReadinessPlan { kind: "readiness", timeout: "readiness.timeout", learned: "readiness.learned" },
+        old.readiness,
+        new.readiness
+    ));
     names.extend(changes!(
         LogsPlan {
             mode: "logs.mode",

@@ -287,6 +287,9 @@ pub struct ReadinessPlan {
     pub kind: ReadinessKind,
     /// How long it may take; then it is killed and its start has failed. Unused for [`ReadinessKind::None`].
     pub timeout: Duration,
+    /// Whether it may take less than that, once it is known how long starts take.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
 }
 
 /// How a unit tells that it is ready.

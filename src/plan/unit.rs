@@ -171,7 +171,8 @@ fn readiness_plan(spec: &ReadinessSpec, has_pid_file: bool, text: &impl Fn(&str)
         _ if has_pid_file => ReadinessKind::PidFile,
         _ => ReadinessKind::None,
     };
-    ReadinessPlan { kind, timeout: or(&spec.timeout, DEFAULT_READY_TIMEOUT, |time| time.0) }
+    let timeout = or(&spec.timeout, DEFAULT_READY_TIMEOUT, |time| time.0);
+    ReadinessPlan { kind, timeout, learned: or(&spec.learned, false, |flag| flag.0) }
 }
 
 fn watchdog_plan(spec: &WatchdogSpec) -> WatchdogPlan {

@@ -12,6 +12,7 @@
 
 mod failure;
 mod fuse;
+mod learned;
 mod memory;
 mod pause;
 mod start;
@@ -20,6 +21,7 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use learned::StartTimes;
 pub use memory::{Memory, Phase};
 pub use state::State;
 
@@ -181,6 +183,8 @@ pub struct Lifecycle {
     is_up: bool,
     /// An earlier brain held the restart back until then.
     held_until: Option<Mono>,
+    /// How long its starts have taken.
+    start_times: StartTimes,
     /// It stands still, and this is how long it may still take to become ready. A pause belongs to a run and ends with it.
     paused: Option<Option<Duration>>,
 }
@@ -214,6 +218,7 @@ impl Lifecycle {
             start_wanted: false,
             is_up: false,
             held_until: None,
+            start_times: StartTimes::default(),
             paused: None,
         }
     }
@@ -445,7 +450,9 @@ impl Machine for Lifecycle {
         match self.state {
             State::Backoff => self.ask_gate(now, out),
             State::Activating => {
-                let timeout = crate::base::time::format_duration(self.plan.readiness.timeout);
+                let timeout = self.start_timeout();
+                self.start_times.was_late(timeout);
+                let timeout = crate::base::time::format_duration(timeout);
                 let why = match self.plan.readiness.kind {
                     ReadinessKind::PidFile => format!("no process of it was named by its pid file within {timeout}"),
                     _ => format!("not ready within {timeout}"),

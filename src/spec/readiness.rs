@@ -28,6 +28,9 @@ mapping! {
         fd: Int<3, 1023>,
         /// How long it may take; then the unit is killed and its start has failed.
         timeout: PositiveTime = "30s",
+        /// Whether it may take no longer than four times what starts have taken lately, at least 5s, once five have come up; `timeout` is then
+        /// the bound of that. A start that hangs is found sooner; after one that was late the next may take longer.
+        learned: Flag = false,
     }
 }
 

@@ -277,7 +277,8 @@ impl Unit {
             }
         };
         let machine = machine.resumed(&self.note.memory, self.note.counted.clone());
-        self.driver = Driver::new(machine.with_breaker(clock::mono(), self.note.breaker.as_ref()));
+        let machine = machine.with_breaker(clock::mono(), self.note.breaker.as_ref());
+        self.driver = Driver::new(machine.with_start_times(self.note.start_times));
         self.stands_still = self.driver.machine.is_paused();
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
@@ -474,6 +475,7 @@ impl Unit {
         self.note.run = self.run;
         self.note.memory = self.driver.machine.memory();
         self.note.breaker = self.driver.machine.breaker_memory();
+        self.note.start_times = self.driver.machine.start_times();
         self.note.counted = self.driver.machine.failures().to_vec();
         self.context.launcher.send(ToLauncher::Note { unit: self.id().clone(), note: self.note.encode() });
     }

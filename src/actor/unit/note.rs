@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::base::time::{Mono, Wall};
 use crate::event::{Desired, Wish};
 use crate::policy::breaker::BreakerMemory;
-use crate::policy::lifecycle::Memory;
+use crate::policy::lifecycle::{Memory, StartTimes};
 
 /// The version of the format, the first byte of a note.
 const VERSION: u8 = 1;
 
 /// So many restarts of a supervisor are remembered. Should its intensity allow more within its period, the older ones are forgotten when a brain dies.
-pub(crate) const COUNTED_MAX: usize = 92;
+pub(crate) const COUNTED_MAX: usize = 90;
 
 /// What a new brain has to know and cannot see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub(crate) struct Note {
     /// What of the breaker of its restarts goes on. It follows the wish, or one that means nothing.
     #[serde(skip)]
     pub(crate) breaker: Option<BreakerMemory>,
+    /// How long its starts take. It follows the breaker, or one that means nothing.
+    #[serde(skip)]
+    pub(crate) start_times: StartTimes,
 }
 
 /// A note of another version.
@@ -57,14 +60,17 @@ impl Note {
         let nothing = || Wish { number: 0, desired: Desired::Started, uid: u32::MAX, at: Wall(0), why: None };
         // Why is in the store: here there is little room.
         let wish = self.wish.as_ref().map(|wish| Wish { why: None, ..wish.clone() });
-        let note = match wish.or_else(|| self.breaker.as_ref().map(|_| nothing())) {
+        let has_times = self.start_times != StartTimes::default();
+        let breaker = self.breaker.clone().or_else(|| has_times.then(BreakerMemory::default));
+        let note = match wish.or_else(|| breaker.as_ref().map(|_| nothing())) {
             Some(wish) => postcard::to_extend(&wish, note).unwrap_or_default(),
             None => note,
         };
-        match &self.breaker {
+        let note = match &breaker {
             Some(breaker) => postcard::to_extend(breaker, note).unwrap_or_default(),
             None => note,
-        }
+        };
+        if has_times { postcard::to_extend(&self.start_times, note).unwrap_or_default() } else { note }
     }
 
     /// An empty note tells nothing.
@@ -76,8 +82,10 @@ impl Note {
                 if !rest.is_empty() {
                     let (wish, rest): (Wish, _) = postcard::take_from_bytes(rest).map_err(|_| ForeignNote(VERSION))?;
                     note.wish = Some(wish).filter(|wish| wish.number > 0);
+                    let breaker = postcard::take_from_bytes::<BreakerMemory>(rest).ok();
                     // What follows in a later version is of no concern here.
-                    note.breaker = Some(rest).filter(|rest| !rest.is_empty()).and_then(|rest| postcard::from_bytes(rest).ok());
+                    note.start_times = breaker.as_ref().and_then(|(_, rest)| postcard::from_bytes(rest).ok()).unwrap_or_default();
+                    note.breaker = breaker.map(|(breaker, _)| breaker).filter(|breaker| *breaker != BreakerMemory::default());
                 }
                 Ok(note)
             }
@@ -95,6 +103,8 @@ mod tests {
     #[test]
     fn notes_come_back() {
         let memory = Memory { streak: 9, phase: Phase::Stopping(Some(Mono(u64::MAX))) };
+        let mut times = StartTimes::default();
+        times.came_up(std::time::Duration::MAX);
         let note = Note {
             run: u64::MAX,
             ready: true,
@@ -106,6 +116,7 @@ mod tests {
             counted: vec![Mono(u64::MAX); COUNTED_MAX],
             breaker: Some(BreakerMemory { state: BreakerState::HalfOpen, openings: u32::MAX, row: u32::MAX, until: Some(Mono(u64::MAX)) }),
             wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
+            start_times: times,
         };
         let encoded = note.encode();
         assert!(encoded.len() <= crate::launcher::wire::NOTE_MAX, "{}", encoded.len());
@@ -113,10 +124,12 @@ mod tests {
         let wordy = Note { wish: note.wish.clone().map(|wish| Wish { why: Some("w".repeat(2000)), ..wish }), ..note.clone() };
         assert_eq!(wordy.encode(), encoded);
         // As an earlier version writes it.
-        let old = Note { wish: None, breaker: None, ..note.clone() };
+        let old = Note { wish: None, breaker: None, start_times: StartTimes::default(), ..note.clone() };
         assert_eq!(Note::decode(&old.encode()), Ok(old));
-        let unasked = Note { wish: None, ..note };
+        let unasked = Note { wish: None, ..note.clone() };
         assert_eq!(Note::decode(&unasked.encode()), Ok(unasked));
+        let unbroken = Note { wish: None, breaker: None, ..note };
+        assert_eq!(Note::decode(&unbroken.encode()), Ok(unbroken));
         assert_eq!(Note::decode(b""), Ok(Note::default()));
         assert_eq!(Note::decode(&[9, 1, 2]), Err(ForeignNote(9)));
     }

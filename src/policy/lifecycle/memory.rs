@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lifecycle, State, Verdict};
+use super::{Lifecycle, StartTimes, State, Verdict};
 use crate::base::time::Mono;
 use crate::policy::backoff::Streak;
 
@@ -45,6 +45,19 @@ impl Lifecycle {
             _ => Phase::Plain,
         };
         Memory { streak: self.streak.restarts(), phase }
+    }
+
+    /// What is known of how long its starts take.
+    #[must_use]
+    pub const fn start_times(&self) -> StartTimes {
+        self.start_times
+    }
+
+    /// Goes on from what an earlier brain knew of that.
+    #[must_use]
+    pub const fn with_start_times(mut self, known: StartTimes) -> Self {
+        self.start_times = known;
+        self
     }
 
     /// When it failed, as far as that still counts.

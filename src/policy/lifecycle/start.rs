@@ -67,12 +67,18 @@ impl Lifecycle {
     }
 
     fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let timeout = self.plan.readiness.timeout;
+        let timeout = self.start_timeout();
         out.push(Effect::WatchReadiness);
         // Startup probes have a time of their own.
         let is_probed = self.plan.probes.iter().any(|probe| probe.role == ProbeRole::Startup);
         let deadline = if self.is_paused() || is_probed { None } else { Some(now + timeout) };
         self.enter(State::Activating, deadline, out);
+    }
+
+    /// How long it may take to become ready.
+    pub(super) fn start_timeout(&self) -> Duration {
+        let declared = self.plan.readiness.timeout;
+        if self.plan.readiness.learned { self.start_times.deadline(declared) } else { declared }
     }
 
     pub(super) fn spawned(&mut self, now: Mono, out: &mut Vec<Effect>) {
@@ -92,6 +98,9 @@ impl Lifecycle {
     pub(super) fn active(&mut self, now: Mono, out: &mut Vec<Effect>) {
         self.enter(State::Active, None, out);
         self.is_up = true;
+        if let Some(spawned) = self.spawned {
+            self.start_times.came_up(now - spawned);
+        }
         self.try_out(now);
         out.extend([Effect::LeaveGate, Effect::Started]);
     }

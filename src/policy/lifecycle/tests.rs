@@ -38,7 +38,7 @@ fn plan() -> UnitPlan {
         significant: false,
         shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
         success_exit: vec![SuccessExit::Code(143)],
-        readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30) },
+        readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30), learned: false },
         pid_file: None,
         probes: Vec::new(),
         watchdog: None,
