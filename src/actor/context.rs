@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::gate::Gates;
 use super::logs::ToLogs;
+use super::observer::Host;
 use super::prober::Turns;
 use super::program::Programs;
 use super::remediator::Symptom;
@@ -47,6 +48,8 @@ pub struct Context {
     pub(crate) programs: Arc<Programs>,
     /// How many probes may look at once.
     pub turns: Arc<Turns>,
+    /// How the machine and this process stand.
+    pub host: Arc<Host>,
     /// Where things are.
     pub directories: Directories,
     /// The environment every unit starts from.

@@ -10,6 +10,8 @@ pub mod health;
 mod library;
 #[cfg(feature = "daemon")]
 pub mod logs;
+#[cfg(feature = "daemon")]
+pub mod observer;
 mod orders;
 #[cfg(feature = "daemon")]
 pub mod prober;

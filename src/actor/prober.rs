@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
+use super::observer::Host;
 use super::program::{Program, Programs};
 use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
@@ -100,6 +101,7 @@ pub(crate) struct Arguments {
     /// The process was running and ready before this brain began.
     pub(crate) found: bool,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) host: Arc<Host>,
     pub(crate) programs: Arc<Programs>,
 }
 
@@ -118,19 +120,32 @@ impl Prober {
     }
 }
 
+/// Which probe has looked, what it has found, how long that took, and what it leaves behind.
+type Looked = (usize, Outcome, Duration, Memory);
+
+/// What a prober wakes for.
+enum Happened {
+    Ordered(Order),
+    Looked(Result<Looked, JoinError>),
+    Due,
+}
+
 /// The task.
 struct Probing<T> {
     health: Health,
     heart: Option<Heart>,
     /// The clocks when it was last awake: monotonic, and the one that goes on while the machine is suspended.
     awake: (Mono, Mono),
+    host: Arc<Host>,
+    /// What is known of times when nobody could look, until then.
+    caught_up: Mono,
     plans: Vec<Arc<ProbePlan>>,
     surroundings: Arc<Surroundings>,
     turns: Arc<Turns>,
     programs: Arc<Programs>,
     found: bool,
     clock: RuntimeClock,
-    running: JoinSet<(usize, Outcome, Duration, Memory)>,
+    running: JoinSet<Looked>,
     /// What each probe has left behind for its next look.
     memories: Vec<Memory>,
     tell: T,
@@ -143,6 +158,8 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             memories: arguments.plans.iter().map(|_| Memory::default()).collect(),
             heart: arguments.watchdog.as_ref().map(|plan| Heart::new(plan, arguments.found)),
             awake: (clock::mono(), clock::boottime()),
+            host: arguments.host,
+            caught_up: clock::mono(),
             plans: arguments.plans,
             surroundings: Arc::new(arguments.surroundings),
             turns: arguments.turns,
@@ -159,27 +176,48 @@ impl<T: FnMut(News) -> bool> Probing<T> {
         while goes_on {
             let heart = self.heart.as_ref().and_then(Heart::due);
             let due = self.health.deadline().into_iter().chain(heart).min();
-            goes_on = tokio::select! {
-                order = ordered.recv() => order.is_some_and(|order| self.obey(order)),
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok((probe, outcome, took, memory)) => {
-                        self.memories[probe] = memory;
-                        let verdict = outcome.verdict;
-                        (self.tell)(News::Found { probe, outcome, took }) && self.step(Input::Outcome { probe, verdict })
-                    }
+            let happened = tokio::select! {
+                order = ordered.recv() => match order {
+                    Some(order) => Happened::Ordered(order),
+                    None => return,
+                },
+                Some(ended) = self.running.join_next() => Happened::Looked(ended),
+                () = sleep_until(due, self.clock) => Happened::Due,
+            };
+            goes_on = self.catch_up(due)
+                && match happened {
+                    Happened::Ordered(order) => self.obey(order),
+                    Happened::Looked(Ok(look)) => self.looked(look),
                     // A probe that panics is a fault of ours, and says nothing of the unit.
-                    Err(fault) => {
+                    Happened::Looked(Err(fault)) => {
                         tracing::error!("a probe has failed: {fault}");
                         true
                     }
-                },
-                () = sleep_until(due, self.clock) => {
-                    let late = due.is_some_and(|due| self.clock.now() - due >= STALLED);
-                    (!(late || self.was_suspended()) || self.stood_still(due)) && self.wake()
-                }
-            };
+                    Happened::Due => self.wake(),
+                };
             self.awake = (clock::mono(), clock::boottime());
         }
+    }
+
+    fn looked(&mut self, (probe, outcome, took, memory): Looked) -> bool {
+        self.memories[probe] = memory;
+        let verdict = outcome.verdict;
+        (self.tell)(News::Found { probe, outcome, took }) && self.step(Input::Outcome { probe, verdict })
+    }
+
+    /// When nothing ran, as far as that is known here or elsewhere, that says nothing of the unit. To be known before anything is judged.
+    fn catch_up(&mut self, due: Option<Mono>) -> bool {
+        let now = self.clock.now();
+        let late = due.is_some_and(|due| now - due >= STALLED);
+        let own = (late || self.was_suspended()).then(|| (due.unwrap_or(now).min(now), now));
+        let stalls = self.host.stalls(self.caught_up, now);
+        own.into_iter().chain(stalls).all(|(from, to)| {
+            self.caught_up = self.caught_up.max(to);
+            if let Some(heart) = &mut self.heart {
+                heart.detector.stood_still(from, to);
+            }
+            self.step(Input::StoodStill(to))
+        })
     }
 
     fn obey(&mut self, order: Order) -> bool {
@@ -199,15 +237,6 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     fn was_suspended(&self) -> bool {
         let (mono, boottime) = self.awake;
         (clock::boottime() - boottime).saturating_sub(clock::mono() - mono) > SUSPENDED
-    }
-
-    /// Nothing ran since `due`, or since it was last awake: that says nothing of the unit.
-    fn stood_still(&mut self, due: Option<Mono>) -> bool {
-        let now = self.clock.now();
-        if let Some(heart) = &mut self.heart {
-            heart.detector.stood_still(due.unwrap_or(now).min(now), now);
-        }
-        self.step(Input::StoodStill)
     }
 
     fn tell_phi(&mut self, now: Mono) -> bool {
@@ -358,3 +387,6 @@ async fn sleep_until(due: Option<Mono>, clock: RuntimeClock) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

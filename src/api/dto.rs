@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
-use crate::event::{Gap, HealthStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
+use crate::event::{Gap, HealthStatus, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
@@ -56,6 +56,9 @@ pub struct DaemonStatus {
     /// How the store of what operators asked for stands.
     #[serde(default)]
     pub store: StoreStatus,
+    /// How the machine and the brain stand.
+    #[serde(default)]
+    pub host: HostStatus,
 }
 
 /// What a program is: `version --json`.

@@ -92,6 +92,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         cgroup: node.cgroup.clone(),
         upgrade: node.upgrade.clone(),
         store: node.context.wishes.store(),
+        host: node.context.host.status(),
     }
 }
 

@@ -96,6 +96,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         gates: Gates::new(4),
         wishes,
         turns: Arc::default(),
+        host: Arc::default(),
         directories,
         environment: Vec::new(),
         seed: 1,

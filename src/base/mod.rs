@@ -7,6 +7,7 @@ pub mod choice;
 pub mod exit;
 pub mod id;
 pub mod outcome;
+pub mod pressure;
 pub mod quantity;
 pub mod rng;
 pub mod shutdown;

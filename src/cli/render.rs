@@ -8,7 +8,7 @@ use crate::base::breaker::BreakerState;
 use crate::base::choice::HealthLevel;
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::{HealthStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
+use crate::event::{HealthStatus, HostStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -72,6 +72,11 @@ pub(super) fn store_trouble(store: &StoreStatus) -> String {
         format!("store: cannot be used since {}: {}; {waiting}", local_time(failing.since), failing.why)
     });
     restored.into_iter().chain(failing).collect::<Vec<_>>().join("\n")
+}
+
+/// That the machine or the brain stands still, if so.
+pub(super) fn host_trouble(host: &HostStatus) -> String {
+    host.stall.map(|stall| format!("probes: since {}, on and off, {}", local_time(stall.since), stall.text())).unwrap_or_default()
 }
 
 /// Everything about one unit.

@@ -34,7 +34,11 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
     let look = session.out.look;
     if units.is_empty() {
         session.out.line(&render::headline(look, &status.daemon, &status.units))?;
-        let troubles = [render::health_trouble(look, status.health.get("root")), render::store_trouble(&status.daemon.store)];
+        let troubles = [
+            render::health_trouble(look, status.health.get("root")),
+            render::store_trouble(&status.daemon.store),
+            render::host_trouble(&status.daemon.host),
+        ];
         for trouble in troubles.iter().filter(|trouble| !trouble.is_empty()) {
             session.out.line(trouble)?;
         }

@@ -16,6 +16,7 @@ use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::health;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
+use crate::actor::observer;
 use crate::actor::program::Programs;
 use crate::actor::recorder::{self, History};
 use crate::actor::remediator::{self, SYMPTOMS_MAX, Symptom, Symptoms};
@@ -185,6 +186,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         symptoms: inlets.symptom,
         gates: Gates::new(loaded.plan.daemon.start_limit),
         turns: Arc::default(),
+        host: Arc::default(),
         directories: settings.directories.clone(),
         wishes,
         environment: inherited::base_environment(),
@@ -239,6 +241,8 @@ impl Parts {
             remediator::run(task, control.context.clone(), control.tree.clone(), control.history.clone(), symptoms.clone())
         });
         let control = self.control.clone();
+        let observer = ChildSpec::task("observer", move |task| observer::run(task, control.context.clone()));
+        let control = self.control.clone();
         let health = ChildSpec::task("health", move |task| {
             health::run(task, control.context.clone(), control.tree.clone(), control.history.clone())
         });
@@ -251,6 +255,7 @@ impl Parts {
             .child(link)
             .child(resignation)
             .child(remediator)
+            .child(observer)
             .child(health)
             .child(heartbeat)
     }

@@ -10,7 +10,7 @@ use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
-use crate::event::{GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, StoreRestored, Wish};
+use crate::event::{GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, Wish};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -246,6 +246,10 @@ pub enum Event {
     },
     /// A remedy was taken, or something else has come of the remediation of a unit or a probe.
     Remediation(Remediation),
+    /// The machine or the brain stands still: what probes find meanwhile does not count.
+    ObserverStalled(Stall),
+    /// It goes on, and has done so for a while.
+    ObserverRecovered(StallOver),
     /// A unit was asked to stop.
     UnitStopping {
         /// The unit.
@@ -465,6 +469,8 @@ impl Event {
             | Self::StoreRecovered { .. }
             | Self::StoreRestored(_)
             | Self::StoreBackupFailed { .. }
+            | Self::ObserverStalled(_)
+            | Self::ObserverRecovered(_)
             | Self::EventsDropped { .. } => None,
         }
     }

@@ -62,6 +62,8 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitUnbound { from, .. } => format!("ending until {from}, which it binds to, is up again"),
         Event::UnitGivenUp { cause, reason, .. } => format!("stays down, as `restart.on` says for `{cause}`: {reason}"),
         Event::Remediation(remediation) => remediation.text(),
+        Event::ObserverStalled(stall) => stall.text(),
+        Event::ObserverRecovered(over) => over.text(),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
@@ -179,7 +181,7 @@ mod tests {
     use crate::base::choice::ProbeRole;
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
-    use crate::event::{Desired, GapReason, StoreRestored, Wish};
+    use crate::event::{Desired, GapReason, Stall, StallCause, StallOver, StoreRestored, Wish};
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
@@ -213,6 +215,8 @@ mod tests {
             Event::UnitGivenUp { unit: "web".into(), cause: "exit 78".into(), reason: ExitReason::error("exit code 78") },
             Event::UnitUnready { unit: "web".into(), why: "probe tcp: no answer".into() },
             Event::UnitReady { unit: "web".into() },
+            Event::ObserverStalled(Stall { cause: StallCause::Memory, since: Wall(0) }),
+            Event::ObserverRecovered(StallOver { cause: StallCause::Io, after: Duration::from_secs(70), blind: Duration::from_secs(12) }),
         ];
         insta::assert_snapshot!(lines(&events));
     }

@@ -31,6 +31,8 @@ pub mod paths;
 #[cfg(feature = "daemon")]
 pub mod pid_file;
 #[cfg(feature = "daemon")]
+pub mod pressure;
+#[cfg(feature = "daemon")]
 pub mod probe;
 #[cfg(feature = "daemon")]
 pub mod process;

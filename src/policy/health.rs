@@ -65,8 +65,8 @@ pub enum Input {
     Pause,
     /// It goes on.
     Resume,
-    /// This process, or the machine, did not run until now.
-    StoodStill,
+    /// This process, or the machine, did not run until then.
+    StoodStill(Mono),
     /// The unit's process has ended.
     End,
 }
@@ -297,7 +297,7 @@ impl Machine for Health {
             Input::Outcome { probe, verdict } => self.outcome(now, probe, verdict, out),
             Input::Pause => self.is_paused = self.is_running,
             Input::Resume => self.resume(now),
-            Input::StoodStill => self.blind_until = now,
+            Input::StoodStill(until) => self.blind_until = self.blind_until.max(until),
             Input::End => {
                 (self.is_running, self.is_started, self.is_ready, self.is_paused) = (false, false, false, false);
                 self.probes.iter_mut().for_each(|probe| (probe.due, probe.running) = (None, None));

@@ -18,6 +18,8 @@ pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
 #[cfg(feature = "daemon")]
+pub mod observer;
+#[cfg(feature = "daemon")]
 pub mod pool;
 #[cfg(feature = "daemon")]
 pub mod remediation;

@@ -70,6 +70,7 @@ impl Unit {
             surroundings,
             found,
             turns: self.context.turns.clone(),
+            host: self.context.host.clone(),
             programs: self.context.programs.clone(),
         };
         let (actor, run) = (myself.clone(), self.run);

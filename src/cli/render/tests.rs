@@ -70,6 +70,7 @@ fn status() -> Status {
             cgroup: None,
             upgrade: None,
             store: StoreStatus::default(),
+            host: HostStatus::default(),
         },
         supervisors: vec![
             supervisor("root", None, &["workers", "mailer"]),

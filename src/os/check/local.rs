@@ -7,6 +7,7 @@ use crate::base::outcome::{Outcome, Value};
 use crate::base::quantity::format_size;
 use crate::base::time::{approx_duration, format_duration};
 use crate::os::clock;
+use crate::os::pressure::{PressureFiles, memory_available};
 use crate::plan::{FileProbe, HostProbe, NetworkProbe};
 
 /// Looks at a file.
@@ -115,10 +116,12 @@ pub(super) fn host(probe: &HostProbe) -> Outcome {
         let share = statvfs(probe).map(|stat| if stat.f_files == 0 { 1.0 } else { stat.f_favail as f64 / stat.f_files as f64 });
         found.least("inodes_free", share, least, |share| format!("{} of the inodes of the file system of {path} are free", percent(share)));
     }
+    let machine = PressureFiles::default();
     for (name, most) in [("cpu", probe.cpu_pressure), ("memory", probe.memory_pressure), ("io", probe.io_pressure)] {
         if let Some(most) = most {
             let text = |share| format!("something waited for {name} in {} of the last 10 s", percent(share));
-            found.most(&format!("{name}_pressure"), pressure(name), most, text);
+            let waited = machine.one(name).map(|pressure| pressure.some);
+            found.most(&format!("{name}_pressure"), waited, most, text);
         }
     }
     found.outcome()
@@ -162,25 +165,8 @@ impl Found {
     }
 }
 
-/// The share of the memory that is available (proc_meminfo(5)).
-fn memory_available() -> Result<f64, String> {
-    let text = std::fs::read_to_string("/proc/meminfo").map_err(|error| format!("cannot read /proc/meminfo: {error}"))?;
-    let field = |name: &str| -> Option<f64> {
-        text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
-    };
-    field("MemAvailable:").zip(field("MemTotal:")).map(|(available, total)| available / total).ok_or("/proc/meminfo says nothing".into())
-}
-
 fn statvfs(probe: &HostProbe) -> Result<rustix::fs::StatVfs, String> {
     rustix::fs::statvfs(&probe.path).map_err(|error| format!("cannot look at the file system of {}: {error}", probe.path.display()))
-}
-
-/// The share of the last ten seconds in which something waited for this (PSI, `some avg10`).
-pub(crate) fn pressure(of: &str) -> Result<f64, String> {
-    let path = format!("/proc/pressure/{of}");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}; the kernel may lack PSI"))?;
-    let average = text.lines().next().and_then(|line| line.strip_prefix("some avg10=")?.split(' ').next()?.parse::<f64>().ok());
-    average.map(|percent| percent / 100.0).ok_or_else(|| format!("{path} does not say `some avg10=`"))
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn what_failed_while_nobody_could_look_does_not_count() {
         world.health.wake(world.now, &mut out);
         let probes = world.take(out);
         world.now = world.now + Duration::from_secs(59);
-        world.input(Input::StoodStill);
+        world.input(Input::StoodStill(world.now));
         for probe in probes {
             world.input(Input::Outcome { probe, verdict: Verdict::Failed });
         }

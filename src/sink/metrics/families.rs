@@ -93,6 +93,20 @@ pub(super) const ALL: &[Family] = &[
         "Events lost since the brain started, because they came faster than they could be recorded.",
         events_dropped,
     ),
+    family(
+        "ms_host_pressure_ratio",
+        Gauge,
+        "The share of the last ten seconds in which something (some) or everything (full) waited for the resource.",
+        host_pressure,
+    ),
+    family("ms_host_memory_available_ratio", Gauge, "The share of the memory that is available.", host_memory),
+    family("ms_brain_lag_seconds", Gauge, "How late a timer of the brain was at worst in the last ten seconds.", brain_lag),
+    family(
+        "ms_observer_blind_seconds",
+        Counter,
+        "Time in which what probes found did not count since the brain started, because the machine or the brain stood still.",
+        observer_blind,
+    ),
     family("ms_process_cpu_seconds", Counter, "CPU time of the daemon's own processes.", process_cpu),
     family("ms_process_resident_memory_bytes", Gauge, "Resident memory of the daemon's own processes.", process_memory),
     family("ms_process_threads", Gauge, "Threads of the daemon's own processes.", process_threads),
@@ -363,4 +377,24 @@ fn store_failures(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<
 
 fn store_backups(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.store.backups, None)
+}
+
+fn host_pressure(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.host.pressure.each().try_for_each(|(resource, pressure)| {
+        let kinds = [("some", Some(pressure.some)), ("full", pressure.full)];
+        let mut known = kinds.into_iter().filter_map(|(kind, share)| Some((kind, share?)));
+        known.try_for_each(|(kind, share)| gauge(&mut metric, [("resource", resource), ("kind", kind)], share))
+    })
+}
+
+fn host_memory(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.host.memory_available.map_or(Ok(()), |share| metric.encode_gauge(&share))
+}
+
+fn brain_lag(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_gauge(&snapshot.host.lag.as_secs_f64())
+}
+
+fn observer_blind(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, f64>(&snapshot.host.blind.as_secs_f64(), None)
 }

@@ -19,7 +19,7 @@ use crate::actor::tree::Tree;
 use crate::base::choice::HealthLevel;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
-use crate::event::{StoreStatus, SupervisorStatus, UnitStatus};
+use crate::event::{HostStatus, StoreStatus, SupervisorStatus, UnitStatus};
 use crate::os::clock;
 use crate::os::sample::{Sample, SampleError, Samples, sample};
 
@@ -58,6 +58,7 @@ struct Snapshot {
     events: u64,
     events_dropped: u64,
     store: StoreStatus,
+    host: HostStatus,
 }
 
 impl Exporter {
@@ -83,6 +84,7 @@ impl Exporter {
             events: self.history.last(),
             events_dropped: self.context.bus.dropped(),
             store: self.context.wishes.store(),
+            host: self.context.host.status(),
         };
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }

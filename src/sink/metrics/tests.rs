@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::exit::{ExitCause, Signal};
+use crate::base::pressure::{Pressure, Pressures};
 use crate::base::time::Wall;
 use crate::event::{Counters, GapReason, RestartCause};
 
@@ -66,6 +67,13 @@ fn snapshot() -> Snapshot {
         events: 42,
         events_dropped: 0,
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
+        host: HostStatus {
+            pressure: Pressures { memory: Some(Pressure { some: 0.25, full: Some(0.125), stood_still: None }), ..Pressures::default() },
+            memory_available: Some(0.5),
+            lag: Duration::from_millis(20),
+            blind: Duration::from_secs(3),
+            ..HostStatus::default()
+        },
     }
 }
 

@@ -34,6 +34,40 @@ fn a_hung_unit_is_found_looked_at_and_started_again() {
     assert!(text.contains("Probe: process (liveness) passing for "), "{text}");
 }
 
+/// Says that everything waits for memory, or for nothing, as the kernel would. Without a pause: the sum grows with time.
+fn write_pressure(daemon: &Daemon, waits: bool, since: std::time::Instant) {
+    let waited = if waits { since.elapsed().as_micros() } else { 0 };
+    let line = format!("avg10=0.00 avg60=0.00 avg300=0.00 total={waited}");
+    fs::write(daemon.path("pressure.new"), format!("some {line}\nfull {line}\n")).unwrap();
+    fs::rename(daemon.path("pressure.new"), daemon.path("pressure/memory")).unwrap();
+}
+
+#[test]
+fn what_fails_while_everything_waits_for_memory_does_not_count_and_then_it_does() {
+    let unit = format!("unit: a\nexec: sleep 1000\nshutdown: 300ms\nprobes: [{{process: true, {QUICK}}}]\n");
+    let mut daemon = Daemon::prepared(&[("units/a.yaml", &unit), ("pressure/cpu", "")]);
+    daemon.environment("MS_PRESSURE_DIR", daemon.path("pressure").display().to_string().leak());
+    daemon.start();
+    daemon.event("DaemonReady", |_| true);
+    let since = std::time::Instant::now();
+    let stalled = || daemon.events().iter().any(|event| event["type"] == "ObserverStalled" && event["data"]["cause"] == "memory");
+    until("it is known", || {
+        write_pressure(&daemon, true, since);
+        stalled().then_some(())
+    });
+    assert!(daemon.ok(&["status"]).contains("everything waited for memory"));
+    let pid = daemon.pids()["a"];
+    kill(pid, libc::SIGSTOP);
+    until("it has failed often", || {
+        write_pressure(&daemon, true, since);
+        (probe(&daemon, "a")["runs"][2].as_u64() > Some(20)).then_some(())
+    });
+    assert_eq!((daemon.pids()["a"], starts(&daemon, "a")), (pid, 1));
+    write_pressure(&daemon, false, since);
+    daemon.event("UnitUnwell", |data| data["unit"] == "a");
+    daemon.event("ObserverRecovered", |data| data["cause"] == "memory" && data["blind"].as_f64() > Some(1.0));
+}
+
 #[test]
 fn what_is_to_stay_down_after_a_failure_does_so_until_it_is_started() {
     let units = "unit: a\nexec: [sh, -c, 'exec sleep $(cat time)']\nrestart: {on: {\"exit 78\": stop, config: stop}}\n---\n\
