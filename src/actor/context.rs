@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::degradation::Degradation;
 use super::gate::Gates;
 use super::logs::ToLogs;
 use super::observer::Host;
@@ -50,6 +51,8 @@ pub struct Context {
     pub turns: Arc<Turns>,
     /// How the machine and this process stand.
     pub host: Arc<Host>,
+    /// What is done without under pressure.
+    pub degradation: Degradation,
     /// Where things are.
     pub directories: Directories,
     /// The environment every unit starts from.

@@ -47,7 +47,7 @@ pub async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree>, hist
         tokio::select! {
             // Lagging behind is as good as an event.
             _ = live.recv() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(context.degradation.slow(LOOK)) => {}
             () = task.shutdown_requested() => return Ok(()),
         }
         tokio::select! {

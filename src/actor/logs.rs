@@ -76,7 +76,7 @@ pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree
         })
         .await?;
         keeper = returned;
-        next = clock::mono() + round.next;
+        next = clock::mono() + context.degradation.slow(round.next);
         carry_out(&context, &tree, &archiver, &mut teller, round);
     }
 }

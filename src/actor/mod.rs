@@ -2,6 +2,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod context;
+#[cfg(feature = "daemon")]
+pub mod degradation;
 mod driver;
 #[cfg(feature = "daemon")]
 pub mod gate;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::observer::Host;
@@ -16,6 +16,7 @@ use crate::os::clock::{self, RuntimeClock};
 use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
 use crate::policy::breaker::Changed;
+use crate::policy::degradation::Sparing;
 use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
 use crate::policy::health::{Effect, Health, Input, Standing};
 
@@ -102,6 +103,8 @@ pub(crate) struct Arguments {
     pub(crate) found: bool,
     pub(crate) turns: Arc<Turns>,
     pub(crate) host: Arc<Host>,
+    /// How often probes are to be made.
+    pub(crate) sparing: watch::Receiver<Sparing>,
     pub(crate) programs: Arc<Programs>,
 }
 
@@ -126,8 +129,9 @@ type Looked = (usize, Outcome, Duration, Memory);
 /// What a prober wakes for.
 enum Happened {
     Ordered(Order),
-    Looked(Result<Looked, JoinError>),
+    Looked(Box<Result<Looked, JoinError>>),
     Due,
+    Spared,
 }
 
 /// The task.
@@ -136,6 +140,7 @@ struct Probing<T> {
     heart: Option<Heart>,
     /// The clocks when it was last awake: monotonic, and the one that goes on while the machine is suspended.
     awake: (Mono, Mono),
+    sparing: watch::Receiver<Sparing>,
     host: Arc<Host>,
     /// What is known of times when nobody could look, until then.
     caught_up: Mono,
@@ -158,6 +163,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             memories: arguments.plans.iter().map(|_| Memory::default()).collect(),
             heart: arguments.watchdog.as_ref().map(|plan| Heart::new(plan, arguments.found)),
             awake: (clock::mono(), clock::boottime()),
+            sparing: arguments.sparing,
             host: arguments.host,
             caught_up: clock::mono(),
             plans: arguments.plans,
@@ -172,7 +178,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
     }
 
     async fn run(mut self, mut ordered: mpsc::Receiver<Order>) {
-        let mut goes_on = self.step(Input::Begin { found: self.found });
+        let mut goes_on = self.spare() && self.step(Input::Begin { found: self.found });
         while goes_on {
             let heart = self.heart.as_ref().and_then(Heart::due);
             let due = self.health.deadline().into_iter().chain(heart).min();
@@ -181,22 +187,32 @@ impl<T: FnMut(News) -> bool> Probing<T> {
                     Some(order) => Happened::Ordered(order),
                     None => return,
                 },
-                Some(ended) = self.running.join_next() => Happened::Looked(ended),
+                Some(ended) = self.running.join_next() => Happened::Looked(Box::new(ended)),
                 () = sleep_until(due, self.clock) => Happened::Due,
+                Ok(()) = self.sparing.changed() => Happened::Spared,
             };
             goes_on = self.catch_up(due)
                 && match happened {
                     Happened::Ordered(order) => self.obey(order),
-                    Happened::Looked(Ok(look)) => self.looked(look),
-                    // A probe that panics is a fault of ours, and says nothing of the unit.
-                    Happened::Looked(Err(fault)) => {
-                        tracing::error!("a probe has failed: {fault}");
-                        true
-                    }
+                    Happened::Looked(ended) => match *ended {
+                        Ok(look) => self.looked(look),
+                        // A probe that panics is a fault of ours, and says nothing of the unit.
+                        Err(fault) => {
+                            tracing::error!("a probe has failed: {fault}");
+                            true
+                        }
+                    },
                     Happened::Due => self.wake(),
+                    Happened::Spared => self.spare(),
                 };
             self.awake = (clock::mono(), clock::boottime());
         }
+    }
+
+    /// Probes are to be made so often.
+    fn spare(&mut self) -> bool {
+        let sparing = *self.sparing.borrow_and_update();
+        self.step(Input::Spare(sparing))
     }
 
     fn looked(&mut self, (probe, outcome, took, memory): Looked) -> bool {

@@ -2,6 +2,7 @@
 
 mod nested;
 mod remedy;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -240,6 +241,7 @@ impl Tree {
             Ok(parent) => parent,
             Err(error) => return Answer { done: Err(error), remembered: Ok(()) },
         };
+        self.context.degradation.yield_to(&plan, target, ask.desired() == Desired::Started);
         let wish = self.wish(&plan, target, ask.desired(), asker);
         let done = self.tell_supervisor(target, &parent, ask);
         let (done, remembered) = tokio::join!(done, remembered(wish));
@@ -295,6 +297,7 @@ impl Tree {
             true => TreeError::NotAUnit(target.into()),
             false => TreeError::Unknown(target.into()),
         })?;
+        self.context.degradation.yield_to(&self.plan(), target, !pause);
         let (sender, reply) = oneshot::channel();
         drop(actor.cast(if pause { unit::Msg::Pause(sender) } else { unit::Msg::Resume(sender) }));
         let answer = reply.await.unwrap_or_else(|_gone| Err("it is going".into()));
@@ -470,7 +473,7 @@ impl Tree {
         Some(match child {
             Child::Unit(id) => {
                 let actor = self.units.read().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
-                let held = self.context.wishes.keeps_stopped(id.as_str());
+                let held = self.context.wishes.keeps_stopped(id.as_str()) || self.context.degradation.keeps_stopped(id);
                 (child_of(plan, child, held), Box::new(UnitHost(actor)))
             }
             Child::Supervisor(id) => {

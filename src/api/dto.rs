@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
-use crate::event::{Gap, HealthStatus, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
+use crate::event::{DegradationStatus, Gap, HealthStatus, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
@@ -59,6 +59,9 @@ pub struct DaemonStatus {
     /// How the machine and the brain stand.
     #[serde(default)]
     pub host: HostStatus,
+    /// What is done without under pressure.
+    #[serde(default)]
+    pub degradation: DegradationStatus,
 }
 
 /// What a program is: `version --json`.
@@ -159,8 +162,11 @@ pub struct TreeRow {
     pub restarts: u64,
     /// Whether an operator keeps it stopped.
     pub held: bool,
-    /// Whether an operator has paused it.
+    /// Whether it is paused.
     pub paused: bool,
+    /// Whether it is paused or stopped because it may be done without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
     /// How well a supervisor is, with all that is below.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<HealthStatus>,
@@ -204,6 +210,7 @@ fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorS
         restarts: supervisor.restarts,
         held: supervisor.wish.as_ref().is_some_and(Wish::is_stop),
         paused: false,
+        rests: false,
         health: health.cloned(),
     }
 }
@@ -221,6 +228,7 @@ fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow 
         restarts: unit.restarts,
         held: unit.held,
         paused: unit.paused,
+        rests: unit.rests,
         health: None,
     }
 }

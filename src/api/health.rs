@@ -86,8 +86,13 @@ async fn healthz(State(app): State<App>, uri: Uri) -> Response {
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word == "verbose=true"));
     let shown = lines.iter().filter(|line| verbose || !line.well).map(|line| line.text.as_str());
     let level = opinions.get(plan.root.as_str()).map_or(HealthLevel::Unhealthy, |opinion| opinion.health.level);
+    let degradation = app.node.context.degradation.status();
+    let is_spared = degradation.step > 0;
+    let level = if is_spared { level.max(HealthLevel::Degraded) } else { level };
+    let sign = if is_spared { '-' } else { '+' };
+    let spared = degradation.sentence().filter(|_| verbose || is_spared).map(|text| format!("[{sign}]degradation {text}\n"));
     let verdict = if level == HealthLevel::Healthy { "ok\n".to_owned() } else { format!("{level}\n") };
-    answer(level != HealthLevel::Unhealthy, shown.chain([verdict.as_str()]).collect())
+    answer(level != HealthLevel::Unhealthy, shown.chain(spared.as_deref()).chain([verdict.as_str()]).collect())
 }
 
 /// The health of one unit or supervisor.

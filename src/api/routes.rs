@@ -93,6 +93,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         upgrade: node.upgrade.clone(),
         store: node.context.wishes.store(),
         host: node.context.host.status(),
+        degradation: node.context.degradation.status(),
     }
 }
 

@@ -97,6 +97,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         wishes,
         turns: Arc::default(),
         host: Arc::default(),
+        degradation: crate::actor::degradation::Degradation::default(),
         directories,
         environment: Vec::new(),
         seed: 1,

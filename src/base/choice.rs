@@ -133,6 +133,20 @@ choices! {
 }
 
 choices! {
+    /// What the daemon does without under pressure.
+    DegradationStep {
+        /// Probes, logs and measurements are looked at several times more seldom: 4 times, or as often as `{slow_sampling: N}` says.
+        SlowSampling = "slow_sampling",
+        /// Probes that are only to observe are not made, and readiness probes at the slow rate; startup and liveness probes go on.
+        FewerProbes = "fewer_probes",
+        /// Units that are `optional` and have come up stand still.
+        PauseOptional = "pause_optional",
+        /// Units that are `optional` are stopped.
+        StopOptional = "stop_optional",
+    }
+}
+
+choices! {
     /// The kinds of failure that are told apart.
     FailureClass = Crash {
         /// It ended, and not well.

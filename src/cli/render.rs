@@ -8,7 +8,7 @@ use crate::base::breaker::BreakerState;
 use crate::base::choice::HealthLevel;
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::{HealthStatus, HostStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
+use crate::event::{DegradationStatus, HealthStatus, HostStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -53,8 +53,18 @@ pub(super) fn status_table(look: Look, status: &Status) -> String {
 fn reason(unit: &UnitStatus) -> String {
     let held = unit.held.then(|| stopped_by(unit.wish.as_ref(), false));
     let paused = unit.paused.then_some("paused by an operator");
-    let said = paused.or(unit.reason.as_deref()).or(held.as_deref()).or(unit.status.as_deref());
+    let rests = rests(unit.rests, unit.paused);
+    let said = rests.or(paused).or(unit.reason.as_deref()).or(held.as_deref()).or(unit.status.as_deref());
     said.unwrap_or_default().replace(['\n', '\t'], " ")
+}
+
+/// Why a unit rests that may be done without.
+const fn rests(rests: bool, paused: bool) -> Option<&'static str> {
+    match (rests, paused) {
+        (false, _) => None,
+        (true, true) => Some("paused under pressure: it may be done without"),
+        (true, false) => Some("stopped under pressure: it may be done without"),
+    }
 }
 
 /// What an operator's stop looks like: with who, when and why where there is room.
@@ -79,6 +89,11 @@ pub(super) fn host_trouble(host: &HostStatus) -> String {
     host.stall.map(|stall| format!("probes: since {}, on and off, {}", local_time(stall.since), stall.text())).unwrap_or_default()
 }
 
+/// What is done without, if anything is.
+pub(super) fn degradation_trouble(degradation: &DegradationStatus) -> String {
+    degradation.sentence().filter(|_| degradation.step > 0).map(|text| format!("degradation: {text}")).unwrap_or_default()
+}
+
 /// Everything about one unit.
 pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     let status = &unit.status;
@@ -93,7 +108,8 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("State", format!("{} for {since}, since {}", look.state(&status.state, &status.state), local_time(status.since)));
     row("Reason", status.reason.clone().unwrap_or_default());
     row("Held", if status.held { stopped_by(status.wish.as_ref(), true) } else { String::new() });
-    row("Paused", if status.paused { "an operator lets it stand still".into() } else { String::new() });
+    row("Paused", if status.paused && !status.rests { "an operator lets it stand still".into() } else { String::new() });
+    row("Rests", rests(status.rests, status.paused).unwrap_or_default().into());
     row("Says", status.status.clone().unwrap_or_default());
     let started = status.started.map(|started| format!(", up {}", approx_duration(unit.now.since(started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
@@ -165,7 +181,9 @@ fn tree_text(look: Look, row: &TreeRow) -> String {
     if row.held {
         text.push_str(", stopped by an operator");
     }
-    if row.paused {
+    if let Some(rests) = rests(row.rests, row.paused) {
+        text.push_str(&format!(", {rests}"));
+    } else if row.paused {
         text.push_str(", paused by an operator");
     }
     if let Some(health) = row.health.as_ref().filter(|health| health.level != HealthLevel::Healthy) {

@@ -38,6 +38,7 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
             render::health_trouble(look, status.health.get("root")),
             render::store_trouble(&status.daemon.store),
             render::host_trouble(&status.daemon.host),
+            render::degradation_trouble(&status.daemon.degradation),
         ];
         for trouble in troubles.iter().filter(|trouble| !trouble.is_empty()) {
             session.out.line(trouble)?;

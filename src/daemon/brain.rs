@@ -13,6 +13,7 @@ use super::faces::Faces;
 use super::greeting::Greeting;
 use super::{Settings, greeting, memory, past};
 use crate::actor::context::{Bus, Context};
+use crate::actor::degradation::{self, Degradation};
 use crate::actor::gate::Gates;
 use crate::actor::health;
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
@@ -187,6 +188,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         gates: Gates::new(loaded.plan.daemon.start_limit),
         turns: Arc::default(),
         host: Arc::default(),
+        degradation: Degradation::default(),
         directories: settings.directories.clone(),
         wishes,
         environment: inherited::base_environment(),
@@ -243,6 +245,8 @@ impl Parts {
         let control = self.control.clone();
         let observer = ChildSpec::task("observer", move |task| observer::run(task, control.context.clone()));
         let control = self.control.clone();
+        let degradation = ChildSpec::task("degradation", move |task| degradation::run(task, control.context.clone(), control.tree.clone()));
+        let control = self.control.clone();
         let health = ChildSpec::task("health", move |task| {
             health::run(task, control.context.clone(), control.tree.clone(), control.history.clone())
         });
@@ -256,6 +260,7 @@ impl Parts {
             .child(resignation)
             .child(remediator)
             .child(observer)
+            .child(degradation)
             .child(health)
             .child(heartbeat)
     }

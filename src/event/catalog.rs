@@ -10,7 +10,9 @@ use crate::base::choice::{HealthLevel, ProbeRole};
 use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
-use crate::event::{GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, Wish};
+use crate::event::{
+    DegradationStepped, GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, Wish,
+};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -250,6 +252,8 @@ pub enum Event {
     ObserverStalled(Stall),
     /// It goes on, and has done so for a while.
     ObserverRecovered(StallOver),
+    /// Something is done without under pressure, or is not any more.
+    DegradationStepped(DegradationStepped),
     /// A unit was asked to stop.
     UnitStopping {
         /// The unit.
@@ -286,12 +290,15 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// All processes of a unit stand still, because an operator wants it so.
+    /// All processes of a unit stand still.
     UnitPaused {
         /// The unit.
         unit: UnitId,
         /// By what means.
         means: PauseMeans,
+        /// Whether that is because of degradation, and not for an operator.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rests: bool,
     },
     /// They go on, or have ended.
     UnitResumed {
@@ -471,6 +478,7 @@ impl Event {
             | Self::StoreBackupFailed { .. }
             | Self::ObserverStalled(_)
             | Self::ObserverRecovered(_)
+            | Self::DegradationStepped(_)
             | Self::EventsDropped { .. } => None,
         }
     }

@@ -16,6 +16,8 @@ pub enum RestartCause {
     Sibling,
     /// An operator asked for it.
     Operator,
+    /// It was stopped under pressure, and that is over.
+    Rested,
 }
 
 /// How the processes of a unit were made to stand still.
@@ -38,6 +40,8 @@ pub enum ResumeCause {
     Stop,
     /// It has ended.
     Exit,
+    /// It stood still under pressure, and that is over.
+    Degradation,
 }
 
 impl RestartCause {
@@ -50,6 +54,7 @@ impl RestartCause {
             Self::Late => "late",
             Self::Sibling => "sibling",
             Self::Operator => "operator",
+            Self::Rested => "rested",
         }
     }
 }

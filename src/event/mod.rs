@@ -3,6 +3,7 @@
 mod catalog;
 mod causes;
 mod counters;
+mod degradation;
 mod envelope;
 mod gap;
 mod health;
@@ -15,6 +16,7 @@ mod wish;
 pub use catalog::Event;
 pub use causes::{PauseMeans, RestartCause, ResumeCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};
+pub use degradation::{DegradationStatus, DegradationStepped};
 pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use health::{HealthStatus, ProbeStatus};

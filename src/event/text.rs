@@ -64,6 +64,7 @@ pub fn event_text(event: &Event) -> String {
         Event::Remediation(remediation) => remediation.text(),
         Event::ObserverStalled(stall) => stall.text(),
         Event::ObserverRecovered(over) => over.text(),
+        Event::DegradationStepped(stepped) => stepped.text(),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
@@ -129,12 +130,15 @@ fn health_text(event: &Event) -> String {
 /// The same for a unit that is paused, and goes on.
 fn pause_text(event: &Event) -> String {
     match event {
-        Event::UnitPaused { means: PauseMeans::Cgroup, .. } => "paused".into(),
-        Event::UnitPaused { means: PauseMeans::Signal, .. } => "paused by SIGSTOP".into(),
+        Event::UnitPaused { means, rests, .. } => {
+            let means = if *means == PauseMeans::Signal { " by SIGSTOP" } else { "" };
+            format!("paused{means}{}", if *rests { ": it may be done without" } else { "" })
+        }
         Event::UnitResumed { cause, .. } => match cause {
             ResumeCause::Operator => "goes on",
             ResumeCause::Stop => "goes on, because it is to end",
             ResumeCause::Exit => "ended while it was paused",
+            ResumeCause::Degradation => "goes on: the pressure is over",
         }
         .into(),
         _ => String::new(),
@@ -172,16 +176,17 @@ const fn cause_text(cause: RestartCause) -> &'static str {
         RestartCause::Late => "it had failed too often",
         RestartCause::Sibling => "a sibling had ended",
         RestartCause::Operator => "an operator asked for it",
+        RestartCause::Rested => "the pressure is over",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::choice::ProbeRole;
+    use crate::base::choice::{DegradationStep, ProbeRole};
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
-    use crate::event::{Desired, GapReason, Stall, StallCause, StallOver, StoreRestored, Wish};
+    use crate::event::{DegradationStepped, Desired, GapReason, Stall, StallCause, StallOver, StoreRestored, Wish};
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
@@ -254,11 +259,26 @@ mod tests {
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason, retry_after: None },
             Event::UnitMainChanged { unit: "web".into(), pid: 124 },
             Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
-            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup },
-            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Signal },
+            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup, rests: false },
+            Event::UnitPaused { unit: "web".into(), means: PauseMeans::Signal, rests: true },
             Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Operator },
             Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Stop },
             Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Exit },
+            Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Degradation },
+            Event::DegradationStepped(DegradationStepped {
+                step: 3,
+                of: 4,
+                what: DegradationStep::PauseOptional,
+                down: true,
+                why: "memory_available is 3.1 %, less than 5.0 %".into(),
+            }),
+            Event::DegradationStepped(DegradationStepped {
+                step: 2,
+                of: 4,
+                what: DegradationStep::PauseOptional,
+                down: false,
+                why: "the pressure is over".into(),
+            }),
             Event::LogRotated { unit: "web".into(), bytes: 10 << 20, lost: 512 },
             Event::LogDropped { unit: "web".into(), bytes: 5 << 20, from: Wall(0), to: Wall(1000), why: GapReason::Quota },
             Event::LogFull { unit: "web".into(), bytes: 70 << 20 },

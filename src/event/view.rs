@@ -36,8 +36,11 @@ pub struct UnitStatus {
     pub restarts: u64,
     /// Whether an operator keeps it stopped.
     pub held: bool,
-    /// Whether all its processes stand still, because an operator paused it.
+    /// Whether all its processes stand still, because an operator paused it or it may be done without.
     pub paused: bool,
+    /// Whether it stands still, or is stopped, because it may be done without under pressure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
     /// What an operator asked of it last.
     #[serde(default)]
     pub wish: Option<Wish>,
@@ -85,6 +88,7 @@ impl UnitStatus {
             restarts: 0,
             held: false,
             paused: false,
+            rests: false,
             wish: None,
             reason: None,
             status: None,

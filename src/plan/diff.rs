@@ -143,6 +143,7 @@ fn is_live(field: &str) -> bool {
             | "shutdown.timeout"
             | "success_exit"
             | "significant"
+            | "optional"
             | "readiness.timeout"
             | "readiness.learned"
             | "probes"
@@ -180,6 +181,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             after: "after",
             success_exit: "success_exit",
             significant: "significant",
+            optional: "optional",
             pid_file: "pid_file",
             probes: "probes",
             watchdog: "watchdog",
@@ -266,6 +268,7 @@ fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
             restart_budget: "restart_budget",
             on_root_failure: "on_root_failure",
             on_launcher_death: "on_launcher_death",
+            degradation: "degradation",
             scripts: "scripts",
             logs_max_total: "logs.max_total"
         },

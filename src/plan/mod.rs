@@ -6,6 +6,7 @@
 mod aggregation;
 mod breaker;
 mod chain;
+mod degradation;
 mod diff;
 mod fall;
 mod knot;
@@ -23,6 +24,7 @@ mod unit;
 pub use aggregation::Aggregation;
 pub use breaker::RestartBreaker;
 pub use chain::{ChainLink, StartTimes, critical_chain};
+pub use degradation::{DegradationPlan, DegradationStep, PressureLimits};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};
 pub use model::*;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::aggregation::Aggregation;
 use super::breaker::RestartBreaker;
+use super::degradation::DegradationPlan;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::remediation::RemediationPlan;
 use super::response::{FailureCause, Response};
@@ -52,7 +53,7 @@ impl Plan {
 }
 
 /// The daemon's own settings (`daemon.yaml`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DaemonPlan {
     /// Where metrics and health are served; `None`: nowhere.
     pub listen: Option<std::net::SocketAddr>,
@@ -65,6 +66,9 @@ pub struct DaemonPlan {
     pub on_root_failure: OnRootFailure,
     /// What happens to units that run on when the whole daemon was killed and is started again.
     pub on_launcher_death: OnLauncherDeath,
+    /// What is done without under pressure; `None`: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degradation: Option<Arc<DegradationPlan>>,
     /// Where the scripts of remediations are.
     pub scripts: PathBuf,
     /// How many bytes the logs of all units together may take.
@@ -169,6 +173,9 @@ pub struct UnitPlan {
     pub restart: RestartPlan,
     /// Whether its end may end its supervisor.
     pub significant: bool,
+    /// Whether it may be done without under pressure.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// How it is stopped.
     pub shutdown: ShutdownPlan,
     /// Exits that count as success, besides exit code 0.

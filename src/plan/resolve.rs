@@ -13,6 +13,7 @@ use crate::spec::unit::UnitSpec;
 use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, code};
 
 use super::aggregation::{aggregation, check_aggregation};
+use super::degradation::degradation;
 use super::model::{Child, DaemonPlan, Plan, RestartBudget, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
 use super::significant::check_significant;
@@ -141,6 +142,7 @@ fn daemon(spec: &DaemonSpec, directory: &Path) -> DaemonPlan {
         }),
         on_root_failure: or(&spec.on_root_failure, OnRootFailure::default(), |choice| choice.0),
         on_launcher_death: or(&spec.on_launcher_death, OnLauncherDeath::default(), |choice| choice.0),
+        degradation: spec.degradation.as_ref().map(|spec| Arc::new(degradation(&spec.value))),
         scripts: absolute(directory, &or(&spec.scripts, "scripts".into(), |path| path.0.clone())),
         logs_max_total: spec.logs.as_ref().map_or(DEFAULT_LOGS_TOTAL, |logs| or(&logs.max_total, DEFAULT_LOGS_TOTAL, |size| size.0)),
     }
@@ -259,6 +261,7 @@ mod tests {
                 restart_budget: Some(RestartBudget { restarts: 7, period: Duration::from_secs(10) }),
                 on_root_failure: OnRootFailure::Exit,
                 on_launcher_death: OnLauncherDeath::Stop,
+                degradation: None,
                 scripts: "/etc/ms/scripts".into(),
                 logs_max_total: 4 << 30
             }

@@ -64,6 +64,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         after: dependencies.after.clone(),
         restart: restart_plan(&or_default(&spec.restart)),
         significant: or(&spec.significant, false, |flag| flag.0),
+        optional: or(&spec.optional, false, |flag| flag.0),
         shutdown: shutdown_plan(&or_default(&spec.shutdown)),
         success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
         readiness: readiness_plan(&or_default(&spec.readiness), pid_file.is_some(), &text),

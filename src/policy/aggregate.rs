@@ -44,7 +44,8 @@ impl Opinion {
 #[must_use]
 pub fn unit_health(unit: &UnitStatus) -> Opinion {
     let name = unit.unit.as_str();
-    if unit.held || unit.state == "stopped" {
+    // What rests is not missed: that is what makes it optional.
+    if unit.held || unit.rests || unit.state == "stopped" {
         return Opinion::unwanted();
     }
     if unit.paused {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::breaker::{Breaker, CallOutcome, Changed, Permit};
+use super::degradation::Sparing;
 use crate::base::choice::ProbeRole;
 use crate::base::outcome::Verdict;
 use crate::base::rng::Rng;
@@ -65,6 +66,8 @@ pub enum Input {
     Pause,
     /// It goes on.
     Resume,
+    /// Probes are to be made so often from now on.
+    Spare(Sparing),
     /// This process, or the machine, did not run until then.
     StoodStill(Mono),
     /// The unit's process has ended.
@@ -93,6 +96,10 @@ struct Probe {
     plan: Arc<ProbePlan>,
     /// Where in the period it begins, from 0 to 1.
     phase: f64,
+    /// It is made so many times more seldom.
+    slowdown: u32,
+    /// It is not made at all.
+    rests: bool,
     due: Option<Mono>,
     /// Since when it runs.
     running: Option<Mono>,
@@ -106,8 +113,8 @@ struct Probe {
 impl Probe {
     /// Its turn has come: whether it runs, and whether it is late.
     fn turn(&mut self, now: Mono, news: &mut Option<Changed>) -> (bool, bool) {
-        let Some(due) = self.due.filter(|&due| due <= now) else { return (false, false) };
-        let period = self.plan.period.max(Duration::from_millis(1));
+        let Some(due) = self.due().filter(|&due| due <= now) else { return (false, false) };
+        let period = self.period();
         let behind = (now - due).as_nanos() / period.as_nanos();
         let periods = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
         self.due = Some(due + period.saturating_mul(periods));
@@ -144,8 +151,31 @@ impl Probe {
         *self = Self { due: Some(now + delay), running: None, passed: 0, failed: 0, standing: Standing::Pending, ..self.clone() };
     }
 
+    /// When it is made next.
+    fn due(&self) -> Option<Mono> {
+        self.due.filter(|_| !self.rests)
+    }
+
+    fn period(&self) -> Duration {
+        self.plan.period.max(Duration::from_millis(1)).saturating_mul(self.slowdown.max(1))
+    }
+
     fn spread(&self) -> Duration {
-        self.plan.period.mul_f64(self.phase)
+        self.period().mul_f64(self.phase)
+    }
+
+    /// It is made more often from now on, or more seldom once it was made the next time.
+    fn spare(&mut self, now: Mono, sparing: Sparing) {
+        let Some(slowdown) = sparing.of(self.plan.role) else {
+            self.rests = true;
+            return;
+        };
+        let is_sooner = std::mem::take(&mut self.rests) || slowdown < self.slowdown;
+        self.slowdown = slowdown;
+        if let Some(due) = self.due.filter(|_| is_sooner) {
+            let soon = now + self.spread();
+            self.due = Some(if due <= now { soon } else { due.min(soon) });
+        }
     }
 }
 
@@ -172,6 +202,8 @@ impl Health {
         let mut probe = |plan: &Arc<ProbePlan>| Probe {
             plan: plan.clone(),
             phase: rng.unit(),
+            slowdown: 1,
+            rests: false,
             due: None,
             running: None,
             passed: 0,
@@ -297,6 +329,7 @@ impl Machine for Health {
             Input::Outcome { probe, verdict } => self.outcome(now, probe, verdict, out),
             Input::Pause => self.is_paused = self.is_running,
             Input::Resume => self.resume(now),
+            Input::Spare(sparing) => self.probes.iter_mut().for_each(|probe| probe.spare(now, sparing)),
             Input::StoodStill(until) => self.blind_until = self.blind_until.max(until),
             Input::End => {
                 (self.is_running, self.is_started, self.is_ready, self.is_paused) = (false, false, false, false);
@@ -307,7 +340,7 @@ impl Machine for Health {
     }
 
     fn deadline(&self) -> Option<Mono> {
-        if self.is_paused || self.is_dead { None } else { self.probes.iter().filter_map(|probe| probe.due).min() }
+        if self.is_paused || self.is_dead { None } else { self.probes.iter().filter_map(Probe::due).min() }
     }
 
     fn wake(&mut self, now: Mono, out: &mut Vec<Effect>) {

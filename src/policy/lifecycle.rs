@@ -57,10 +57,10 @@ pub enum Input {
     GateOpened,
     /// Its process cannot even be prepared: no such user, unreadable environment file.
     Unfit(Arc<str>),
-    /// An operator wants it to stand still.
+    /// It is to stand still.
     Pause,
-    /// An operator wants it to go on.
-    Resume,
+    /// It is to go on, for this reason.
+    Resume(ResumeCause),
     /// It could not be made to stand still, and goes on.
     PauseFailed,
     /// Its main process runs.
@@ -414,7 +414,7 @@ impl Machine for Lifecycle {
                 }
             }
             Input::Pause => self.pause(now, out),
-            Input::Resume => self.resume(now, Some(ResumeCause::Operator), out),
+            Input::Resume(cause) => self.resume(now, Some(cause), out),
             Input::PauseFailed => self.resume(now, None, out),
             Input::Spawned => self.spawned(now, out),
             Input::Unfit(why) | Input::SpawnFailed(why) => self.spawn_failed(now, &why, out),

@@ -11,6 +11,8 @@ pub mod breaker;
 #[cfg(feature = "daemon")]
 pub mod budget;
 #[cfg(feature = "daemon")]
+pub mod degradation;
+#[cfg(feature = "daemon")]
 pub mod detector;
 #[cfg(feature = "daemon")]
 pub mod health;

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::base::choice::{OnLauncherDeath, OnRootFailure};
 
 use super::decode::{Cx, Decode, mapping};
+use super::degradation::DegradationSpec;
 use super::node::Node;
 use super::value::{Int, OneOf, PositiveTime, Size, Text, schema};
 
@@ -24,6 +25,8 @@ mapping! {
         on_root_failure: OneOf<OnRootFailure> = "keep",
         /// What happens to the units that run on when the whole daemon was killed and is started again.
         on_launcher_death: OneOf<OnLauncherDeath> = "adopt",
+        /// What is done without, step by step, while the machine or the daemon itself is under pressure; nothing if not given.
+        degradation: DegradationSpec,
         /// Where the scripts of remediations are, relative to the configuration directory. No others are run. Neither they nor the directory may
         /// be written by others than the daemon's user and root.
         scripts: Text = "scripts",

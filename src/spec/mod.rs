@@ -13,6 +13,7 @@ pub mod code;
 pub mod command;
 pub mod daemon;
 mod decode;
+pub mod degradation;
 mod diagnostic;
 mod load;
 pub mod logs;

@@ -56,6 +56,8 @@ mapping! {
         restart: RestartSpec = "permanent",
         /// Whether its end may end its supervisor: see `auto_shutdown` there. Something `permanent` cannot be significant.
         significant: Flag = false,
+        /// Whether it may be done without under pressure: see `degradation` in `daemon.yaml`.
+        optional: Flag = false,
         /// How it is stopped.
         shutdown: ShutdownSpec = {"signal": "SIGTERM", "timeout": "10s"},
         /// Exit codes and signals that count as success, besides exit code 0.

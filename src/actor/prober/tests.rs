@@ -29,6 +29,7 @@ fn prober(host: &Arc<Host>, silent: &TcpListener) -> (Prober, mpsc::UnboundedRec
         found: false,
         turns: Arc::default(),
         host: host.clone(),
+        sparing: watch::channel(Sparing::default()).1,
         programs: Arc::new(Programs::new(launcher)),
     };
     let (sender, news) = mpsc::unbounded_channel();

@@ -71,6 +71,7 @@ impl Unit {
             found,
             turns: self.context.turns.clone(),
             host: self.context.host.clone(),
+            sparing: self.context.degradation.sparing(),
             programs: self.context.programs.clone(),
         };
         let (actor, run) = (myself.clone(), self.run);

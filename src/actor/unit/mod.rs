@@ -9,6 +9,7 @@ mod note;
 mod pause;
 mod prepare;
 mod replan;
+mod rest;
 mod status;
 mod succession;
 mod symptom;
@@ -36,6 +37,7 @@ use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, To
 use crate::os::clock;
 use crate::os::notify::{Notice, NotifySocket};
 use crate::plan::{ReadinessKind, UnitPlan};
+use crate::policy::degradation::Rest;
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
@@ -91,6 +93,8 @@ pub(crate) enum Msg {
     Pause(pause::Reply),
     /// An operator lets it go on.
     Resume(pause::Reply),
+    /// It is to rest, or not any more.
+    Rest(Rest),
     /// A new plan: for now, or for its next start.
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
@@ -166,6 +170,8 @@ pub(crate) struct Unit {
     binding: Option<Binding>,
     /// Its next start is a restart that nobody has asked for.
     restarting: bool,
+    /// Its next start ends its rest.
+    has_rested: bool,
     health: health::Readiness,
     /// Where in its log this run's output begins; `None` for a run of an earlier brain.
     log_start: Option<u64>,
@@ -242,6 +248,7 @@ impl Unit {
             prober: None,
             binding: None,
             restarting: false,
+            has_rested: false,
             health: health::Readiness::default(),
             pausing: Vec::new(),
             stands_still: false,
@@ -280,6 +287,7 @@ impl Unit {
         let machine = machine.with_breaker(clock::mono(), self.note.breaker.as_ref());
         self.driver = Driver::new(machine.with_start_times(self.note.start_times));
         self.stands_still = self.driver.machine.is_paused();
+        self.note.rests &= self.stands_still;
         self.take_descriptors(myself, held.fds);
         let life = self.driver.machine.state();
         if matches!(life, Life::Activating | Life::Active) && self.missed.is_none() {
@@ -333,11 +341,13 @@ impl Unit {
                     self.is_unwanted();
                 }
                 self.note.take_wish(Some(wish));
+                self.note.rests = false;
                 self.remember();
                 self.publish();
             }
             Msg::Pause(reply) => self.pause(myself, reply),
             Msg::Resume(reply) => self.resume(myself, reply),
+            Msg::Rest(rest) => self.rest(myself, rest),
             Msg::Replan(plan, supervisor) => self.replan(myself, plan, supervisor),
             Msg::Retire => self.retired = true,
             Msg::Wake => {
@@ -353,12 +363,13 @@ impl Unit {
             return;
         }
         self.port = Some(port);
+        self.note.rests &= self.driver.machine.is_paused();
         self.ordered_at = clock::mono();
         if self.driver.machine.state() == Life::Stopped {
             if let Some(plan) = self.next_plan.take() {
                 self.take_plan(myself, plan);
             }
-            let cause = status::restart_cause(cause);
+            let cause = self.restart_cause(cause);
             self.restarting = cause.is_some_and(|cause| cause != RestartCause::Operator);
             if let Some(cause) = cause {
                 self.note.restarts += 1;

@@ -37,7 +37,10 @@ pub(crate) struct Note {
     /// What of the breaker of its restarts goes on. It follows the wish, or one that means nothing.
     #[serde(skip)]
     pub(crate) breaker: Option<BreakerMemory>,
-    /// How long its starts take. It follows the breaker, or one that means nothing.
+    /// It stands still because it may be done without, and not for an operator. It follows the breaker.
+    #[serde(skip)]
+    pub(crate) rests: bool,
+    /// How long its starts take. It follows that.
     #[serde(skip)]
     pub(crate) start_times: StartTimes,
 }
@@ -60,8 +63,9 @@ impl Note {
         let nothing = || Wish { number: 0, desired: Desired::Started, uid: u32::MAX, at: Wall(0), why: None };
         // Why is in the store: here there is little room.
         let wish = self.wish.as_ref().map(|wish| Wish { why: None, ..wish.clone() });
+        // A breaker nothing has happened to is like none.
         let has_times = self.start_times != StartTimes::default();
-        let breaker = self.breaker.clone().or_else(|| has_times.then(BreakerMemory::default));
+        let breaker = self.breaker.clone().or_else(|| (self.rests || has_times).then(BreakerMemory::default));
         let note = match wish.or_else(|| breaker.as_ref().map(|_| nothing())) {
             Some(wish) => postcard::to_extend(&wish, note).unwrap_or_default(),
             None => note,
@@ -70,6 +74,7 @@ impl Note {
             Some(breaker) => postcard::to_extend(breaker, note).unwrap_or_default(),
             None => note,
         };
+        let note = if self.rests || has_times { postcard::to_extend(&self.rests, note).unwrap_or_default() } else { note };
         if has_times { postcard::to_extend(&self.start_times, note).unwrap_or_default() } else { note }
     }
 
@@ -82,10 +87,12 @@ impl Note {
                 if !rest.is_empty() {
                     let (wish, rest): (Wish, _) = postcard::take_from_bytes(rest).map_err(|_| ForeignNote(VERSION))?;
                     note.wish = Some(wish).filter(|wish| wish.number > 0);
-                    let breaker = postcard::take_from_bytes::<BreakerMemory>(rest).ok();
-                    // What follows in a later version is of no concern here.
-                    note.start_times = breaker.as_ref().and_then(|(_, rest)| postcard::from_bytes(rest).ok()).unwrap_or_default();
-                    note.breaker = breaker.map(|(breaker, _)| breaker).filter(|breaker| *breaker != BreakerMemory::default());
+                    if let Ok((breaker, rest)) = postcard::take_from_bytes(rest) {
+                        note.breaker = Some(breaker).filter(|breaker| *breaker != BreakerMemory::default());
+                        let (rests, rest) = postcard::take_from_bytes(rest).unwrap_or((false, rest));
+                        // What follows in a later version is of no concern here.
+                        (note.rests, note.start_times) = (rests, postcard::from_bytes(rest).unwrap_or_default());
+                    }
                 }
                 Ok(note)
             }
@@ -115,6 +122,7 @@ mod tests {
             memory,
             counted: vec![Mono(u64::MAX); COUNTED_MAX],
             breaker: Some(BreakerMemory { state: BreakerState::HalfOpen, openings: u32::MAX, row: u32::MAX, until: Some(Mono(u64::MAX)) }),
+            rests: true,
             wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
             start_times: times,
         };
@@ -124,7 +132,9 @@ mod tests {
         let wordy = Note { wish: note.wish.clone().map(|wish| Wish { why: Some("w".repeat(2000)), ..wish }), ..note.clone() };
         assert_eq!(wordy.encode(), encoded);
         // As an earlier version writes it.
-        let old = Note { wish: None, breaker: None, start_times: StartTimes::default(), ..note.clone() };
+        let resting = Note { wish: None, breaker: None, start_times: StartTimes::default(), ..note.clone() };
+        assert_eq!(Note::decode(&resting.encode()), Ok(resting));
+        let old = Note { wish: None, breaker: None, rests: false, start_times: StartTimes::default(), ..note.clone() };
         assert_eq!(Note::decode(&old.encode()), Ok(old));
         let unasked = Note { wish: None, ..note.clone() };
         assert_eq!(Note::decode(&unasked.encode()), Ok(unasked));

@@ -1,4 +1,4 @@
-//! A unit that an operator pauses.
+//! A unit that an operator pauses, or that rests.
 
 use ractor::ActorRef;
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ impl Unit {
             return answer(reply, Err(format!("it has no process to pause: it is {state}")));
         }
         if self.stands_still {
+            self.rests(false);
             return answer(reply, Ok(Some("it is already paused".into())));
         }
         self.pausing.push(reply);
@@ -27,7 +28,7 @@ impl Unit {
 
     pub(super) fn resume(&mut self, myself: &ActorRef<Msg>, reply: Reply) {
         let remark = (!self.driver.machine.is_paused()).then(|| "it is not paused".into());
-        self.step(myself, Input::Resume);
+        self.step(myself, Input::Resume(ResumeCause::Operator));
         answer(reply, Ok(remark));
     }
 
@@ -40,14 +41,14 @@ impl Unit {
             Paused::Frozen => (PauseMeans::Cgroup, None),
             Paused::Stopped => (PauseMeans::Signal, Some("paused by SIGSTOP: it has no cgroup, and its processes may notice".to_owned())),
             Paused::Failed { why } => {
-                self.stands_still = false;
+                (self.stands_still, self.note.rests) = (false, false);
                 self.step(myself, Input::PauseFailed);
                 self.remember();
                 return self.answer_pauses(&Err(why));
             }
         };
         if !std::mem::replace(&mut self.stands_still, true) {
-            self.tell(Event::UnitPaused { unit: self.id().clone(), means });
+            self.tell(Event::UnitPaused { unit: self.id().clone(), means, rests: self.note.rests });
         }
         self.publish();
         self.answer_pauses(&Ok(remark));
@@ -75,14 +76,17 @@ impl Unit {
     }
 
     pub(super) fn thaw(&mut self, cause: ResumeCause) {
+        // What is stopped while it rests still does.
+        self.note.rests &= cause == ResumeCause::Stop;
         self.freeze(false);
-        if self.has_full_log && cause == ResumeCause::Operator {
+        if self.has_full_log && matches!(cause, ResumeCause::Operator | ResumeCause::Degradation) {
             self.send_signal_only(Signal(libc::SIGSTOP));
         }
         if std::mem::take(&mut self.stands_still) {
             self.tell(Event::UnitResumed { unit: self.id().clone(), cause });
         }
         let why = match cause {
+            ResumeCause::Degradation => "the pressure is over",
             ResumeCause::Operator => "somebody let it go on",
             ResumeCause::Stop => "it is to end",
             ResumeCause::Exit => "it has ended",

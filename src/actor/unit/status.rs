@@ -89,7 +89,7 @@ impl Unit {
             status.breaker = self.driver.machine.breaker();
             status.restarts = self.note.restarts;
             status.held = self.note.held;
-            status.paused = self.stands_still;
+            (status.paused, status.rests) = (self.stands_still, self.note.rests);
             status.ready = self.driver.machine.state() == Life::Active && !self.stands_still && !self.health.is_lost();
             status.wish.clone_from(&self.note.wish);
         });

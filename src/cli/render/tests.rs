@@ -24,6 +24,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         restarts: 2,
         held: state == "stopped",
         paused: false,
+        rests: false,
         wish: (state == "stopped").then(|| Wish {
             number: 7,
             desired: Desired::Stopped,
@@ -71,6 +72,7 @@ fn status() -> Status {
             upgrade: None,
             store: StoreStatus::default(),
             host: HostStatus::default(),
+            degradation: DegradationStatus::default(),
         },
         supervisors: vec![
             supervisor("root", None, &["workers", "mailer"]),

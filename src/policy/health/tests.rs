@@ -257,3 +257,31 @@ fn an_open_breaker_spares_what_is_asked() {
     assert!(matches!(told.last(), Some(Effect::Ready(true))), "{told:?}");
     assert!(!told.iter().any(|effect| matches!(effect, Effect::Late(_))), "nothing is late: {told:?}");
 }
+
+#[test]
+fn spared_probes_are_made_more_seldom_and_then_as_before() {
+    let mut world = World::new(&[probe(ProbeRole::Liveness), probe(ProbeRole::Observe), probe(ProbeRole::Readiness)]);
+    let mut made = [0_u32; 3];
+    let mut run = |world: &mut World, until: u64| {
+        made = [0; 3];
+        world.run(at(until), |probe, _| {
+            made[probe] += 1;
+            Verdict::Ok
+        });
+        made
+    };
+    world.begin(false, |_, _| Verdict::Ok);
+    run(&mut world, 10_000);
+    assert_eq!(run(&mut world, 30_000), [20; 3]);
+    world.input(Input::Spare(Sparing { slowdown: 1, readiness: 4, no_observation: true }));
+    // The next one is when it was to be.
+    assert_eq!(run(&mut world, 50_000), [20, 0, 5]);
+    world.input(Input::Spare(Sparing { slowdown: 4, readiness: 4, no_observation: false }));
+    run(&mut world, 54_000);
+    assert_eq!(run(&mut world, 94_000), [10; 3]);
+    world.input(Input::Spare(Sparing::default()));
+    // Within one period each, and none of them late.
+    assert_eq!(run(&mut world, 95_000), [1; 3]);
+    assert_eq!(run(&mut world, 115_000), [20; 3]);
+    assert!(!world.told.iter().any(|(_, effect)| matches!(effect, Effect::Late(_))), "{:?}", world.told);
+}

@@ -36,6 +36,7 @@ fn plan() -> UnitPlan {
             },
         },
         significant: false,
+        optional: false,
         shutdown: ShutdownPlan { signal: Signal::TERM, timeout: ShutdownTimeout::After(Duration::from_secs(10)) },
         success_exit: vec![SuccessExit::Code(143)],
         readiness: ReadinessPlan { kind: ReadinessKind::Notify, timeout: Duration::from_secs(30), learned: false },
@@ -86,7 +87,7 @@ fn inputs() -> Vec<Input> {
         Input::SpawnFailed("no such file".into()),
         Input::Ready,
         Input::Pause,
-        Input::Resume,
+        Input::Resume(ResumeCause::Operator),
         Input::PauseFailed,
         exit(false),
         exit(true),
@@ -333,7 +334,7 @@ fn the_time_to_become_ready_stands_still_with_the_unit() {
     machine.step(Mono(50 * second), Input::Start { hold_back: false }, &mut Vec::new());
     assert!(machine.is_paused());
     assert_eq!(machine.deadline(), None);
-    machine.step(Mono(100 * second), Input::Resume, &mut Vec::new());
+    machine.step(Mono(100 * second), Input::Resume(ResumeCause::Degradation), &mut Vec::new());
     assert_eq!(machine.deadline(), Some(Mono(120 * second)));
 }
 

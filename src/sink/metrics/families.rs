@@ -101,6 +101,7 @@ pub(super) const ALL: &[Family] = &[
     ),
     family("ms_host_memory_available_ratio", Gauge, "The share of the memory that is available.", host_memory),
     family("ms_brain_lag_seconds", Gauge, "How late a timer of the brain was at worst in the last ten seconds.", brain_lag),
+    family("ms_degradation_step", Gauge, "How many steps of what is done without under pressure are taken.", degradation_step),
     family(
         "ms_observer_blind_seconds",
         Counter,
@@ -393,6 +394,10 @@ fn host_memory(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(),
 
 fn brain_lag(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     metric.encode_gauge(&snapshot.host.lag.as_secs_f64())
+}
+
+fn degradation_step(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_gauge(&(snapshot.degradation_step as u64))
 }
 
 fn observer_blind(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

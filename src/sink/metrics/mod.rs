@@ -59,6 +59,7 @@ struct Snapshot {
     events_dropped: u64,
     store: StoreStatus,
     host: HostStatus,
+    degradation_step: usize,
 }
 
 impl Exporter {
@@ -85,6 +86,7 @@ impl Exporter {
             events_dropped: self.context.bus.dropped(),
             store: self.context.wishes.store(),
             host: self.context.host.status(),
+            degradation_step: self.context.degradation.status().step,
         };
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }
@@ -92,7 +94,7 @@ impl Exporter {
     async fn samples(&self) -> Result<Arc<Samples>, SampleError> {
         let mut last = self.last.lock().await;
         if let Some((at, samples)) = &*last
-            && clock::mono() - *at < FRESH
+            && clock::mono() - *at < self.context.degradation.slow(FRESH)
         {
             return Ok(samples.clone());
         }

@@ -4,6 +4,16 @@ use crate::base::pressure::{Pressure, Pressures};
 use crate::base::time::Wall;
 use crate::event::{Counters, GapReason, RestartCause};
 
+fn host() -> HostStatus {
+    HostStatus {
+        pressure: Pressures { memory: Some(Pressure { some: 0.25, full: Some(0.125), stood_still: None }), ..Pressures::default() },
+        memory_available: Some(0.5),
+        lag: Duration::from_millis(20),
+        blind: Duration::from_secs(3),
+        ..HostStatus::default()
+    }
+}
+
 fn snapshot() -> Snapshot {
     let mut counters = Counters::default();
     counters.restarts.insert(RestartCause::Exit, 2);
@@ -27,6 +37,7 @@ fn snapshot() -> Snapshot {
         held: false,
         paused: false,
         remedy: None,
+        rests: false,
         breaker: Some(crate::base::breaker::BreakerState::Open),
         wish: None,
         reason: None,
@@ -67,13 +78,8 @@ fn snapshot() -> Snapshot {
         events: 42,
         events_dropped: 0,
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
-        host: HostStatus {
-            pressure: Pressures { memory: Some(Pressure { some: 0.25, full: Some(0.125), stood_still: None }), ..Pressures::default() },
-            memory_available: Some(0.5),
-            lag: Duration::from_millis(20),
-            blind: Duration::from_secs(3),
-            ..HostStatus::default()
-        },
+        degradation_step: 2,
+        host: host(),
     }
 }
 

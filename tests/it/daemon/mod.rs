@@ -3,6 +3,7 @@
 mod aggregation;
 pub(crate) mod bench;
 mod breaker;
+mod degradation;
 mod dependencies;
 mod faults;
 mod forking;
