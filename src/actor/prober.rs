@@ -19,6 +19,7 @@ use crate::policy::breaker::Changed;
 use crate::policy::degradation::Sparing;
 use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
 use crate::policy::health::{Effect, Health, Input, Standing};
+use crate::policy::pace::Watch;
 
 /// How many probes may look at once, of all units; programs apart, which cost more. Others wait for their turn, and are not judged for that.
 #[derive(Debug)]
@@ -153,6 +154,8 @@ struct Probing<T> {
     running: JoinSet<Looked>,
     /// What each probe has left behind for its next look.
     memories: Vec<Memory>,
+    /// What those measure whose period goes by that.
+    watches: Vec<Watch>,
     tell: T,
 }
 
@@ -161,6 +164,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
         Self {
             health: Health::new(&arguments.plans, arguments.rng),
             memories: arguments.plans.iter().map(|_| Memory::default()).collect(),
+            watches: arguments.plans.iter().map(|_| Watch::default()).collect(),
             heart: arguments.watchdog.as_ref().map(|plan| Heart::new(plan, arguments.found)),
             awake: (clock::mono(), clock::boottime()),
             sparing: arguments.sparing,
@@ -217,8 +221,10 @@ impl<T: FnMut(News) -> bool> Probing<T> {
 
     fn looked(&mut self, (probe, outcome, took, memory): Looked) -> bool {
         self.memories[probe] = memory;
-        let verdict = outcome.verdict;
-        (self.tell)(News::Found { probe, outcome, took }) && self.step(Input::Outcome { probe, verdict })
+        let (now, verdict) = (self.clock.now(), outcome.verdict);
+        let watch = self.watches.get_mut(probe).zip(self.plans.get(probe).filter(|plan| plan.min_period.is_some()));
+        let is_tense = watch.is_some_and(|(watch, plan)| watch.is_tense(now, plan.period, &outcome.values));
+        (self.tell)(News::Found { probe, outcome, took }) && self.step(Input::Outcome { probe, verdict, is_tense })
     }
 
     /// When nothing ran, as far as that is known here or elsewhere, that says nothing of the unit. To be known before anything is judged.

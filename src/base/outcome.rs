@@ -42,6 +42,62 @@ pub struct Value {
     pub value: f64,
     /// Its unit, as Nagios' plugins write them: `s`, `B`, `%`, `c`; often none.
     pub unit: String,
+    /// What it may be, in that unit.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// No less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// No more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+impl Limits {
+    /// Whether there is no limit.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.min.is_none() && self.max.is_none()
+    }
+
+    /// Whether there is a limit.
+    #[must_use]
+    pub const fn is_some(&self) -> bool {
+        !self.is_none()
+    }
+
+    /// Whether this is too little or too much.
+    #[must_use]
+    pub fn are_passed_by(&self, value: f64) -> bool {
+        self.min.is_some_and(|min| value < min) || self.max.is_some_and(|max| value > max)
+    }
+}
+
+impl Value {
+    /// One without limits.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64, unit: impl Into<String>) -> Self {
+        Self { name: name.into(), value, unit: unit.into(), limits: Limits::default() }
+    }
+
+    /// The same with the most it may be.
+    #[must_use]
+    pub fn at_most(mut self, max: Option<f64>) -> Self {
+        self.limits.max = max;
+        self
+    }
+
+    /// The same with the least it may be.
+    #[must_use]
+    pub fn at_least(mut self, min: Option<f64>) -> Self {
+        self.limits.min = min;
+        self
+    }
 }
 
 /// What one probe has found.

@@ -19,8 +19,11 @@ pub struct ProbePlan {
     pub role: ProbeRole,
     /// What it looks at.
     pub kind: ProbeKind,
-    /// How often it runs.
+    /// How often it runs, or at least.
     pub period: Duration,
+    /// How often it runs at most, by what it finds; always as often if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_period: Option<Duration>,
     /// How long one run may take; then it has failed.
     pub timeout: Duration,
     /// A run that takes longer finds it degraded.

@@ -3,7 +3,7 @@
 //! *Startup* probes run first, alone; once each has passed they are over, and the others begin. A *liveness* probe that fails often enough in a
 //! row says that the unit has to be started again, a *readiness* probe that it should not be given work; an *observe* probe is only shown.
 //! Probes run at a fixed rate, one at a time each, begin at times of their own within the period, and are never made up for. A probe that
-//! cannot tell (`unknown`) changes nothing. What failed while nobody could look, because this process or the machine stood still, is not counted.
+//! cannot tell (`unknown`) changes nothing. One with two periods is made more often while it wants care, and then more and more seldom. What failed while nobody could look, because this process or the machine stood still, is not counted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub enum Input {
         probe: usize,
         /// What it has found.
         verdict: Verdict,
+        /// Something it has measured is near its limit, or soon beyond it.
+        is_tense: bool,
     },
     /// The unit stands still: nothing can be said about it.
     Pause,
@@ -100,6 +102,10 @@ struct Probe {
     slowdown: u32,
     /// It is not made at all.
     rests: bool,
+    /// How often it is made now, if it is not spared.
+    current: Duration,
+    /// When its last turn was to be.
+    last: Mono,
     due: Option<Mono>,
     /// Since when it runs.
     running: Option<Mono>,
@@ -117,7 +123,8 @@ impl Probe {
         let period = self.period();
         let behind = (now - due).as_nanos() / period.as_nanos();
         let periods = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
-        self.due = Some(due + period.saturating_mul(periods));
+        self.last = due + period.saturating_mul(periods - 1);
+        self.due = Some(self.last + period);
         let runs = self.running.is_none();
         let is_late = !runs || now - due > period / LATE;
         if !runs {
@@ -148,7 +155,17 @@ impl Probe {
     }
 
     fn begin(&mut self, now: Mono, delay: Duration) {
-        *self = Self { due: Some(now + delay), running: None, passed: 0, failed: 0, standing: Standing::Pending, ..self.clone() };
+        let current = self.plan.min_period.unwrap_or(self.plan.period);
+        *self = Self {
+            due: Some(now + delay),
+            last: now,
+            current,
+            running: None,
+            passed: 0,
+            failed: 0,
+            standing: Standing::Pending,
+            ..self.clone()
+        };
     }
 
     /// When it is made next.
@@ -157,7 +174,29 @@ impl Probe {
     }
 
     fn period(&self) -> Duration {
-        self.plan.period.max(Duration::from_millis(1)).saturating_mul(self.slowdown.max(1))
+        self.current.max(Duration::from_millis(1)).saturating_mul(self.slowdown.max(1))
+    }
+
+    /// It is made as often as what it has found asks for.
+    fn pace(&mut self, now: Mono, wants_care: bool) {
+        let (Some(min), max) = (self.plan.min_period, self.plan.period) else { return };
+        let before = self.current;
+        self.current = if wants_care { min } else { before.saturating_mul(2).min(max) };
+        if self.current == before || self.due.is_none() {
+            return;
+        }
+        // Those that have hurried together go apart again: each has a time of its own within the longest period.
+        let step = if self.current == max { self.own_time(self.period()) } else { self.period() };
+        self.due = Some((self.last + step).max(now));
+    }
+
+    /// How long after its last turn its own time within `period` is; `period` if that would be too soon.
+    fn own_time(&self, period: Duration) -> Duration {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let whole = nanos(period);
+        let wanted = nanos(period.mul_f64(self.phase)) % whole;
+        let wait = Duration::from_nanos((whole - self.last.0 % whole + wanted) % whole);
+        if wait < self.plan.min_period.unwrap_or(period) { period } else { wait }
     }
 
     fn spread(&self) -> Duration {
@@ -204,6 +243,8 @@ impl Health {
             phase: rng.unit(),
             slowdown: 1,
             rests: false,
+            current: plan.min_period.unwrap_or(plan.period),
+            last: Mono(0),
             due: None,
             running: None,
             passed: 0,
@@ -275,14 +316,19 @@ impl Health {
         }
     }
 
-    fn outcome(&mut self, now: Mono, at: usize, verdict: Verdict, out: &mut Vec<Effect>) {
+    fn outcome(&mut self, now: Mono, at: usize, (verdict, is_tense): (Verdict, bool), out: &mut Vec<Effect>) {
         let blind = self.blind_until;
         let Some(probe) = self.probes.get_mut(at) else { return };
         let Some(began) = probe.running.take() else { return };
-        let verdict = if began < blind && verdict == Verdict::Failed { Verdict::Unknown } else { verdict };
+        let was_blind = began < blind && verdict == Verdict::Failed;
+        let verdict = if was_blind { Verdict::Unknown } else { verdict };
         out.extend(probe.judge(now, verdict).map(|changed| Effect::Breaker(at, changed)));
         if self.is_paused || self.is_dead {
             return;
+        }
+        // What stands still is not helped by looking at it more often.
+        if !was_blind {
+            probe.pace(now, is_tense || verdict != Verdict::Ok);
         }
         match verdict {
             Verdict::Ok | Verdict::Degraded => (probe.passed, probe.failed) = (probe.passed.saturating_add(1), 0),
@@ -326,7 +372,7 @@ impl Machine for Health {
     fn step(&mut self, now: Mono, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Begin { found } => self.begin(now, found, out),
-            Input::Outcome { probe, verdict } => self.outcome(now, probe, verdict, out),
+            Input::Outcome { probe, verdict, is_tense } => self.outcome(now, probe, (verdict, is_tense), out),
             Input::Pause => self.is_paused = self.is_running,
             Input::Resume => self.resume(now),
             Input::Spare(sparing) => self.probes.iter_mut().for_each(|probe| probe.spare(now, sparing)),

@@ -22,6 +22,8 @@ pub mod lifecycle;
 #[cfg(feature = "daemon")]
 pub mod observer;
 #[cfg(feature = "daemon")]
+pub mod pace;
+#[cfg(feature = "daemon")]
 pub mod pool;
 #[cfg(feature = "daemon")]
 pub mod remediation;

@@ -172,6 +172,7 @@ fn look(kind: &ProbeKind, timeout: Duration, slow_after: Option<Duration>, pid: 
         role: ProbeRole::Liveness,
         kind: kind.clone(),
         period: timeout,
+        min_period: None,
         timeout,
         slow_after,
         initial_delay: Duration::ZERO,

@@ -179,7 +179,7 @@ impl Unit {
 
     /// What is to be shown of the watchdog.
     fn heard(&self, verdict: Verdict, text: String, phi: f64) {
-        let values = vec![Value { name: "phi".into(), value: phi, unit: String::new() }];
+        let values = vec![Value::new("phi", phi, "")];
         self.change(|status| {
             let Some(status) = status.probes.get_mut(self.plan.probes.len()) else { return };
             let standing = if verdict == Verdict::Ok { Standing::Passing } else { Standing::Failing };

@@ -86,7 +86,7 @@ fn judge(probe: &DatabaseProbe, first: Option<&str>) -> Result<Outcome, String> 
         });
     }
     let number = first.and_then(|first| first.parse::<f64>().ok()).filter(|number| number.is_finite());
-    let values = number.map(|value| Value { name: "result".into(), value, unit: String::new() });
+    let values = number.map(|value| Value::new("result", value, ""));
     Ok(Outcome { values: values.into_iter().collect(), ..Outcome::ok("") })
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use crate::base::outcome::{Outcome, Value};
+use crate::base::outcome::{Limits, Outcome, Value};
 use crate::base::quantity::format_size;
 use crate::base::time::{approx_duration, format_duration};
 use crate::os::clock;
@@ -29,7 +29,11 @@ pub(super) fn file(probe: &FileProbe) -> Outcome {
     if let Some(max) = probe.max_size.filter(|max| size > *max) {
         faults.push(format!("has {}, more than {}", format_size(size), format_size(max)));
     }
-    let values = vec![value("age", age.as_secs_f64(), "s"), value("size", size as f64, "B")];
+    let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
+    let values = vec![
+        value("age", age.as_secs_f64(), "s").at_most(probe.max_age.map(|max| max.as_secs_f64())),
+        value("size", size as f64, "B").at_least(bytes(probe.min_size)).at_most(bytes(probe.max_size)),
+    ];
     let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(format!("{path} {}", faults.join(" and "))) };
     Outcome { values, ..outcome }
 }
@@ -41,7 +45,7 @@ pub(super) fn age(metadata: &std::fs::Metadata) -> Duration {
 }
 
 pub(super) fn value(name: &str, value: f64, unit: &str) -> Value {
-    Value { name: name.into(), value, unit: unit.into() }
+    Value::new(name, value, unit)
 }
 
 /// Looks who listens on a port, and how many connections it has.
@@ -66,7 +70,11 @@ pub(super) fn network(probe: &NetworkProbe) -> Outcome {
     if let Some(max) = probe.max_backlog.filter(|max| sockets.backlog > *max) {
         faults.push(format!("{} connections to port {port} wait to be accepted, more than {max}", sockets.backlog));
     }
-    let values = vec![value("connections", sockets.connections as f64, ""), value("backlog", sockets.backlog as f64, "")];
+    let most = |most: Option<u64>| most.map(|most| most as f64);
+    let values = vec![
+        value("connections", sockets.connections as f64, "").at_most(most(probe.max_connections)),
+        value("backlog", sockets.backlog as f64, "").at_most(most(probe.max_backlog)),
+    ];
     let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(faults.join(" and ")) };
     Outcome { values, ..outcome }
 }
@@ -137,18 +145,21 @@ struct Found {
 
 impl Found {
     fn least(&mut self, name: &str, found: Result<f64, String>, least: f64, text: impl Fn(f64) -> String) {
-        self.judge(name, found, |share| share < least, text);
+        let limits = Limits { min: Some(least), max: None };
+        self.judge(name, found, limits, text);
     }
 
     fn most(&mut self, name: &str, found: Result<f64, String>, most: f64, text: impl Fn(f64) -> String) {
-        self.judge(name, found, |share| share > most, text);
+        let limits = Limits { min: None, max: Some(most) };
+        self.judge(name, found, limits, text);
     }
 
-    fn judge(&mut self, name: &str, found: Result<f64, String>, is_fault: impl Fn(f64) -> bool, text: impl Fn(f64) -> String) {
+    fn judge(&mut self, name: &str, found: Result<f64, String>, limits: Limits, text: impl Fn(f64) -> String) {
         match found {
             Ok(share) => {
-                self.values.push(value(name, share * 100.0, "%"));
-                self.faults.extend(is_fault(share).then(|| text(share)));
+                let percent = |limit: Option<f64>| limit.map(|limit| limit * 100.0);
+                self.values.push(value(name, share * 100.0, "%").at_least(percent(limits.min)).at_most(percent(limits.max)));
+                self.faults.extend(limits.are_passed_by(share).then(|| text(share)));
             }
             Err(why) => self.unknown.push(why),
         }

@@ -53,7 +53,7 @@ pub(super) fn log(probe: &LogProbe, surroundings: &Surroundings, memory: &mut Me
     } else {
         Outcome::ok("")
     };
-    Outcome { values: vec![value("silence", silent.as_secs_f64(), "s")], ..outcome }
+    Outcome { values: vec![value("silence", silent.as_secs_f64(), "s").at_most(Some(max.as_secs_f64()))], ..outcome }
 }
 
 /// The first alarming line since the last look.
@@ -87,11 +87,12 @@ pub(super) fn resources(probe: &ResourcesProbe, surroundings: &Surroundings, mem
     };
     let spent = sample.user_seconds + sample.system_seconds;
     let before = memory.used.replace((now, spent));
+    let most = |most: Option<u64>| most.map(|most| most as f64);
     let mut values = vec![
-        value("memory", sample.resident_bytes as f64, "B"),
-        value("descriptors", sample.descriptors as f64, ""),
-        value("threads", sample.threads as f64, ""),
-        value("processes", sample.processes as f64, ""),
+        value("memory", sample.resident_bytes as f64, "B").at_most(most(probe.memory)),
+        value("descriptors", sample.descriptors as f64, "").at_most(most(probe.descriptors)),
+        value("threads", sample.threads as f64, "").at_most(most(probe.threads)),
+        value("processes", sample.processes as f64, "").at_most(most(probe.processes)),
     ];
     let mut faults = Vec::new();
     if let Some(most) = probe.memory.filter(|most| sample.resident_bytes > *most) {
@@ -99,7 +100,7 @@ pub(super) fn resources(probe: &ResourcesProbe, surroundings: &Surroundings, mem
     }
     // The first look has nothing to compare with; children that end without being waited for take their time with them.
     if let Some(percent) = before.map(|(at, before)| share(spent - before, now - at)) {
-        values.push(value("cpu", percent, "%"));
+        values.push(value("cpu", percent, "%").at_most(probe.cpu));
         faults.extend(probe.cpu.filter(|most| percent > *most).map(|most| format!("{percent:.0} % of a processor, more than {most} %")));
     }
     let counts = [

@@ -147,6 +147,7 @@ mod tests {
             role,
             kind,
             period: timeout,
+            min_period: None,
             timeout,
             slow_after,
             remediation: None,

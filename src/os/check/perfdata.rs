@@ -3,7 +3,7 @@
 //! Nagios' way is `text | 'label'=value[unit];warn;crit;min;max …` (Monitoring Plugins Development Guidelines, "Performance data"). A plugin
 //! that prints a JSON object instead is understood, too: `message` or `text` is the line, each number a value.
 
-use crate::base::outcome::Value;
+use crate::base::outcome::{Limits, Value};
 
 /// The most numbers that are taken of one run.
 const VALUES_MAX: usize = 64;
@@ -18,8 +18,7 @@ pub(super) fn read(printed: &str) -> (String, Vec<Value>) {
         && let Ok(serde_json::Value::Object(object)) = serde_json::from_str(printed)
     {
         let text = ["message", "text"].iter().find_map(|key| object.get(*key)?.as_str()).unwrap_or_default();
-        let number =
-            |(name, value): (&String, &serde_json::Value)| Some(Value { name: name.clone(), value: value.as_f64()?, unit: String::new() });
+        let number = |(name, value): (&String, &serde_json::Value)| Some(Value::new(name.as_str(), value.as_f64()?, ""));
         return (shortened(text), object.iter().filter_map(number).take(VALUES_MAX).collect());
     }
     let first = printed.lines().next().unwrap_or_default();
@@ -45,14 +44,29 @@ fn values(mut data: &str) -> Vec<Value> {
         };
         let Some(rest) = rest.strip_prefix('=') else { break };
         let (item, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let number = item.split(';').next().unwrap_or_default();
+        let mut parts = item.split(';');
+        let number = parts.next().unwrap_or_default();
         let digits = number.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))).unwrap_or(number.len());
         if let Ok(value) = number[..digits].parse::<f64>() {
-            found.push(Value { name: label, value, unit: number[digits..].to_owned() });
+            // Whichever is given; the warning comes first.
+            let limits = parts.take(2).map(limits).find(Limits::is_some).unwrap_or_default();
+            found.push(Value { limits, ..Value::new(label, value, &number[digits..]) });
         }
         data = after;
     }
     found
+}
+
+/// A range outside of which something is wrong: `max`, `min:`, `min:max` or `~:max`. One that must not be met (`@`) is no limit.
+fn limits(range: &str) -> Limits {
+    if range.starts_with('@') {
+        return Limits::default();
+    }
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    match range.split_once(':') {
+        None => Limits { min: None, max: number(range) },
+        Some((min, max)) => Limits { min: number(min), max: number(max) },
+    }
 }
 
 fn closing_quote(text: &str) -> Option<usize> {
@@ -68,7 +82,7 @@ mod tests {
     use super::*;
 
     fn value(name: &str, value: f64, unit: &str) -> Value {
-        Value { name: name.into(), value, unit: unit.into() }
+        Value::new(name, value, unit)
     }
 
     #[test]
@@ -76,7 +90,13 @@ mod tests {
         let line = "DISK OK - free space: / 3326 MB (56%) | /=2643MB;5948;5958;0;5968 'it''s =odd'=-1.5% bad=U time=0.2s\nmore | x=1\n";
         let (text, values) = read(line);
         assert_eq!(text, "DISK OK - free space: / 3326 MB (56%)");
-        assert_eq!(values, [value("/", 2643.0, "MB"), value("it's =odd", -1.5, "%"), value("time", 0.2, "s")]);
+        let plain = values.iter().map(|found| value(&found.name, found.value, &found.unit)).collect::<Vec<_>>();
+        assert_eq!(plain, [value("/", 2643.0, "MB"), value("it's =odd", -1.5, "%"), value("time", 0.2, "s")]);
+        let bounds = |data: &str| read(&format!("x | a=1{data}")).1.first().map(|value| (value.limits.min, value.limits.max));
+        assert_eq!(values[0].limits, Limits { min: None, max: Some(5948.0) });
+        assert_eq!(bounds(";;90;0;100"), Some((None, Some(90.0))), "the critical one, for want of a warning");
+        assert_eq!((bounds(";10:20"), bounds(";5:;2:")), (Some((Some(10.0), Some(20.0))), Some((Some(5.0), None))));
+        assert_eq!((bounds(";~:7"), bounds(";@3:4"), bounds("")), (Some((None, Some(7.0))), Some((None, None)), Some((None, None))));
         assert_eq!(read("just text"), ("just text".into(), vec![]));
         assert_eq!(read("a | 'open=1"), ("a".into(), vec![]));
     }

@@ -104,7 +104,7 @@ impl Connection {
 fn judge(certificate: Option<(i64, std::time::Duration)>, now: i64, mut outcome: Outcome) -> Outcome {
     let Some((ends, valid_for)) = certificate else { return outcome };
     let left = ends - now;
-    outcome.values.push(Value { name: "certificate".into(), value: left as f64, unit: "s".into() });
+    outcome.values.push(Value::new("certificate", left as f64, "s"));
     let (verdict, text) = match u64::try_from(left) {
         Ok(left) if left >= valid_for.as_secs() => return outcome,
         Ok(left) => (Verdict::Degraded, format!("the certificate ends in {}", format_duration(std::time::Duration::from_secs(left)))),

@@ -16,6 +16,7 @@ fn probe(role: ProbeRole) -> Arc<ProbePlan> {
         role,
         kind: ProbeKind::Process,
         period: second,
+        min_period: None,
         timeout: second,
         remediation: None,
         breaker: None,
@@ -75,7 +76,7 @@ impl World {
     fn answer(&mut self, mut probes: Vec<usize>, finds: &mut impl FnMut(usize, u64) -> Verdict) {
         while let Some(probe) = probes.pop() {
             let verdict = finds(probe, self.now.0 / 1_000_000);
-            probes.extend(self.input(Input::Outcome { probe, verdict }));
+            probes.extend(self.input(Input::Outcome { probe, verdict, is_tense: false }));
         }
     }
 }
@@ -154,7 +155,7 @@ fn what_failed_while_nobody_could_look_does_not_count() {
         world.now = world.now + Duration::from_secs(59);
         world.input(Input::StoodStill(world.now));
         for probe in probes {
-            world.input(Input::Outcome { probe, verdict: Verdict::Failed });
+            world.input(Input::Outcome { probe, verdict: Verdict::Failed, is_tense: false });
         }
     }
     assert!(!world.told.iter().any(|(_, effect)| matches!(effect, Effect::Dead(_))), "{:?}", world.told);
@@ -215,7 +216,7 @@ proptest! {
                 what => {
                     for (probe, runs) in running.iter_mut().enumerate() {
                         if std::mem::take(runs) {
-                            health.step(now, Input::Outcome { probe, verdict: when(what == 3) }, &mut out);
+                            health.step(now, Input::Outcome { probe, verdict: when(what == 3), is_tense: false }, &mut out);
                         }
                     }
                 }
@@ -284,4 +285,88 @@ fn spared_probes_are_made_more_seldom_and_then_as_before() {
     assert_eq!(run(&mut world, 95_000), [1; 3]);
     assert_eq!(run(&mut world, 115_000), [20; 3]);
     assert!(!world.told.iter().any(|(_, effect)| matches!(effect, Effect::Late(_))), "{:?}", world.told);
+}
+
+/// Made every 2 to 30 seconds.
+fn paced() -> Arc<ProbePlan> {
+    let (min, max) = (Duration::from_secs(2), Duration::from_secs(30));
+    Arc::new(ProbePlan { period: max, min_period: Some(min), failure_threshold: 1000, ..ProbePlan::clone(&probe(ProbeRole::Liveness)) })
+}
+
+/// When a probe is made until `end`; it answers at once, and is well and calm as `finds` says.
+fn looks(health: &mut Health, end: u64, mut finds: impl FnMut(u64) -> (Verdict, bool)) -> Vec<u64> {
+    let mut looks = Vec::new();
+    while let Some(now) = health.deadline().filter(|&due| due <= at(end)) {
+        let mut out = Vec::new();
+        health.wake(now, &mut out);
+        assert!(!out.contains(&Effect::Late(0)));
+        if out.contains(&Effect::Probe(0)) {
+            looks.push(now.0 / 1_000_000);
+            let (verdict, is_tense) = finds(now.0 / 1_000_000);
+            health.step(now, Input::Outcome { probe: 0, verdict, is_tense }, &mut out);
+        }
+    }
+    looks
+}
+
+fn begun(name: &str) -> Health {
+    let mut health = Health::new(&[paced()], Rng::derive(7, &[name]));
+    health.step(at(0), Input::Begin { found: false }, &mut Vec::new());
+    health
+}
+
+fn gaps(looks: &[u64]) -> Vec<u64> {
+    looks.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[test]
+fn the_period_doubles_while_all_is_well_and_is_short_while_it_is_not() {
+    let mut health = begun("a");
+    let calm = gaps(&looks(&mut health, 200_000, |_| (Verdict::Ok, false)));
+    assert_eq!(calm[..3], [4000, 8000, 16_000]);
+    // The one on the way to its own time is no longer than the others.
+    assert!((2000..=30_000).contains(&calm[3]) && calm[4..].iter().all(|gap| *gap == 30_000), "{calm:?}");
+    for (verdict, is_tense) in [(Verdict::Degraded, false), (Verdict::Unknown, false), (Verdict::Failed, false), (Verdict::Ok, true)] {
+        let mut health = begun("a");
+        looks(&mut health, 200_000, |_| (Verdict::Ok, false));
+        let hurried = gaps(&looks(&mut health, 300_000, |_| (verdict, is_tense)));
+        assert!(hurried.len() >= 34 && hurried.iter().all(|gap| *gap == 2000), "{verdict:?}: {hurried:?}");
+        assert_eq!(gaps(&looks(&mut health, 400_000, |_| (Verdict::Ok, false)))[..3], [4000, 8000, 16_000]);
+    }
+}
+
+#[test]
+fn who_has_hurried_with_others_goes_its_own_way_again() {
+    let trouble = 300_000..310_000;
+    let mut at_rest: Vec<u64> = (0..300)
+        .map(|number| {
+            let all = looks(&mut begun(&number.to_string()), 600_000, |now| (when(!trouble.contains(&now)), false));
+            *all.iter().find(|now| **now >= 500_000).unwrap()
+        })
+        .collect();
+    at_rest.sort_unstable();
+    let crowded = at_rest.windows(30).any(|some| some[29] - some[0] < 1000);
+    assert!(!crowded && at_rest[299] - at_rest[0] > 25_000, "{at_rest:?}");
+}
+
+#[test]
+fn what_stands_still_is_not_looked_at_more_often() {
+    let mut health = begun("a");
+    looks(&mut health, 200_000, |_| (Verdict::Ok, false));
+    health.step(at(200_000), Input::StoodStill(at(400_000)), &mut Vec::new());
+    let blind = gaps(&looks(&mut health, 390_000, |_| (Verdict::Failed, false)));
+    assert!(blind.iter().all(|gap| *gap == 30_000), "{blind:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_period_is_shorter_or_longer_than_declared(name in "[a-z]{3}", found in proptest::collection::vec(0_u8..4, 1..60)) {
+        let mut found = found.into_iter().cycle();
+        let all = looks(&mut begun(&name), 2_000_000, |_| match found.next() {
+            Some(0) => (Verdict::Failed, false),
+            Some(1) => (Verdict::Ok, true),
+            _ => (Verdict::Ok, false),
+        });
+        prop_assert!(gaps(&all).into_iter().all(|gap| (1999..=30_001).contains(&gap)), "{all:?}");
+    }
 }

@@ -18,6 +18,7 @@ use super::diagnostic::{Diagnostic, Span, Spanned};
 use super::node::{Kind, Node};
 use super::readiness::{regex_fault, tcp_fault};
 use super::remediation::RemediationSpec;
+use super::restart::is_word;
 use super::value::{Flag, Int, Name, OneOf, PositiveTime, Text, Time, schema};
 
 use database::DatabaseSpec;
@@ -95,8 +96,9 @@ mapping! {
         network: NetworkSpec,
         /// The machine has what the unit needs.
         host: HostSpec,
-        /// How often it is asked.
-        period: PositiveTime = "10s",
+        /// How often it is asked: a time; or two, between which the period goes by what was found. Then it is asked at `min` while it is not well, or
+        /// a value it has measured is within a tenth of its limit or soon beyond it; else the period doubles from answer to answer up to `max`.
+        period: PeriodSpec = "10s",
         /// How long one answer may take.
         timeout: PositiveTime = "1s",
         /// An answer that takes longer is degraded, whatever it says.
@@ -115,6 +117,37 @@ mapping! {
 }
 
 schema!(ProbeSpec, generator => Self::mapping_schema(generator).to_value());
+
+mapping! {
+    /// How often a probe is asked; a bare time is fixed.
+    PeriodSpec: "a time or a mapping, for example `10s` or `{min: 2s, max: 30s}`" {
+        /// The shortest period, while something is wrong or about to be.
+        min: PositiveTime = required,
+        /// The longest period, while nothing is.
+        max: PositiveTime = required,
+    }
+}
+
+schema!(PeriodSpec, generator => serde_json::json!({"anyOf": [generator.subschema_for::<PositiveTime>(), Self::mapping_schema(generator)]}));
+
+impl Decode for PeriodSpec {
+    const EXPECTED: &'static str = "a time or a mapping, for example `10s` or `{min: 2s, max: 30s}`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        if is_word(node) {
+            let value = PositiveTime::decode(node, cx)?;
+            return Some(Self { min: None, max: Some(Spanned { value, span: node.span }) });
+        }
+        let spec = Self::from_mapping(node, cx)?;
+        if let (Some(min), Some(max)) = (&spec.min, &spec.max)
+            && min.0 >= max.0
+        {
+            let fault = Diagnostic::new(code::CONFLICT, max.span, "`max` is no longer than `min`");
+            cx.report(fault.related(min.span, "`min` is given here").help("write one time if it is always the same"));
+        }
+        Some(spec)
+    }
+}
 
 impl Decode for ProbeSpec {
     const EXPECTED: &'static str = "a mapping, for example `{http: \"http://127.0.0.1:8080/health\"}`";

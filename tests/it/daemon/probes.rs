@@ -165,6 +165,23 @@ fn what_a_plugin_says_is_shown_and_measured() {
     }
 }
 
+#[test]
+fn a_probe_with_two_periods_is_made_often_only_while_that_is_worth_it() {
+    let look = |name: &str, what: &str| format!("{{name: {name}, role: observe, {what}, period: {{min: 100ms, max: 1h}}, timeout: 5s}}");
+    let (calm, bad) = (look("calm", "resources: {processes: 100}"), look("bad", "command: [\"false\"]"));
+    let near = look("near", "resources: {processes: 1}");
+    let unit = format!("unit: a\nexec: sleep 1000\nprobes: [{calm}, {bad}, {near}]\n");
+    let daemon = Daemon::up(&[("units/a.yaml", &unit)]);
+    let runs = |at: usize| -> u64 {
+        let status = daemon.status("a");
+        status["probes"][at]["runs"].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).sum()
+    };
+    until("those that want care are made often", || (runs(1) > 50 && runs(2) > 50).then_some(()));
+    // Twice as long each time.
+    assert!((1..12).contains(&runs(0)), "{}", daemon.status("a"));
+    assert_eq!(daemon.status("a")["probes"][2]["values"][3]["limits"]["max"], 1.0);
+}
+
 /// Sends a sign of life every tenth of a second, by what is at hand, until the file `hang` is there.
 const BEATS: &str = "exec: [python3, -c, \"import os, socket, time\\nsock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\\n\
                      beat = lambda text: sock.sendto(text, os.environ['NOTIFY_SOCKET'])\\nbeat(b'READY=1')\\n\
