@@ -6,6 +6,8 @@ pub mod breaker;
 pub mod choice;
 pub mod exit;
 pub mod id;
+#[cfg(feature = "daemon")]
+pub mod identity;
 pub mod outcome;
 pub mod pressure;
 pub mod quantity;

@@ -11,7 +11,7 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, PauseMeans, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, Wish,
+    DegradationStepped, GapReason, HealthStatus, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.
@@ -254,6 +254,14 @@ pub enum Event {
     ObserverRecovered(StallOver),
     /// Something is done without under pressure, or is not any more.
     DegradationStepped(DegradationStepped),
+    /// A process that a unit watches was found.
+    ProcessFound(ProcessFound),
+    /// A process that a unit watches has ended.
+    ProcessGone(ProcessGone),
+    /// As many processes as a unit watches for are there.
+    UnitFound(UnitFound),
+    /// Of the processes that a unit watches there are too few.
+    UnitLost(UnitLost),
     /// A unit was asked to stop.
     UnitStopping {
         /// The unit.
@@ -456,6 +464,10 @@ impl Event {
             | Self::LogHasRoom { unit }
             | Self::LogBlocked { unit, .. } => Some(unit.as_str()),
             Self::Remediation(remediation) => Some(remediation.unit.as_str()),
+            Self::ProcessFound(ProcessFound { unit, .. })
+            | Self::ProcessGone(ProcessGone { unit, .. })
+            | Self::UnitFound(UnitFound { unit, .. })
+            | Self::UnitLost(UnitLost { unit, .. }) => Some(unit.as_str()),
             Self::ChildTerminated { supervisor, .. }
             | Self::HealthChanged { supervisor, .. }
             | Self::SupervisorUp { supervisor }

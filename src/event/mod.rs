@@ -11,6 +11,7 @@ mod host;
 mod remediation;
 mod text;
 mod view;
+mod watch;
 mod wish;
 
 pub use catalog::Event;
@@ -24,4 +25,5 @@ pub use host::{HostStatus, Stall, StallCause, StallOver};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use text::event_text;
 pub use view::{LastExit, SupervisorStatus, UnitStatus, View};
+pub use watch::{ProcessFound, ProcessGone, ProcessSample, UnitFound, UnitLost, WatchStatus};
 pub use wish::{Desired, StoreFailure, StoreRestored, StoreStatus, Wish};

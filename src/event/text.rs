@@ -65,6 +65,7 @@ pub fn event_text(event: &Event) -> String {
         Event::ObserverStalled(stall) => stall.text(),
         Event::ObserverRecovered(over) => over.text(),
         Event::DegradationStepped(stepped) => stepped.text(),
+        Event::ProcessFound(_) | Event::ProcessGone(_) | Event::UnitFound(_) | Event::UnitLost(_) => watch_text(event),
         Event::UnitStopping { .. } => "stopping".into(),
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
@@ -123,6 +124,17 @@ fn health_text(event: &Event) -> String {
             }
         }
         Event::HealthChanged { was, health, .. } => format!("{}, was {was}{}", health.level, health.because()),
+        _ => String::new(),
+    }
+}
+
+/// The same for what is seen of processes that somebody else starts.
+fn watch_text(event: &Event) -> String {
+    match event {
+        Event::ProcessFound(found) => found.text(),
+        Event::ProcessGone(gone) => gone.text(),
+        Event::UnitFound(found) => found.text(),
+        Event::UnitLost(lost) => lost.text(),
         _ => String::new(),
     }
 }
@@ -186,7 +198,7 @@ mod tests {
     use crate::base::choice::{DegradationStep, ProbeRole};
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
-    use crate::event::{DegradationStepped, Desired, GapReason, Stall, StallCause, StallOver, StoreRestored, Wish};
+    use crate::event::{DegradationStepped, Desired, GapReason, ProcessFound, ProcessGone, ProcessSample, Stall, StallCause, StallOver, StoreRestored, UnitFound, UnitLost, Wish};
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {
@@ -222,6 +234,29 @@ mod tests {
             Event::UnitReady { unit: "web".into() },
             Event::ObserverStalled(Stall { cause: StallCause::Memory, since: Wall(0) }),
             Event::ObserverRecovered(StallOver { cause: StallCause::Io, after: Duration::from_secs(70), blind: Duration::from_secs(12) }),
+        ];
+        insta::assert_snapshot!(lines(&events));
+    }
+
+    #[test]
+    fn what_is_seen_of_others_reads_as_sentences() {
+        let (user, system) = (Duration::from_millis(900), Duration::from_millis(300));
+        let last = ProcessSample { at: Wall(0), user, system, resident: 12 << 20, threads: 3, descriptors: 1 };
+        let (unit, pid, command) = (crate::base::id::UnitId::from("sshd"), 7, String::from("sshd -D"));
+        let after = Duration::from_secs(300_000);
+        let killed = Some(ExitCause::Signal { signal: Signal::KILL, core: false });
+        let gone =
+            ProcessGone { unit: unit.clone(), pid, command: command.clone(), cause: killed, after, left: 0, others: 0, last: Some(last) };
+        let events = [
+            Event::ProcessFound(ProcessFound { unit: unit.clone(), pid, command: command.clone(), after, others: 0 }),
+            Event::ProcessFound(ProcessFound { unit: unit.clone(), pid, command, after, others: 1000 }),
+            Event::UnitFound(UnitFound { unit: unit.clone(), pid, matches: 1, gone: None }),
+            Event::ProcessGone(gone.clone()),
+            Event::ProcessGone(ProcessGone { cause: None, left: 4, others: 2, last: None, ..gone.clone() }),
+            Event::ProcessGone(ProcessGone { cause: Some(ExitCause::Unknown), last: None, ..gone }),
+            Event::UnitLost(UnitLost { unit: unit.clone(), left: 0, needed: 1 }),
+            Event::UnitLost(UnitLost { unit: unit.clone(), left: 2, needed: 3 }),
+            Event::UnitFound(UnitFound { unit, pid: 9, matches: 3, gone: Some(Duration::from_millis(1234)) }),
         ];
         insta::assert_snapshot!(lines(&events));
     }

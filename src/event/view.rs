@@ -9,7 +9,7 @@ use crate::base::breaker::BreakerState;
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
-use crate::event::{Counters, ProbeStatus, Wish};
+use crate::event::{Counters, ProbeStatus, WatchStatus, Wish};
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct UnitStatus {
     /// How its probes stand.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub probes: Vec<ProbeStatus>,
+    /// Of a unit that is only watched: what it stands for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watch: Option<WatchStatus>,
     /// What is counted of it.
     #[serde(skip)]
     pub counters: Counters,
@@ -78,6 +81,7 @@ impl UnitStatus {
             breaker: None,
             remedy: None,
             probes: Vec::new(),
+            watch: None,
             supervisor,
             state: "stopped".into(),
             since,

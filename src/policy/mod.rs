@@ -30,6 +30,8 @@ pub mod remediation;
 #[cfg(feature = "daemon")]
 pub mod retention;
 pub mod supervisor;
+#[cfg(feature = "daemon")]
+pub mod watch;
 
 use crate::base::time::Mono;
 

@@ -39,6 +39,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         breaker: None,
         remedy: None,
         probes: Vec::new(),
+        watch: None,
         counters: Counters::default(),
     }
 }

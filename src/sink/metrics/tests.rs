@@ -45,6 +45,7 @@ fn snapshot() -> Snapshot {
         last_exit: None,
         separate_stderr: false,
         probes: Vec::new(),
+        watch: None,
         counters,
     };
     let supervisor = SupervisorStatus {
