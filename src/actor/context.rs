@@ -13,6 +13,7 @@ use super::prober::Turns;
 use super::program::Programs;
 use super::remediator::Symptom;
 use super::resignation::Resignation;
+use super::search::Searches;
 use super::wishes::Wishes;
 use crate::base::time::Wall;
 use crate::event::{Event, View};
@@ -47,6 +48,8 @@ pub struct Context {
     pub wishes: Wishes,
     /// Runs programs that come to an end.
     pub(crate) programs: Arc<Programs>,
+    /// Who looks for processes that others start.
+    pub searches: Searches,
     /// How many probes may look at once.
     pub turns: Arc<Turns>,
     /// How the machine and this process stand.

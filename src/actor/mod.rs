@@ -25,6 +25,8 @@ pub mod recorder;
 pub mod remediator;
 #[cfg(feature = "daemon")]
 pub mod resignation;
+#[cfg(feature = "daemon")]
+pub mod search;
 mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod tree;

@@ -1,5 +1,6 @@
 //! The users' tree: supervisors and units as the plan has them, and what a reload changes of them.
 
+mod ask;
 mod nested;
 mod remedy;
 mod rest;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{oneshot, watch};
 
+use self::ask::NOT_OURS;
+pub use self::ask::{Answer, Ask, TreeError};
 use self::nested::{PlanHost, PlanObserver};
 use super::context::Context;
 use super::program::Programs;
@@ -25,7 +28,7 @@ use crate::event::{Desired, SupervisorStatus};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Target, ToBrain, ToLauncher};
 use crate::plan::{Child, Diff, Plan, SupervisorPlan};
-use crate::policy::supervisor::{Input, Reply, Request, RequestError, Which, child_of, flags_of};
+use crate::policy::supervisor::{Input, Reply, child_of, flags_of};
 use crate::store::wishes::Remembered;
 
 /// How the tree as a whole stands.
@@ -55,80 +58,6 @@ pub struct Tree {
 
 /// What the launcher holds from earlier brains, by name.
 pub type HeldUnits = BTreeMap<UnitId, Held>;
-
-/// What is asked of a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Start it.
-    Start,
-    /// Stop it.
-    Stop {
-        /// Whether it stays stopped whatever its siblings do.
-        hold: bool,
-    },
-    /// Stop it if it runs, and start it.
-    Restart,
-}
-
-/// What became of what was asked of a child.
-#[derive(Debug)]
-pub struct Answer {
-    /// Whether it was done.
-    pub done: Result<(), TreeError>,
-    /// Whether it outlives the daemon and the machine's power; why not.
-    pub remembered: Result<(), String>,
-}
-
-impl Ask {
-    const fn desired(self) -> Desired {
-        match self {
-            Self::Stop { .. } => Desired::Stopped,
-            Self::Start | Self::Restart => Desired::Started,
-        }
-    }
-
-    /// As a word.
-    #[must_use]
-    pub const fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop { .. } => "stop",
-            Self::Restart => "restart",
-        }
-    }
-
-    fn request(self, target: &str) -> Request {
-        let child = Which::from(target);
-        match self {
-            Self::Start => Request::Start(child),
-            Self::Stop { hold } => Request::Stop { child, hold },
-            Self::Restart => Request::Restart(child),
-        }
-    }
-}
-
-/// Why a request to the tree cannot be fulfilled.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TreeError {
-    /// Neither a unit nor a supervisor has this name.
-    #[error("there is no unit or supervisor called `{0}`")]
-    Unknown(String),
-    /// It is the root supervisor, which nobody stands above.
-    #[error("`{0}` is the root of the tree; use `stop` on its children, or stop the daemon")]
-    Root(String),
-    /// The supervisor refuses.
-    #[error("cannot {0} `{1}`: {2}")]
-    Refused(&'static str, String, RequestError),
-    /// It has no process to signal.
-    #[error("`{0}` is not a unit")]
-    NotAUnit(String),
-    /// The unit is in no state for it.
-    #[error("cannot {0} `{1}`: {2}")]
-    Unfit(&'static str, String, String),
-    /// The supervisor above it does not run.
-    #[error("`{0}` cannot be reached: its supervisor `{1}` does not run; start that one")]
-    SupervisorDown(String, SupervisorId),
-}
 
 impl Tree {
     /// The tree of `plan`; nothing is started yet. `held`: what an earlier brain left running.
@@ -242,6 +171,10 @@ impl Tree {
             Err(error) => return Answer { done: Err(error), remembered: Ok(()) },
         };
         self.context.degradation.yield_to(&plan, target, ask.desired() == Desired::Started);
+        if ask == Ask::Restart && is_watched(&plan, target) {
+            let why = format!("{NOT_OURS}; whoever starts it can restart it");
+            return Answer { done: Err(TreeError::Unfit("restart", target.into(), why)), remembered: Ok(()) };
+        }
         let wish = self.wish(&plan, target, ask.desired(), asker);
         let done = self.tell_supervisor(target, &parent, ask);
         let (done, remembered) = tokio::join!(done, remembered(wish));
@@ -259,12 +192,21 @@ impl Tree {
         }
     }
 
-    /// Sends a signal to a unit for an operator.
+    /// Sends a signal to a unit for an operator. Of what is only watched it is known that it was sent.
     ///
     /// # Errors
-    /// There is no such unit.
-    pub fn signal(&self, target: &str, signal: Signal, whole: bool) -> Result<(), TreeError> {
-        self.tell_unit(target, unit::Msg::Signal(signal, if whole { Target::Tree } else { Target::Main }))
+    /// There is no such unit, or it cannot be sent.
+    pub async fn signal(&self, target: &str, signal: Signal, whole: bool) -> Result<(), TreeError> {
+        let unfit = |why: String| TreeError::Unfit("signal", target.into(), why);
+        if !is_watched(&self.plan(), target) {
+            return self.tell_unit(target, unit::Msg::Signal(signal, if whole { Target::Tree } else { Target::Main }));
+        }
+        if whole {
+            return Err(unfit(format!("{NOT_OURS}; only its main process can be signalled")));
+        }
+        let (sender, sent) = oneshot::channel();
+        self.tell_unit(target, unit::Msg::Watched(unit::WatchedNews::Signal(signal, sender)))?;
+        sent.await.unwrap_or_else(|_gone| Err("it is going".into())).map_err(unfit)
     }
 
     /// A unit gives a sign of life.
@@ -482,6 +424,11 @@ impl Tree {
             }
         })
     }
+}
+
+/// Whether `target` is a unit that somebody else starts.
+fn is_watched(plan: &Plan, target: &str) -> bool {
+    plan.units.get(target).is_some_and(|unit| unit.watch.is_some())
 }
 
 /// The supervisor above `target`.

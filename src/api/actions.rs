@@ -69,18 +69,18 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
     let signal = Signal::parse(&request.signal)
         .ok_or_else(|| Refusal::bad_request(format!("there is no signal called `{}`", request.signal)).help(signal_help()))?;
     let targets = resolve(&app.node, &request.targets)?;
-    let results = targets.iter().map(|target| {
-        tell(&app.node, peer, &format!("signal {signal}"), target);
-        match app.node.context.view.unit(target) {
-            Some(unit) if unit.pid.is_none() => failed(target, "it has no process".into()),
-            _ => app
-                .node
-                .tree
-                .signal(target, signal, request.whole)
-                .map_or_else(|error| failed(target, error.to_string()), |()| done(target, None)),
+    let node = &app.node;
+    let results = targets.iter().map(|target| async move {
+        tell(node, peer, &format!("signal {signal}"), target);
+        if node.context.view.unit(target).is_some_and(|unit| unit.pid.is_none()) {
+            return failed(target, "it has no process".into());
         }
+        node.tree
+            .signal(target, signal, request.whole)
+            .await
+            .map_or_else(|error| failed(target, error.to_string()), |()| done(target, None))
     });
-    Ok((StatusCode::OK, Json(ActionResponse { results: results.collect() })))
+    Ok((StatusCode::OK, Json(ActionResponse { results: join_all(results).await })))
 }
 
 /// A sign of life, as `WATCHDOG=1` is one. It is no command: nobody is told.
@@ -126,6 +126,9 @@ pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Pe
             tell(&app.node, peer, "rotate", unit.as_str());
             let mode = plan.units.get(&unit).map(|plan| plan.logs.mode);
             let rotated = match mode {
+                _ if plan.units.get(&unit).is_some_and(|unit| unit.watch.is_some()) => {
+                    Err("it was not started by us: its output is not ours".into())
+                }
                 Some(LogMode::Direct | LogMode::Pipe) => app.node.context.rotate(unit.clone()).await,
                 Some(LogMode::Journald) => Err("its output goes to the journal".into()),
                 Some(LogMode::None) | None => Err("its output is not kept".into()),

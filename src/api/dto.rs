@@ -113,7 +113,7 @@ pub struct UnitDetails {
     pub exec: Vec<String>,
     /// Where it runs.
     pub working_directory: PathBuf,
-    /// When it is started again.
+    /// When it is started again. Empty for a unit that is only watched.
     pub restart: String,
     /// Units it requires.
     pub requires: Vec<String>,
@@ -167,6 +167,9 @@ pub struct TreeRow {
     /// Whether it is paused or stopped because it may be done without.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rests: bool,
+    /// Whether it is only watched.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub watched: bool,
     /// How well a supervisor is, with all that is below.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<HealthStatus>,
@@ -211,6 +214,7 @@ fn supervisor_row(depth: usize, parent: Option<String>, supervisor: &SupervisorS
         held: supervisor.wish.as_ref().is_some_and(Wish::is_stop),
         paused: false,
         rests: false,
+        watched: false,
         health: health.cloned(),
     }
 }
@@ -229,6 +233,7 @@ fn unit_row(depth: usize, parent: Option<String>, unit: &UnitStatus) -> TreeRow 
         held: unit.held,
         paused: unit.paused,
         rests: unit.rests,
+        watched: unit.watch.is_some(),
         health: None,
     }
 }

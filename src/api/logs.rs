@@ -119,6 +119,8 @@ fn log_names(plan: &Plan, units: &[UnitId], stream: Option<LogStream>) -> Result
     if logs.is_empty() {
         return Err(if units.iter().any(|unit| unit.logs.mode == LogMode::Journald) {
             Refusal::bad_request("what these units write goes to the journal").help("journalctl MS_UNIT=NAME shows it")
+        } else if units.iter().all(|unit| unit.watch.is_some()) {
+            Refusal::bad_request("these units were not started by us: what they write is not ours")
         } else {
             Refusal::bad_request("none of these units has a log: they are declared with `logs: none`")
         });

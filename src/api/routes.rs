@@ -127,7 +127,7 @@ async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<U
         supervisors: above(&plan, &name),
         exec: unit.exec.clone(),
         working_directory: unit.working_directory.clone(),
-        restart: unit.restart.kind.as_str().into(),
+        restart: if unit.watch.is_some() { String::new() } else { unit.restart.kind.as_str().into() },
         requires: words(&unit.requires),
         binds: words(&unit.binds),
         dependents: words(&app.node.context.gates.dependents(&unit.id)),

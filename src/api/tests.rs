@@ -95,6 +95,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         symptoms: tokio::sync::mpsc::channel(1).0,
         gates: Gates::new(4),
         wishes,
+        searches: crate::actor::search::Searches::new(1),
         turns: Arc::default(),
         host: Arc::default(),
         degradation: crate::actor::degradation::Degradation::default(),

@@ -69,7 +69,11 @@ fn outline(plan: &Plan) -> Vec<(usize, String)> {
                 lines.push((depth, format!("{id} {}", supervisor.strategy)));
                 open.extend(supervisor.children.iter().rev().map(|child| (depth + 1, child.clone())));
             }
-            Child::Unit(id) => lines.push((depth, format!("{id} {}", plan.units[id].exec.join(" ")))),
+            Child::Unit(id) => {
+                let unit = &plan.units[id];
+                let does = unit.watch.as_ref().map_or_else(|| unit.exec.join(" "), |watch| format!("watches {watch}"));
+                lines.push((depth, format!("{id} {does}")));
+            }
         }
     }
     lines

@@ -8,7 +8,10 @@ use crate::base::breaker::BreakerState;
 use crate::base::choice::HealthLevel;
 use crate::base::quantity::format_size;
 use crate::base::time::{Wall, approx_duration};
-use crate::event::{DegradationStatus, HealthStatus, HostStatus, ProbeStatus, StoreStatus, UnitStatus, Wish};
+use crate::event::{DegradationStatus, HealthStatus, HostStatus, ProbeStatus, StoreStatus, UnitStatus, WatchStatus, Wish};
+
+/// What is said of a unit that is only watched.
+const NOT_OURS: &str = "not started by us";
 
 /// The widest column of names; longer ones are cut on a terminal.
 const NAME_MAX: usize = 24;
@@ -54,7 +57,8 @@ fn reason(unit: &UnitStatus) -> String {
     let held = unit.held.then(|| stopped_by(unit.wish.as_ref(), false));
     let paused = unit.paused.then_some("paused by an operator");
     let rests = rests(unit.rests, unit.paused);
-    let said = rests.or(paused).or(unit.reason.as_deref()).or(held.as_deref()).or(unit.status.as_deref());
+    let watched = unit.watch.is_some().then_some(NOT_OURS);
+    let said = rests.or(paused).or(unit.reason.as_deref()).or(held.as_deref()).or(unit.status.as_deref()).or(watched);
     said.unwrap_or_default().replace(['\n', '\t'], " ")
 }
 
@@ -113,7 +117,10 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("Says", status.status.clone().unwrap_or_default());
     let started = status.started.map(|started| format!(", up {}", approx_duration(unit.now.since(started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
-    row("Restarts", format!("{} ({})", status.restarts, unit.restart));
+    for (name, value) in watch_rows(status.watch.as_ref()) {
+        row(name, value);
+    }
+    row("Restarts", restarts(unit));
     row("Last exit", last_exit(unit));
     if let Some(remedy) = &status.remedy {
         row("Remedy", remedy.clone());
@@ -129,11 +136,31 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     row("Binds to", unit.binds.join(", "));
     row("Needed by", unit.dependents.join(", "));
     row("Runs", unit.exec.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
-    row("In", unit.working_directory.display().to_string());
+    row("In", if status.watch.is_some() { String::new() } else { unit.working_directory.display().to_string() });
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     row("Log", path(&unit.log));
     row("Stderr log", path(&unit.stderr_log));
     out
+}
+
+/// How often it was started again, and by what rule; what is only watched has none.
+fn restarts(unit: &UnitDetails) -> String {
+    match (unit.status.restarts, unit.restart.as_str()) {
+        (restarts, "") => format!("{restarts}, by somebody else"),
+        (restarts, rule) => format!("{restarts} ({rule})"),
+    }
+}
+
+/// What a unit that is only watched stands for.
+fn watch_rows(watch: Option<&WatchStatus>) -> Vec<(&'static str, String)> {
+    let Some(watch) = watch else { return Vec::new() };
+    let gone = watch.gone_since.map(|since| format!(", too few since {}", local_time(since))).unwrap_or_default();
+    vec![
+        ("Watched", format!("{NOT_OURS}: {}", watch.wanted)),
+        ("Found", format!("{}, at least {} needed{gone}", watch.matches, watch.needed)),
+        ("Command", watch.command.clone().unwrap_or_default()),
+        ("Uses", watch.sample.map(|sample| sample.text()).unwrap_or_default()),
+    ]
 }
 
 fn probe_row(look: Look, now: Wall, probe: &ProbeStatus) -> String {
@@ -185,6 +212,9 @@ fn tree_text(look: Look, row: &TreeRow) -> String {
         text.push_str(&format!(", {rests}"));
     } else if row.paused {
         text.push_str(", paused by an operator");
+    }
+    if row.watched {
+        text.push_str(&format!(", {NOT_OURS}"));
     }
     if let Some(health) = row.health.as_ref().filter(|health| health.level != HealthLevel::Healthy) {
         text.push_str(&format!(", {}", health.level));

@@ -53,6 +53,10 @@ fn declared(session: &mut Session, args: &SimulateArgs) -> Ending {
     for text in &args.faults {
         let fault = Script::parse(text)
             .map_err(|error| Failure::new(Exit::Bad, format!("`{text}` is no fault: {error}")).help("see `simulate --help`"))?;
+        if plan.units.values().any(|unit| unit.watch.is_some() && unit.id.as_str().split('@').next() == fault.unit.split('@').next()) {
+            let why = format!("`{}` is only watched: what somebody else starts is not simulated", fault.unit);
+            return Err(Failure::new(Exit::Bad, why));
+        }
         if !script.add(&plan, &fault) {
             let known = plan.units.keys().map(crate::base::id::UnitId::as_str);
             let failure = Failure::new(Exit::Bad, format!("there is no unit called `{}`", fault.unit));

@@ -22,6 +22,7 @@ use crate::actor::program::Programs;
 use crate::actor::recorder::{self, History};
 use crate::actor::remediator::{self, SYMPTOMS_MAX, Symptom, Symptoms};
 use crate::actor::resignation::{self, RESIGNED_MAX, Resignation, Resignations};
+use crate::actor::search::{self, Searches};
 use crate::actor::tree::{Standing, Tree};
 use crate::actor::wishes::Wishes;
 use crate::actor::{ChildSpec, SupervisorRef, SupervisorSpec, TaskContext};
@@ -186,6 +187,8 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         resigned: inlets.resigned,
         symptoms: inlets.symptom,
         gates: Gates::new(loaded.plan.daemon.start_limit),
+        // The brain is its child.
+        searches: Searches::new(std::os::unix::process::parent_id()),
         turns: Arc::default(),
         host: Arc::default(),
         degradation: Degradation::default(),
@@ -251,6 +254,8 @@ impl Parts {
             health::run(task, control.context.clone(), control.tree.clone(), control.history.clone())
         });
         let control = self.control.clone();
+        let search = ChildSpec::task("search", move |task| search::run(task, control.context.clone()));
+        let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
         SupervisorSpec::new(Strategy::OneForAll)
             .intensity(5, Duration::from_secs(60))
@@ -262,6 +267,7 @@ impl Parts {
             .child(observer)
             .child(degradation)
             .child(health)
+            .child(search)
             .child(heartbeat)
     }
 

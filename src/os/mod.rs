@@ -31,6 +31,8 @@ pub mod paths;
 #[cfg(feature = "daemon")]
 pub mod pid_file;
 #[cfg(feature = "daemon")]
+pub mod pin;
+#[cfg(feature = "daemon")]
 pub mod pressure;
 #[cfg(feature = "daemon")]
 pub mod probe;
@@ -44,6 +46,8 @@ pub mod sample;
 pub mod script;
 #[cfg(feature = "daemon")]
 pub mod sd_notify;
+#[cfg(feature = "daemon")]
+pub mod search;
 #[cfg(feature = "daemon")]
 pub mod signal;
 #[cfg(feature = "daemon")]

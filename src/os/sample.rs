@@ -199,7 +199,7 @@ fn read_stat(proc: &OwnedFd, pid: u32) -> Option<Process> {
 }
 
 /// How many descriptors `pid` has open; 0 if we may not look.
-fn descriptors(proc: &OwnedFd, pid: u32) -> u64 {
+pub(super) fn descriptors(proc: &OwnedFd, pid: u32) -> u64 {
     let path = format!("{pid}/fd");
     // Since Linux 6.2 the size of the directory is the number of its entries.
     if let Some(size) = statat(proc, path.as_str(), AtFlags::empty()).ok().and_then(|stat| u64::try_from(stat.st_size).ok())
@@ -216,7 +216,7 @@ fn descriptors(proc: &OwnedFd, pid: u32) -> u64 {
     }
 }
 
-fn each_name(directory: impl AsFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn each_name(directory: impl AsFd, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {

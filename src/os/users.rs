@@ -81,6 +81,18 @@ pub fn lookup(user: Option<&str>, group: Option<&str>) -> Result<Account, UserEr
     })
 }
 
+/// The id of a user by name or number.
+///
+/// # Errors
+/// There is no such user.
+pub fn uid_of(user: &str) -> Result<u32, UserError> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let entry = User::from_name(user).map_err(|source| UserError::Lookup { what: format!("user `{user}`"), source })?;
+    entry.map(|entry| entry.uid.as_raw()).ok_or_else(|| UserError::NoUser(user.to_owned()))
+}
+
 fn by_uid(uid: Uid) -> Result<Option<User>, UserError> {
     User::from_uid(uid).map_err(|source| UserError::Lookup { what: format!("user {uid}"), source })
 }
@@ -101,6 +113,7 @@ mod tests {
     fn root_is_found_by_name_and_number() {
         let root = lookup(Some("root"), None).unwrap();
         assert_eq!((root.uid, root.gid, root.name.as_deref()), (0, 0, Some("root")));
+        assert_eq!((uid_of("root"), uid_of("1234")), (Ok(0), Ok(1234)));
         assert!(root.groups.contains(&0) && root.home.is_some() && root.shell.is_some());
         assert_eq!(lookup(Some("0"), Some("0")).unwrap(), root);
         assert_eq!(lookup(Some("root"), Some("12345")).unwrap().gid, 12345);

@@ -79,7 +79,12 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
 /// Whether a unit that runs under `old` needs a new process to run under `new`.
 #[must_use]
 pub fn needs_restart(old: &UnitPlan, new: &UnitPlan) -> bool {
-    unit_changes(old, new).iter().any(|field| !is_live(field))
+    !is_all_live(old, new, &unit_changes(old, new))
+}
+
+/// Whether everything that changed takes effect without a new process. What is only watched gets none from us.
+fn is_all_live(old: &UnitPlan, new: &UnitPlan, fields: &[&str]) -> bool {
+    old.watch.is_some() && new.watch.is_some() || fields.iter().all(|field| is_live(field))
 }
 
 /// The supervisor of each child.
@@ -119,7 +124,7 @@ fn unit_change(old: Option<&std::sync::Arc<UnitPlan>>, new: Option<&std::sync::A
     }
     if fields.is_empty() {
         UnitChange::Leave
-    } else if fields.iter().all(|field| is_live(field)) {
+    } else if is_all_live(old, new, &fields) {
         UnitChange::Live { fields }
     } else {
         UnitChange::Restart { fields }
@@ -168,6 +173,7 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             id: _,
             description: "description",
             exec: "exec",
+            watch: "watch",
             working_directory: "working_directory",
             user: "user",
             group: "group",
@@ -368,6 +374,19 @@ mod tests {
         check("requires: b", "wants: b", "change live: requires, wants");
         check("readiness: notify", "readiness: {notify: true, timeout: 5s}", "change live: readiness.timeout");
         check("description: c", "readiness: notify", "restart, because description, readiness changed");
+    }
+
+    #[test]
+    fn what_is_only_watched_changes_live_until_we_run_it() {
+        let check = |before: &str, after: &str, expect: &str| {
+            let changes = diff(&plan(&format!("unit: a\n{before}"), ""), &plan(&format!("unit: a\n{after}"), ""));
+            assert_eq!(changes.units["a"].to_string(), expect, "{before} -> {after}");
+        };
+        check("watch: x", "watch: {name: x}", "leave as it is");
+        check("watch: x", "watch: {name: y, min: 2}", "change live: watch");
+        check("watch: x", "watch: x\nworking_directory: y", "change live: working_directory");
+        check("watch: x", "exec: x", "restart, because exec, watch, logs.mode changed");
+        check("exec: x", "watch: x", "restart, because exec, watch, logs.mode changed");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod response;
 mod significant;
 mod tree;
 mod unit;
+mod watch;
 
 pub use aggregation::Aggregation;
 pub use breaker::RestartBreaker;
@@ -36,6 +37,7 @@ pub use probe::{
 pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, StepPlan};
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
+pub use watch::WatchPlan;
 
 /// The plan of declarations without a fault.
 #[cfg(test)]

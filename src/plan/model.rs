@@ -13,6 +13,7 @@ use super::degradation::DegradationPlan;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::remediation::RemediationPlan;
 use super::response::{FailureCause, Response};
+use super::watch::WatchPlan;
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
@@ -144,8 +145,12 @@ pub struct UnitPlan {
     pub id: UnitId,
     /// One line for people.
     pub description: Option<String>,
-    /// Program and arguments. The program is absolute, relative to `working_directory` (with a slash) or searched in PATH.
+    /// Program and arguments. The program is absolute, relative to `working_directory` (with a slash) or searched in PATH. Empty for a unit
+    /// that is only watched.
     pub exec: Vec<String>,
+    /// The processes of others it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchPlan>,
     /// Where it runs.
     pub working_directory: PathBuf,
     /// The user it runs as, by name or number; `None`: the daemon's.

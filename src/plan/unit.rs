@@ -26,6 +26,7 @@ use super::probing;
 use super::remediation::remediation;
 use super::resolve::{absolute, or};
 use super::response::{FailureCause, Response};
+use super::watch::watch_plan;
 
 /// So many failures of a unit begin its remediation.
 const DEFAULT_FAILURES: u32 = 3;
@@ -52,6 +53,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
     UnitPlan {
         description: spec.description.as_ref().map(|text| text.value.0.clone()),
         exec: spec.exec.iter().flat_map(|exec| &exec.value.0).map(|word| text(&word.value)).collect(),
+        watch: spec.watch.as_ref().map(|watch| watch_plan(&watch.value, &text, &working_directory)),
         user: spec.user.as_ref().map(|user| user.value.0.clone()),
         group: spec.group.as_ref().map(|group| group.value.0.clone()),
         environment: environment.map(|(name, value)| (name.clone(), text(&value.value))).collect(),
@@ -73,7 +75,11 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         watchdog: spec.watchdog.as_ref().map(|watchdog| watchdog_plan(&watchdog.value)),
         pid_file,
         remediation: spec.remediation.as_ref().map(|spec| remediation(&spec.value, DEFAULT_FAILURES, &text)),
-        logs: logs_plan(&or_default(&spec.logs)),
+        logs: match spec.watch {
+            None => logs_plan(&or_default(&spec.logs)),
+            // Its output is not ours.
+            Some(_) => LogsPlan { mode: LogMode::None, ..LogsPlan::default() },
+        },
         id,
     }
 }

@@ -30,6 +30,7 @@ pub mod supervisor;
 pub(crate) mod template;
 pub mod unit;
 pub mod value;
+pub mod watch;
 pub mod watchdog;
 
 pub use decode::Field;

@@ -42,6 +42,12 @@ impl Decode for RemediationSpec {
 }
 
 impl RemediationSpec {
+    /// Where the steps are that only help what is our own.
+    pub(super) fn own_steps(&self) -> impl Iterator<Item = Span> {
+        let steps = self.steps.iter().flat_map(|steps| &steps.value.0);
+        steps.filter(|step| step.restart.is_some() || step.give_up.is_some()).map(|step| step.span)
+    }
+
     /// The texts in it that may hold specifiers.
     pub(super) fn texts(&self) -> Vec<(Span, String)> {
         let steps = || self.steps.iter().flat_map(|steps| &steps.value.0);

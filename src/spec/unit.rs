@@ -1,34 +1,62 @@
-//! A document in `units/`: a program to run.
+//! A document in `units/`: a program to run, or one to watch.
 
-use crate::base::choice::LogMode;
+use crate::base::choice::{LogMode, ProbeRole};
 
 use super::code;
 use super::command::Exec;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, quote};
 use super::logs::LogsSpec;
-use super::node::Node;
+use super::node::{Kind, Node};
 use super::probe::ProbesSpec;
 use super::readiness::ReadinessSpec;
 use super::remediation::RemediationSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
+use super::watch::WatchSpec;
 use super::watchdog::WatchdogSpec;
 
+/// What says how a program is run: of no use for one that somebody else runs.
+const FOR_OUR_OWN: [&str; 19] = [
+    "user",
+    "group",
+    "environment",
+    "environment_file",
+    "umask",
+    "nice",
+    "requires",
+    "binds",
+    "wants",
+    "after",
+    "restart",
+    "significant",
+    "shutdown",
+    "success_exit",
+    "pid_file",
+    "readiness",
+    "watchdog",
+    "optional",
+    "logs",
+];
+
 mapping! {
-    /// A program to run, once or as several instances.
+    /// A program to run, once or as several instances, or one that somebody else runs and that is watched: exactly one of `exec` and `watch`.
     UnitSpec: "a mapping, for example `unit: web`" {
         /// The unit's name: letters, digits, `_`, `-` and `.`. Units and supervisors share one name space.
         unit: Name = required,
         /// One line for people.
         description: Text,
         /// How many instances run: `name@1`, `name@2` and so on. Without it there is one plain unit.
-        /// In `exec`, `working_directory`, `environment`, `environment_file`, `pid_file`, `readiness` and `probes`, `%i` is the instance's number,
+        /// In `exec`, `watch`, `working_directory`, `environment`, `environment_file`, `pid_file`, `readiness` and `probes`, `%i` is the instance's number,
         /// `%n` the unit's id and `%%` a percent sign.
         instances: Int<1, 10000>,
         /// The program and its arguments: a list, or one string that is split as a shell would. No shell runs it.
-        exec: Exec = required,
+        exec: Exec,
+        /// Processes that somebody else starts: they are found, it is seen at once when one ends, and nothing is ever done to them. A bare word is
+        /// a `name`. Others may depend on the unit: it is ready while enough of them are there. Keys that say how a program is run do not go
+        /// with it.
+        watch: WatchSpec,
         /// Where it runs, relative to the configuration directory.
         working_directory: Text = ".",
         /// The user it runs as, by name or number; the daemon's if not given.
@@ -79,7 +107,11 @@ mapping! {
     }
 }
 
-schema!(UnitSpec, generator => Self::mapping_schema(generator).to_value());
+schema!(UnitSpec, generator => {
+    let mut mapping = Self::mapping_schema(generator);
+    mapping.insert("oneOf".into(), serde_json::json!([{"required": ["exec"]}, {"required": ["watch"]}]));
+    mapping.to_value()
+});
 
 impl Decode for UnitSpec {
     const EXPECTED: &'static str = "a mapping";
@@ -91,7 +123,9 @@ impl Decode for UnitSpec {
             spec.check_specifiers(cx);
             spec.check_readiness(cx);
             spec.check_probes(cx);
+            spec.check_watch(cx);
         }
+        spec.check_origin(node, cx);
         ReadinessSpec::check_kind(node, cx);
         spec.check_environment_files(cx);
         spec.check_pid_file(cx);
@@ -109,10 +143,72 @@ impl UnitSpec {
         }
     }
 
+    /// Who starts it, and what goes with that.
+    fn check_origin(&self, node: &Node, cx: &mut Cx<'_>) {
+        let Some(watch) = node.key("watch") else {
+            if node.key("exec").is_none() {
+                let span = match &node.kind {
+                    Kind::Mapping(items) => items.first().map_or(node.span, |(key, _)| key.span),
+                    _ => node.span,
+                };
+                let fault = Diagnostic::new(code::MISSING_KEY, span, "`exec` must be given, or `watch`");
+                cx.report(fault.help("`exec` names a program to run, `watch` one that somebody else runs"));
+            }
+            return;
+        };
+        if let Some(exec) = node.key("exec") {
+            let (first, second) = if exec.span < watch.span { (exec, watch) } else { (watch, exec) };
+            let message = "a unit is run (`exec`) or watched (`watch`), not both";
+            let fault = Diagnostic::new(code::CONFLICT, second.span, message).related(first.span, "first given here");
+            return cx.report(fault.help("remove one of them"));
+        }
+        for (key, given) in FOR_OUR_OWN.into_iter().filter_map(|key| Some((key, node.key(key)?))) {
+            let message = format!("`{key}` says how a program is run, but this one is only watched");
+            let fault = Diagnostic::new(code::CONFLICT, given.span, message).related(watch.span, "somebody else starts it");
+            cx.report(match key {
+                "user" | "pid_file" => fault.help(format!("to find it by that, write `watch: {{{key}: …}}`")),
+                _ => fault.help(format!("remove `{key}`, or have it run with `exec`")),
+            });
+        }
+        self.check_watched_probes(watch.span, cx);
+        let ladders = self.probes.iter().flat_map(|probes| &probes.0).filter_map(|probe| probe.remediation.as_ref());
+        for step in self.remediation.iter().chain(ladders).flat_map(|ladder| ladder.value.own_steps()) {
+            let fault = Diagnostic::new(code::CONFLICT, step, "what is only watched is neither restarted nor stopped by us");
+            let help = "write `run`, with a script that asks whoever starts it, or `notify`";
+            cx.report(fault.related(watch.span, "somebody else starts it").help(help));
+        }
+    }
+
+    /// Probes that need a program of our own.
+    fn check_watched_probes(&self, watch: Span, cx: &mut Cx<'_>) {
+        for probe in self.probes.iter().flat_map(|probes| &probes.0) {
+            let startup = probe.role.as_ref().filter(|role| role.0 == ProbeRole::Startup).map(|role| role.span);
+            let faults = [
+                (startup, "what is only watched has no startup; `role: readiness` says when it may be given work"),
+                (probe.log.as_ref().map(|log| log.span), "the output of what is only watched is not ours to read"),
+            ];
+            for (span, message) in faults {
+                if let Some(span) = span {
+                    cx.report(Diagnostic::new(code::CONFLICT, span, message).related(watch, "somebody else starts it"));
+                }
+            }
+        }
+    }
+
+    fn check_watch(&self, cx: &mut Cx<'_>) {
+        for (target, fault) in self.watch.iter().flat_map(|watch| watch.checked()) {
+            let expanded = self.samples().into_iter().filter_map(|(id, instance)| expand(&target.0, &id, instance).ok());
+            if let Some(why) = expanded.into_iter().find_map(|text| fault(&text)) {
+                cx.report(Diagnostic::new(code::BAD_VALUE, target.span, format!("`watch`: {why}")));
+            }
+        }
+    }
+
     fn check_specifiers(&self, cx: &mut Cx<'_>) {
         let text = |field: &super::diagnostic::Spanned<Text>| (field.span, field.0.clone());
         let mut values: Vec<(Span, String)> = Vec::new();
         values.extend(self.exec.iter().flat_map(|exec| &exec.0).map(|word| (word.span, word.value.clone())));
+        values.extend(self.watch.iter().flat_map(|watch| watch.texts()));
         values.extend(self.working_directory.iter().map(text));
         values.extend(self.environment.iter().flat_map(|variables| &variables.0).map(|(_, value)| (value.span, value.value.clone())));
         values.extend(self.environment_file.iter().flat_map(|files| &files.0).map(text));

@@ -9,8 +9,9 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::prepare::Prepared;
-use super::{Msg, Unit, prepare, status};
+use super::{Msg, Unit, prepare, status, symptom};
 use crate::actor::gate::Standing;
+use crate::actor::remediator::Condition;
 use crate::actor::resignation::Resignation;
 use crate::base::exit::ExitReason;
 use crate::base::id::UnitId;
@@ -289,7 +290,7 @@ impl Unit {
 
     fn started(&mut self) {
         self.note.ready = true;
-        self.is_well();
+        symptom::unit_is(&self.context, &self.plan, Condition::Well);
         self.listen();
         self.remember();
         let unit = self.plan.id.clone();

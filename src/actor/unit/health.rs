@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 
-use super::{Msg, Unit};
+use super::{Entry, Msg, Unit, status, symptom};
+use crate::actor::context::Context;
 use crate::actor::gate::Standing as Gate;
 use crate::actor::prober::{Arguments, News, Order, Prober};
 use crate::base::breaker::BreakerState;
@@ -54,15 +55,7 @@ impl Unit {
         self.change(|status| status.probes = statuses(&self.plan));
         let has_any = !self.plan.probes.is_empty() || self.plan.watchdog.is_some();
         let Some(process) = self.process.filter(|_| has_any) else { return };
-        let environment = self.context.environment.iter().map(|(name, value)| (name, value)).chain(&self.plan.environment);
-        let environment = environment.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let surroundings = Surroundings {
-            unit: self.plan.id.clone(),
-            pid: process.pid,
-            directory: self.plan.working_directory.clone(),
-            environment,
-            logs: self.context.directories.logs.clone(),
-        };
+        let surroundings = surroundings(&self.context, &self.plan, process.pid);
         let arguments = Arguments {
             plans: self.plan.probes.clone(),
             watchdog: self.plan.watchdog.clone(),
@@ -111,12 +104,7 @@ impl Unit {
     /// A probe has news.
     pub(super) fn probed(&mut self, myself: &ActorRef<Msg>, news: News) {
         match news {
-            News::Found { probe, outcome, took } => self.change(|status| {
-                if let Some(status) = status.probes.get_mut(probe) {
-                    status.found(outcome, took);
-                }
-            }),
-            News::Changed(probe, standing) => self.probe_changed(probe, standing),
+            News::Found { .. } | News::Changed(..) | News::Late(_) => shown(&self.context, &self.plan, &self.entry, news),
             News::Ready(is_ready) => self.ready_changed(myself, is_ready),
             News::Dead(probe) => self.look_at_the_dying(myself, probe),
             News::Phi(phi) => self.heard(Verdict::Ok, String::new(), phi),
@@ -126,33 +114,12 @@ impl Unit {
                 self.look_at_the_dying(myself, self.plan.probes.len());
             }
             News::Breaker(probe, changed) => self.breaker_changed(Some(probe), changed),
-            News::Late(probe) => self.change(|status| {
-                if let Some(status) = status.probes.get_mut(probe) {
-                    status.late += 1;
-                }
-            }),
         }
     }
 
     /// The breaker of its restarts, or of a probe, stands elsewhere.
     pub(super) fn breaker_changed(&self, at: Option<usize>, changed: Changed) {
-        let probe = at.and_then(|at| self.plan.probes.get(at)).map(|probe| probe.name.clone());
-        self.change(|status| {
-            if let Some(probe) = at.and_then(|at| status.probes.get_mut(at)) {
-                probe.breaker = Some(changed.to);
-            }
-        });
-        let open_for = changed.until.filter(|_| changed.to == BreakerState::Open).map(|until| until - clock::mono());
-        let Changed { from, to, calls, .. } = changed;
-        self.tell(Event::BreakerChanged {
-            unit: self.plan.id.clone(),
-            probe,
-            from,
-            to,
-            calls: calls.total,
-            failed: calls.failed,
-            open_for,
-        });
+        breaker_changed(&self.context, &self.plan, &self.entry, at, changed);
     }
 
     /// It gives a sign of life.
@@ -191,21 +158,6 @@ impl Unit {
         });
     }
 
-    fn probe_changed(&self, at: usize, standing: Standing) {
-        let Some(plan) = self.plan.probes.get(at) else { return };
-        let mut text = String::new();
-        self.change(|status| {
-            if let Some(status) = status.probes.get_mut(at) {
-                standing.as_str().clone_into(&mut status.standing);
-                status.since = clock::wall();
-                text.clone_from(&status.text);
-            }
-        });
-        self.probe_is(plan, standing, &text);
-        let (unit, probe, role) = (self.plan.id.clone(), plan.name.clone(), plan.role);
-        self.tell(Event::ProbeChanged { unit, probe, role, passing: standing == Standing::Passing, text });
-    }
-
     fn ready_changed(&mut self, myself: &ActorRef<Msg>, is_ready: bool) {
         self.health.probed = is_ready;
         if self.driver.machine.state() != Life::Active {
@@ -218,22 +170,11 @@ impl Unit {
             self.tell(Event::UnitReady { unit });
         } else if !is_ready && !std::mem::replace(&mut self.health.lost, true) {
             self.context.gates.set(&unit, Gate::Pending);
-            let why = self.why_unready();
+            let why = why_unready(&self.entry);
             self.change(|status| status.reason = Some(format!("not ready for work: {why}")));
             self.tell(Event::UnitUnready { unit, why });
         }
         self.publish();
-    }
-
-    fn why_unready(&self) -> String {
-        let mut why = String::from("its probes say so");
-        self.change(|status| {
-            let failing = status.probes.iter().find(|probe| probe.standing == Standing::Failing.as_str());
-            if let Some(probe) = failing {
-                why = probe.sentence();
-            }
-        });
-        why
     }
 
     /// It is not well, and what it was doing is written down, or cannot be.
@@ -257,6 +198,71 @@ impl Unit {
             let incident = tokio::time::timeout(EVIDENCE_WITHIN, look).await.ok().and_then(|written| written.ok()?.ok());
             drop(actor.cast(Msg::Unwell(run, class, why, incident)));
         });
+    }
+}
+
+/// What only shows in the entry of a unit, and is told.
+pub(super) fn shown(context: &Context, plan: &UnitPlan, entry: &Entry, news: News) {
+    let at = match &news {
+        News::Found { probe, .. } | News::Changed(probe, _) | News::Late(probe) | News::Breaker(probe, _) | News::Dead(probe) => *probe,
+        News::Ready(_) | News::Phi(_) | News::Silent(..) => return,
+    };
+    let mut told = None;
+    status::change(entry, |status| {
+        let (Some(status), Some(plan)) = (status.probes.get_mut(at), plan.probes.get(at)) else { return };
+        match news {
+            News::Found { outcome, took, .. } => status.found(outcome, took),
+            News::Late(_) => status.late += 1,
+            News::Changed(_, standing) => {
+                standing.as_str().clone_into(&mut status.standing);
+                status.since = clock::wall();
+                told = Some((plan.clone(), standing, status.text.clone()));
+            }
+            _ => {}
+        }
+    });
+    if let Some((probe, standing, text)) = told {
+        symptom::probe_is(context, plan, &probe, standing, &text);
+        let (unit, role, passing) = (plan.id.clone(), probe.role, standing == Standing::Passing);
+        context.bus.tell(Event::ProbeChanged { unit, probe: probe.name.clone(), role, passing, text });
+    }
+}
+
+/// The breaker of the restarts of a unit, or of a probe, stands elsewhere.
+pub(super) fn breaker_changed(context: &Context, plan: &UnitPlan, entry: &Entry, at: Option<usize>, changed: Changed) {
+    let probe = at.and_then(|at| plan.probes.get(at)).map(|probe| probe.name.clone());
+    status::change(entry, |status| {
+        if let Some(probe) = at.and_then(|at| status.probes.get_mut(at)) {
+            probe.breaker = Some(changed.to);
+        }
+    });
+    let open_for = changed.until.filter(|_| changed.to == BreakerState::Open).map(|until| until - clock::mono());
+    let Changed { from, to, calls, .. } = changed;
+    let (calls, failed) = (calls.total, calls.failed);
+    context.bus.tell(Event::BreakerChanged { unit: plan.id.clone(), probe, from, to, calls, failed, open_for });
+}
+
+/// Why a unit may not be given work: a probe of it that fails.
+pub(super) fn why_unready(entry: &Entry) -> String {
+    let mut why = String::from("its probes say so");
+    status::change(entry, |status| {
+        let failing = status.probes.iter().find(|probe| probe.standing == Standing::Failing.as_str());
+        if let Some(probe) = failing {
+            why = probe.sentence();
+        }
+    });
+    why
+}
+
+/// What the probes of a unit have to know of it.
+pub(super) fn surroundings(context: &Context, plan: &UnitPlan, pid: u32) -> Surroundings {
+    let environment = context.environment.iter().map(|(name, value)| (name, value)).chain(&plan.environment);
+    Surroundings {
+        unit: plan.id.clone(),
+        pid,
+        directory: plan.working_directory.clone(),
+        environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        logs: context.directories.logs.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One actor per unit: it carries the unit's life and keeps its entry in the view.
 
+mod actor;
 mod binding;
 mod effects;
 mod health;
@@ -13,12 +14,13 @@ mod rest;
 mod status;
 mod succession;
 mod symptom;
+mod watched;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
@@ -41,6 +43,7 @@ use crate::policy::degradation::Rest;
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
+pub(crate) use actor::UnitActor;
 use binding::Binding;
 pub use held::{Held, exit_event};
 pub(crate) use host::UnitHost;
@@ -48,6 +51,7 @@ pub use note::ForeignNote;
 pub(crate) use note::{COUNTED_MAX, Note};
 use prepare::Prepared;
 use succession::Succession;
+pub(crate) use watched::News as WatchedNews;
 
 /// What a unit actor hears.
 pub(crate) enum Msg {
@@ -99,6 +103,8 @@ pub(crate) enum Msg {
     Replan(Arc<UnitPlan>, SupervisorId),
     /// It is not in the plan any more: go, once it is down.
     Retire,
+    /// Something is known of the processes it watches.
+    Watched(watched::News),
     /// The machine's deadline may have passed.
     Wake,
 }
@@ -122,17 +128,17 @@ struct Missed {
     reported: bool,
 }
 
-/// The actor.
-pub(crate) struct UnitActor;
+/// A unit's entry in the view.
+type Entry = Arc<Mutex<UnitStatus>>;
 
-/// The actor's state.
+/// A unit that we run.
 pub(crate) struct Unit {
     context: Arc<Context>,
     plan: Arc<UnitPlan>,
     /// A plan that takes effect with the next start.
     next_plan: Option<Arc<UnitPlan>>,
     driver: Driver<Lifecycle>,
-    entry: Arc<Mutex<UnitStatus>>,
+    entry: Entry,
     port: Option<Port>,
     /// A start by another supervisor while the first one still stops the unit.
     pending: Option<(Port, StartCause)>,
@@ -177,39 +183,34 @@ pub(crate) struct Unit {
     log_start: Option<u64>,
 }
 
-impl Actor for UnitActor {
-    type Msg = Msg;
-    type State = Unit;
-    type Arguments = Arguments;
-
-    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<Unit, ActorProcessingErr> {
-        let mut unit = Unit::new(arguments.context, arguments.plan, arguments.supervisor);
+impl Unit {
+    /// A unit to run, as the last brain left it.
+    fn begun(myself: &ActorRef<Msg>, arguments: Arguments) -> Self {
+        let mut unit = Self::new(arguments.context, arguments.plan, arguments.supervisor);
         if let Some(held) = arguments.held {
             let unwelcome = held.unwelcome;
-            unit.take_over(&myself, held);
+            unit.take_over(myself, held);
             if !arguments.wanted || unwelcome {
-                unit.finish_stop(&myself);
+                unit.finish_stop(myself);
             }
         }
         unit.note.take_wish(unit.context.wishes.of(unit.id().as_str()));
         unit.publish();
-        unit.driver.arm(&myself, || Msg::Wake);
-        Ok(unit)
+        unit.driver.arm(myself, || Msg::Wake);
+        unit
     }
 
-    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, unit: &mut Unit) -> Result<(), ActorProcessingErr> {
-        unit.hear(&myself, message);
-        unit.settle_succession(&myself);
-        unit.driver.arm(&myself, || Msg::Wake);
-        if unit.retired && unit.driver.machine.state() == Life::Stopped {
-            unit.leave();
-            myself.stop(None);
-        }
-        Ok(())
+    /// Hears, and does what follows.
+    fn take(&mut self, myself: &ActorRef<Msg>, message: Msg) {
+        self.hear(myself, message);
+        self.settle_succession(myself);
+        self.driver.arm(myself, || Msg::Wake);
     }
-}
 
-impl Unit {
+    fn is_down(&self) -> bool {
+        self.driver.machine.state() == Life::Stopped
+    }
+
     fn new(context: Arc<Context>, plan: Arc<UnitPlan>, supervisor: SupervisorId) -> Self {
         let machine = Lifecycle::new(plan.clone(), Rng::derive(context.seed, &[plan.id.as_str(), "backoff"]));
         let status = UnitStatus::new(plan.id.clone(), supervisor, clock::wall(), clock::mono());
@@ -338,7 +339,7 @@ impl Unit {
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
             Msg::Wish(wish) => {
                 if wish.is_stop() {
-                    self.is_unwanted();
+                    symptom::unwanted(&self.context, &self.plan);
                 }
                 self.note.take_wish(Some(wish));
                 self.note.rests = false;
@@ -350,6 +351,8 @@ impl Unit {
             Msg::Rest(rest) => self.rest(myself, rest),
             Msg::Replan(plan, supervisor) => self.replan(myself, plan, supervisor),
             Msg::Retire => self.retired = true,
+            // It was only watched before.
+            Msg::Watched(_) => {}
             Msg::Wake => {
                 let effects = self.driver.wake();
                 self.carry_out(myself, effects);
@@ -472,7 +475,7 @@ impl Unit {
     }
 
     fn leave(&self) {
-        self.is_unwanted();
+        symptom::unwanted(&self.context, &self.plan);
         self.context.view.remove_unit(self.id());
         self.context.gates.remove(self.id());
         self.context.launcher.send(ToLauncher::Forget { unit: self.id().clone() });

@@ -6,6 +6,7 @@ use crate::base::time::{Mono, Wall};
 use crate::event::{Desired, Wish};
 use crate::policy::breaker::BreakerMemory;
 use crate::policy::lifecycle::{Memory, StartTimes};
+use crate::policy::watch::WatchMemory;
 
 /// The version of the format, the first byte of a note.
 const VERSION: u8 = 1;
@@ -37,12 +38,23 @@ pub(crate) struct Note {
     /// What of the breaker of its restarts goes on. It follows the wish, or one that means nothing.
     #[serde(skip)]
     pub(crate) breaker: Option<BreakerMemory>,
-    /// It stands still because it may be done without, and not for an operator. It follows the breaker.
+    /// It stands still because it may be done without, and not for an operator. It follows the breaker, or one that has seen nothing.
     #[serde(skip)]
     pub(crate) rests: bool,
     /// How long its starts take. It follows that.
     #[serde(skip)]
     pub(crate) start_times: StartTimes,
+    /// Where a unit that is only watched stands. It follows that.
+    #[serde(skip)]
+    pub(crate) watched: Option<WatchedNote>,
+}
+
+/// Where a unit that is only watched stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WatchedNote {
+    pub(crate) memory: WatchMemory,
+    /// The command line of the oldest process.
+    pub(crate) command: String,
 }
 
 /// A note of another version.
@@ -60,22 +72,15 @@ impl Note {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // A plain struct always encodes; an empty note is the same as none.
         let note = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
-        let nothing = || Wish { number: 0, desired: Desired::Started, uid: u32::MAX, at: Wall(0), why: None };
+        let no_wish = || Wish { number: 0, desired: Desired::Started, uid: u32::MAX, at: Wall(0), why: None };
         // Why is in the store: here there is little room.
         let wish = self.wish.as_ref().map(|wish| Wish { why: None, ..wish.clone() });
-        // A breaker nothing has happened to is like none.
-        let has_times = self.start_times != StartTimes::default();
-        let breaker = self.breaker.clone().or_else(|| (self.rests || has_times).then(BreakerMemory::default));
-        let note = match wish.or_else(|| breaker.as_ref().map(|_| nothing())) {
-            Some(wish) => postcard::to_extend(&wish, note).unwrap_or_default(),
-            None => note,
-        };
-        let note = match &breaker {
-            Some(breaker) => postcard::to_extend(breaker, note).unwrap_or_default(),
-            None => note,
-        };
-        let note = if self.rests || has_times { postcard::to_extend(&self.rests, note).unwrap_or_default() } else { note };
-        if has_times { postcard::to_extend(&self.start_times, note).unwrap_or_default() } else { note }
+        // What stands behind something that is missing needs something in its place.
+        let last = (self.rests, self.start_times, self.watched.clone());
+        let last = Some(last).filter(|last| *last != (false, StartTimes::default(), None));
+        let breaker = self.breaker.clone().or_else(|| last.as_ref().map(|_| BreakerMemory::default()));
+        let wish = wish.or_else(|| breaker.as_ref().map(|_| no_wish()));
+        append(append(append(note, wish.as_ref()), breaker.as_ref()), last.as_ref())
     }
 
     /// An empty note tells nothing.
@@ -89,9 +94,8 @@ impl Note {
                     note.wish = Some(wish).filter(|wish| wish.number > 0);
                     if let Ok((breaker, rest)) = postcard::take_from_bytes(rest) {
                         note.breaker = Some(breaker).filter(|breaker| *breaker != BreakerMemory::default());
-                        let (rests, rest) = postcard::take_from_bytes(rest).unwrap_or((false, rest));
                         // What follows in a later version is of no concern here.
-                        (note.rests, note.start_times) = (rests, postcard::from_bytes(rest).unwrap_or_default());
+                        (note.rests, note.start_times, note.watched) = postcard::from_bytes(rest).unwrap_or_default();
                     }
                 }
                 Ok(note)
@@ -101,10 +105,19 @@ impl Note {
     }
 }
 
+/// Writes what there is behind a note.
+fn append<T: Serialize>(note: Vec<u8>, value: Option<&T>) -> Vec<u8> {
+    match value {
+        Some(value) => postcard::to_extend(value, note).unwrap_or_default(),
+        None => note,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::breaker::BreakerState;
+    use crate::base::identity::Identity;
     use crate::policy::lifecycle::Phase;
 
     #[test]
@@ -123,6 +136,7 @@ mod tests {
             counted: vec![Mono(u64::MAX); COUNTED_MAX],
             breaker: Some(BreakerMemory { state: BreakerState::HalfOpen, openings: u32::MAX, row: u32::MAX, until: Some(Mono(u64::MAX)) }),
             rests: true,
+            watched: None,
             wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
             start_times: times,
         };
@@ -140,6 +154,12 @@ mod tests {
         assert_eq!(Note::decode(&unasked.encode()), Ok(unasked));
         let unbroken = Note { wish: None, breaker: None, ..note };
         assert_eq!(Note::decode(&unbroken.encode()), Ok(unbroken));
+        let process = Some(Identity { started: u64::MAX, pid: u32::MAX });
+        let memory = WatchMemory { main: process, youngest: process, gone: Some(Mono(u64::MAX)) };
+        let watched = Note { watched: Some(WatchedNote { memory, command: "c".repeat(200) }), restarts: u64::MAX, ..Note::default() };
+        assert!(watched.encode().len() <= crate::launcher::wire::NOTE_MAX);
+        let decoded = Note::decode(&watched.encode()).unwrap();
+        assert_eq!((decoded.watched, decoded.wish), (watched.watched, None));
         assert_eq!(Note::decode(b""), Ok(Note::default()));
         assert_eq!(Note::decode(&[9, 1, 2]), Err(ForeignNote(9)));
     }

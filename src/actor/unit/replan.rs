@@ -15,6 +15,8 @@ impl Unit {
         if crate::plan::needs_restart(&self.plan, &plan) && self.driver.machine.state() != Life::Stopped {
             self.next_plan = Some(plan);
         } else {
+            // One before it that still waits is out of date.
+            self.next_plan = None;
             self.take_plan(myself, plan);
         }
     }

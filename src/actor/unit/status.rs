@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::Unit;
+use super::{Entry, Unit};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::format_duration;
@@ -75,10 +75,15 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
     format!("cannot {what}: {error}")
 }
 
+/// Changes an entry. The lock is held for the change only.
+pub(super) fn change(entry: &Entry, change: impl FnOnce(&mut UnitStatus)) {
+    change(&mut entry.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
 impl Unit {
-    /// Changes the entry. The lock is held for the change only.
+    /// Changes the entry.
     pub(super) fn change(&self, change: impl FnOnce(&mut UnitStatus)) {
-        change(&mut self.entry.lock().unwrap_or_else(PoisonError::into_inner));
+        self::change(&self.entry, change);
     }
 
     /// Brings the entry up to date with what the actor knows.

@@ -12,6 +12,7 @@ fn plan() -> UnitPlan {
         id: "unit".into(),
         description: None,
         exec: vec!["true".into()],
+        watch: None,
         working_directory: PathBuf::from("/"),
         user: None,
         group: None,

@@ -18,8 +18,8 @@ use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::base::choice::HealthLevel;
 use crate::base::id::UnitId;
-use crate::base::time::Mono;
-use crate::event::{HostStatus, StoreStatus, SupervisorStatus, UnitStatus};
+use crate::base::time::{Mono, Wall};
+use crate::event::{HostStatus, StoreStatus, SupervisorStatus, UnitStatus, WatchStatus};
 use crate::os::clock;
 use crate::os::sample::{Sample, SampleError, Samples, sample};
 
@@ -98,16 +98,37 @@ impl Exporter {
         {
             return Ok(samples.clone());
         }
-        let units = self.context.view.units().into_iter();
-        let mut mains: BTreeMap<UnitId, u32> = units.filter_map(|unit| Some((unit.unit, unit.pid?))).collect();
+        let mut mains: BTreeMap<UnitId, u32> = BTreeMap::new();
+        let mut watched = BTreeMap::new();
+        self.context.view.each_unit(|unit| match &unit.watch {
+            // They are no tree, and were looked at anyway.
+            Some(watch) => watched.extend(sampled(watch).map(|sample| (unit.unit.clone(), sample))),
+            None => mains.extend(unit.pid.map(|pid| (unit.unit.clone(), pid))),
+        });
         mains.insert(LAUNCHER.into(), self.launcher_pid);
         mains.extend(self.context.keeper().map(|pid| (KEEPER.into(), pid)));
         mains.insert(BRAIN.into(), std::process::id());
         let taken = tokio::task::spawn_blocking(move || sample(&mains)).await;
-        let samples = Arc::new(taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??);
+        let mut samples = taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??;
+        samples.units.extend(watched);
+        let samples = Arc::new(samples);
         *last = Some((clock::mono(), samples.clone()));
         Ok(samples)
     }
+}
+
+/// What the processes of a watched unit used when they were last looked at, if there are any.
+fn sampled(watch: &WatchStatus) -> Option<Sample> {
+    let sample = watch.sample?;
+    Some(Sample {
+        user_seconds: sample.user.as_secs_f64(),
+        system_seconds: sample.system.as_secs_f64(),
+        resident_bytes: sample.resident,
+        threads: sample.threads,
+        descriptors: sample.descriptors,
+        processes: watch.matches,
+        started: Wall(0),
+    })
 }
 
 fn render(snapshot: Snapshot) -> Result<String, std::fmt::Error> {

@@ -22,6 +22,7 @@ mod shipped;
 mod survival;
 mod tree;
 mod upgrade;
+mod watched;
 mod wishes;
 
 pub(crate) use bench::{Daemon, is_alive, until};

@@ -1,0 +1,158 @@
+//! Looks for the processes that units watch: one look for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::Notify;
+
+use super::context::Context;
+use super::unit::{Msg, WatchedNews};
+use super::{BoxError, TaskContext};
+use crate::base::id::UnitId;
+use crate::base::identity::Identity;
+use crate::base::time::Mono;
+use crate::os::clock;
+use crate::os::search::{Look, Seeker, look};
+
+/// The least time between two looks, whoever is in a hurry.
+const REST: Duration = Duration::from_millis(50);
+
+/// Looking takes a twentieth of the time at most: after a look so many times as long as it took is rested.
+const REST_SHARE: u32 = 20;
+
+/// A look that takes longer is told: some process is too busy to be looked at.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Who looks for what.
+#[derive(Debug)]
+pub struct Searches {
+    /// The launcher: what is below it is no stranger.
+    launcher: u32,
+    seekers: Mutex<BTreeMap<UnitId, Registered>>,
+    /// Somebody wants a look now.
+    hurried: Notify,
+}
+
+/// A unit that looks for processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) seeker: Seeker,
+    /// How often.
+    pub(crate) period: Duration,
+    /// Tells the answers from those to an earlier question.
+    pub(crate) token: u64,
+    /// Who asks.
+    pub(crate) actor: ActorRef<Msg>,
+}
+
+impl Searches {
+    /// Nobody looks for anything yet.
+    #[must_use]
+    pub fn new(launcher: u32) -> Self {
+        Self { launcher, seekers: Mutex::default(), hurried: Notify::new() }
+    }
+
+    /// A unit looks for something, or for something else.
+    pub(crate) fn begin(&self, unit: &UnitId, registered: Registered) {
+        self.seekers().insert(unit.clone(), registered);
+    }
+
+    /// A unit knows these.
+    pub(crate) fn know(&self, unit: &UnitId, known: BTreeSet<Identity>) {
+        if let Some(registered) = self.seekers().get_mut(unit) {
+            registered.seeker.known = known;
+        }
+    }
+
+    /// It looks for nothing any more.
+    pub(crate) fn end(&self, unit: &UnitId) {
+        self.seekers().remove(unit);
+    }
+
+    /// Has it looked now.
+    pub(crate) fn hurry(&self) {
+        self.hurried.notify_one();
+    }
+
+    fn seekers(&self) -> MutexGuard<'_, BTreeMap<UnitId, Registered>> {
+        self.seekers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often it has to be looked; `None` while nobody looks for anything.
+    fn period(&self) -> Option<Duration> {
+        self.seekers().values().map(|registered| registered.period).min()
+    }
+}
+
+/// Looks whenever somebody has to be told.
+///
+/// # Errors
+/// None: what cannot be seen is told in the log.
+pub async fn run(task: TaskContext, context: Arc<Context>) -> Result<(), BoxError> {
+    let searches = &context.searches;
+    let mut complained = false;
+    loop {
+        let begun = clock::mono();
+        let looked = tokio::select! {
+            looked = look_once(&context) => looked,
+            () = task.shutdown_requested() => return Ok(()),
+        };
+        match looked {
+            Ok(()) => complained = false,
+            Err(fault) if !std::mem::replace(&mut complained, true) => tracing::warn!("cannot look for processes: {fault}"),
+            Err(_) => {}
+        }
+        let rest = REST.max((clock::mono() - begun) * REST_SHARE);
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = task.shutdown_requested() => return Ok(()),
+        }
+        tokio::select! {
+            () = wait_for_turn(searches, begun) => {}
+            () = searches.hurried.notified() => {}
+            () = task.shutdown_requested() => return Ok(()),
+        }
+    }
+}
+
+async fn wait_for_turn(searches: &Searches, last: Mono) {
+    match searches.period() {
+        Some(period) => tokio::time::sleep((last + period) - clock::mono()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn look_once(context: &Context) -> Result<(), BoxError> {
+    let registered = context.searches.seekers().clone();
+    if registered.is_empty() {
+        return Ok(());
+    }
+    let seekers = registered.iter().map(|(unit, registered)| (unit.clone(), registered.seeker.clone())).collect();
+    let ours = ours(context);
+    let mut looking = tokio::task::spawn_blocking(move || look(&seekers, &ours));
+    let looked = match tokio::time::timeout(SLOW, &mut looking).await {
+        Ok(looked) => looked,
+        Err(_) => {
+            tracing::warn!("looking for processes takes longer than {}s: one of them does not let us look", SLOW.as_secs());
+            looking.await
+        }
+    };
+    let mut looks: BTreeMap<UnitId, Look> = looked??;
+    for (unit, Registered { token, actor, .. }) in registered {
+        if let Some(look) = looks.remove(&unit) {
+            // One that is gone looks for nothing.
+            drop(actor.cast(Msg::Watched(WatchedNews::Looked(token, look))));
+        }
+    }
+    Ok(())
+}
+
+/// The processes that nobody else has started, with all that is below them.
+fn ours(context: &Context) -> BTreeSet<u32> {
+    let mut ours = BTreeSet::from([context.searches.launcher, std::process::id()]);
+    ours.extend(context.keeper());
+    context.view.each_unit(|unit| ours.extend(unit.pid.filter(|_| unit.watch.is_none())));
+    ours
+}
