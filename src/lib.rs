@@ -44,6 +44,7 @@
 //! | start children on request, many of a kind | [`DynamicSupervisor`] |
 //! | spread keys over several actors | [`Partitions`] |
 //! | pass something on to the next incarnation, on purpose | [`Handover`] |
+//! | find a child that runs and is not well | [`Probe`], [`ChildSpec::probe`] |
 //! | stop calling what fails, and try again later | [`CircuitBreaker`] |
 //! | ask, stop, change a running tree | [`SupervisorRef`] |
 //! | hear what happens in it | [`SupervisorRef::subscribe`], [`SupervisorSpec::observe`]; `tracing` spans and events besides |
@@ -134,11 +135,12 @@ pub mod store;
 #[cfg(feature = "library")]
 pub use actor::{
     BoxError, BreakerError, BreakerPermit, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, CircuitBreaker, DynamicSupervisor,
-    Handover, Ignore, Missed, Name, NotRunning, Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef,
+    Handover, Ignore, Missed, Name, NotRunning, Partitions, Probe, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef,
     SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
 };
 pub use base::choice::{RestartType, Strategy};
 pub use base::exit::ExitReason;
+pub use base::outcome::{Outcome, Verdict};
 pub use base::shutdown::ShutdownTimeout;
 pub use policy::breaker::{BreakerPlan, BreakerState};
 pub use policy::supervisor::{AutoShutdown, ChildCounts, Report, RequestError, SpecError};

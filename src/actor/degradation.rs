@@ -16,7 +16,8 @@ use crate::event::{DegradationStatus, DegradationStepped, Event, HostStatus, Uni
 use crate::os::clock;
 use crate::plan::{DegradationStep, Plan};
 use crate::policy::Machine as _;
-use crate::policy::degradation::{Effect, Input, Ladder, Rest, Sample, Sparing, Standing, rest};
+use crate::policy::degradation::{Effect, Input, Ladder, Rest, Sample, Standing, rest};
+use crate::policy::health::Sparing;
 
 /// How often it is measured, and looked whether units are as they should be.
 const LOOK: Duration = Duration::from_secs(1);

@@ -37,6 +37,6 @@ pub mod wishes;
 
 pub use library::{
     BoxError, BreakerError, BreakerPermit, CallError, Child, ChildInfo, ChildRef, ChildSpec, ChildState, CircuitBreaker, DynamicSupervisor,
-    Handover, Ignore, Missed, Name, NotRunning, Partitions, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef,
+    Handover, Ignore, Missed, Name, NotRunning, Partitions, Probe, ProcessSpec, Reports, StartError, SupervisorEvent, SupervisorRef,
     SupervisorReport, SupervisorSpec, TaskContext, ThreadContext,
 };

@@ -1,4 +1,4 @@
-//! What a supervisor wants of one incarnation of a child, seen from both sides.
+//! How far one incarnation of a child has come, and what its supervisor wants of it, seen from both sides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,12 +9,14 @@ use tokio::sync::Notify;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Order {
+    /// It is up; nothing is wanted of it.
+    Up = 1,
     /// It is to end by itself.
-    Stop = 1,
+    Stop = 2,
     /// It is to be ended.
-    Kill = 2,
+    Kill = 3,
     /// It has ended, and nothing of it is left.
-    Ended = 3,
+    Ended = 4,
 }
 
 /// The orders given so far. Smaller than a channel: there may be a hundred thousand of them.

@@ -16,8 +16,8 @@ use crate::os::clock::{self, RuntimeClock};
 use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
 use crate::policy::Machine as _;
 use crate::policy::breaker::Changed;
-use crate::policy::degradation::Sparing;
 use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
+use crate::policy::health::Sparing;
 use crate::policy::health::{Effect, Health, Input, Standing};
 use crate::policy::pace::Watch;
 

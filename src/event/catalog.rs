@@ -11,7 +11,8 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    DegradationStepped, GapReason, HealthStatus, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall,
+    StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.

@@ -198,7 +198,10 @@ mod tests {
     use crate::base::choice::{DegradationStep, ProbeRole};
     use crate::base::exit::{ExitCause, ExitReason, Signal};
     use crate::base::time::Wall;
-    use crate::event::{DegradationStepped, Desired, GapReason, ProcessFound, ProcessGone, ProcessSample, Stall, StallCause, StallOver, StoreRestored, UnitFound, UnitLost, Wish};
+    use crate::event::{
+        DegradationStepped, Desired, GapReason, ProcessFound, ProcessGone, ProcessSample, Stall, StallCause, StallOver, StoreRestored,
+        UnitFound, UnitLost, Wish,
+    };
     use std::time::Duration;
 
     fn exited(cause: ExitCause, expected: bool) -> Event {

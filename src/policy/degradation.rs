@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
-use crate::base::choice::ProbeRole;
+use super::health::Sparing;
 use crate::base::time::{Mono, format_duration};
 use crate::plan::{DegradationPlan, DegradationStep};
 
@@ -102,36 +102,6 @@ enum Judgement {
     /// Nothing is known.
     #[default]
     Unknown,
-}
-
-/// How probes and other looks are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sparing {
-    /// Everything is looked at so many times more seldom.
-    pub slowdown: u32,
-    /// Readiness probes so many times.
-    pub readiness: u32,
-    /// Probes that are only to observe are not made.
-    pub no_observation: bool,
-}
-
-impl Default for Sparing {
-    fn default() -> Self {
-        Self { slowdown: 1, readiness: 1, no_observation: false }
-    }
-}
-
-impl Sparing {
-    /// How many times more seldom a probe is made; none: not at all.
-    #[must_use]
-    pub const fn of(self, role: ProbeRole) -> Option<u32> {
-        match role {
-            ProbeRole::Startup | ProbeRole::Liveness => Some(self.slowdown),
-            ProbeRole::Readiness => Some(self.readiness),
-            ProbeRole::Observe if self.no_observation => None,
-            ProbeRole::Observe => Some(self.slowdown),
-        }
-    }
 }
 
 /// The ladder.

@@ -3,20 +3,26 @@
 //! *Startup* probes run first, alone; once each has passed they are over, and the others begin. A *liveness* probe that fails often enough in a
 //! row says that the unit has to be started again, a *readiness* probe that it should not be given work; an *observe* probe is only shown.
 //! Probes run at a fixed rate, one at a time each, begin at times of their own within the period, and are never made up for. A probe that
-//! cannot tell (`unknown`) changes nothing. One with two periods is made more often while it wants care, and then more and more seldom. What failed while nobody could look, because this process or the machine stood still, is not counted.
+//! cannot tell (`unknown`) changes nothing. One with two periods is made more often while it wants care, and then more and more seldom. What
+//! failed while nobody could look, because this process or the machine stood still, is not counted.
 
+mod timing;
+
+#[cfg(feature = "daemon")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use timing::{Sparing, Timing};
+
 use super::Machine;
 use super::breaker::{Breaker, CallOutcome, Changed, Permit};
-use super::degradation::Sparing;
 use crate::base::choice::ProbeRole;
 use crate::base::outcome::Verdict;
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
+#[cfg(feature = "daemon")]
 use crate::plan::ProbePlan;
 
 /// A probe that begins later than this part of its period is late.
@@ -95,7 +101,7 @@ pub enum Effect {
 
 #[derive(Clone, Debug)]
 struct Probe {
-    plan: Arc<ProbePlan>,
+    timing: Timing,
     /// Where in the period it begins, from 0 to 1.
     phase: f64,
     /// It is made so many times more seldom.
@@ -155,7 +161,7 @@ impl Probe {
     }
 
     fn begin(&mut self, now: Mono, delay: Duration) {
-        let current = self.plan.min_period.unwrap_or(self.plan.period);
+        let current = self.timing.min_period.unwrap_or(self.timing.period);
         *self = Self {
             due: Some(now + delay),
             last: now,
@@ -179,7 +185,7 @@ impl Probe {
 
     /// It is made as often as what it has found asks for.
     fn pace(&mut self, now: Mono, wants_care: bool) {
-        let (Some(min), max) = (self.plan.min_period, self.plan.period) else { return };
+        let (Some(min), max) = (self.timing.min_period, self.timing.period) else { return };
         let before = self.current;
         self.current = if wants_care { min } else { before.saturating_mul(2).min(max) };
         if self.current == before || self.due.is_none() {
@@ -196,7 +202,7 @@ impl Probe {
         let whole = nanos(period);
         let wanted = nanos(period.mul_f64(self.phase)) % whole;
         let wait = Duration::from_nanos((whole - self.last.0 % whole + wanted) % whole);
-        if wait < self.plan.min_period.unwrap_or(period) { period } else { wait }
+        if wait < self.timing.min_period.unwrap_or(period) { period } else { wait }
     }
 
     fn spread(&self) -> Duration {
@@ -205,7 +211,7 @@ impl Probe {
 
     /// It is made more often from now on, or more seldom once it was made the next time.
     fn spare(&mut self, now: Mono, sparing: Sparing) {
-        let Some(slowdown) = sparing.of(self.plan.role) else {
+        let Some(slowdown) = sparing.of(self.timing.role) else {
             self.rests = true;
             return;
         };
@@ -235,30 +241,38 @@ pub struct Health {
 }
 
 impl Health {
-    /// The health of a unit that does not run. `rng` is its own stream, which spreads its probes in time.
+    /// The health of a unit that does not run, with these probes. `rng` is its own stream, which spreads them in time.
     #[must_use]
-    pub fn new(plans: &[Arc<ProbePlan>], mut rng: Rng) -> Self {
-        let mut probe = |plan: &Arc<ProbePlan>| Probe {
-            plan: plan.clone(),
+    #[cfg(feature = "daemon")]
+    pub fn new(plans: &[Arc<ProbePlan>], rng: Rng) -> Self {
+        Self::timed(plans.iter().map(|plan| Timing::from(&**plan)), rng)
+    }
+
+    /// The same of probes that are declared elsewhere.
+    #[must_use]
+    pub fn timed(timings: impl IntoIterator<Item = Timing>, mut rng: Rng) -> Self {
+        let probe = |timing: Timing| Probe {
             phase: rng.unit(),
             slowdown: 1,
             rests: false,
-            current: plan.min_period.unwrap_or(plan.period),
+            current: timing.min_period.unwrap_or(timing.period),
             last: Mono(0),
             due: None,
             running: None,
             passed: 0,
             failed: 0,
             standing: Standing::Pending,
-            breaker: plan.breaker.clone().map(|breaker| Breaker::new(breaker, Rng::derive(rng.next_u64(), &[&plan.name, "breaker"]))),
+            breaker: timing.breaker.clone().map(|breaker| Breaker::new(breaker, Rng::derive(rng.next_u64(), &[&timing.name, "breaker"]))),
             permit: None,
+            timing,
         };
-        let probes = plans.iter().map(&mut probe).collect();
+        let probes = timings.into_iter().map(probe).collect();
         Self { probes, is_started: false, is_running: false, is_paused: false, is_ready: false, is_dead: false, blind_until: Mono(0) }
     }
 
     /// Whether anything has to pass before the unit is ready.
     #[must_use]
+    #[cfg(feature = "daemon")]
     pub fn gates_readiness(plans: &[Arc<ProbePlan>]) -> bool {
         plans.iter().any(|plan| matches!(plan.role, ProbeRole::Startup | ProbeRole::Readiness))
     }
@@ -273,30 +287,30 @@ impl Health {
         if found {
             // Startup is over, and it is as ready as it was; each probe has its say in its own time.
             self.is_ready = true;
-            for probe in self.probes.iter_mut().filter(|probe| probe.plan.role != ProbeRole::Startup) {
+            for probe in self.probes.iter_mut().filter(|probe| probe.timing.role != ProbeRole::Startup) {
                 probe.begin(now, probe.spread());
             }
             self.is_started = true;
             return;
         }
         self.is_started = false;
-        for probe in self.probes.iter_mut().filter(|probe| probe.plan.role == ProbeRole::Startup) {
-            probe.begin(now, probe.plan.initial_delay);
+        for probe in self.probes.iter_mut().filter(|probe| probe.timing.role == ProbeRole::Startup) {
+            probe.begin(now, probe.timing.initial_delay);
         }
         self.start_others(now, out);
     }
 
     /// Once startup probes are over, the others begin.
     fn start_others(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let is_over = |probe: &Probe| probe.plan.role != ProbeRole::Startup || probe.standing == Standing::Passing;
+        let is_over = |probe: &Probe| probe.timing.role != ProbeRole::Startup || probe.standing == Standing::Passing;
         if !self.is_started && self.probes.iter().all(is_over) {
             self.is_started = true;
             for probe in &mut self.probes {
-                match probe.plan.role {
+                match probe.timing.role {
                     ProbeRole::Startup => probe.due = None,
                     // Somebody waits for its word.
-                    ProbeRole::Readiness => probe.begin(now, probe.plan.initial_delay),
-                    ProbeRole::Liveness | ProbeRole::Observe => probe.begin(now, probe.plan.initial_delay + probe.spread()),
+                    ProbeRole::Readiness => probe.begin(now, probe.timing.initial_delay),
+                    ProbeRole::Liveness | ProbeRole::Observe => probe.begin(now, probe.timing.initial_delay + probe.spread()),
                 }
             }
         }
@@ -310,7 +324,7 @@ impl Health {
             // Until it fails, what is ready stays so.
             Standing::Pending => self.is_ready,
         };
-        let is_ready = self.is_started && self.probes.iter().filter(|probe| probe.plan.role == ProbeRole::Readiness).all(stands_well);
+        let is_ready = self.is_started && self.probes.iter().filter(|probe| probe.timing.role == ProbeRole::Readiness).all(stands_well);
         if std::mem::replace(&mut self.is_ready, is_ready) != is_ready {
             out.push(Effect::Ready(is_ready));
         }
@@ -335,14 +349,14 @@ impl Health {
             Verdict::Failed => (probe.passed, probe.failed) = (0, probe.failed.saturating_add(1)),
             Verdict::Unknown => return,
         }
-        let standing = if probe.passed >= probe.plan.success_threshold.max(1) {
+        let standing = if probe.passed >= probe.timing.success_threshold.max(1) {
             Standing::Passing
-        } else if probe.failed >= probe.plan.failure_threshold.max(1) {
+        } else if probe.failed >= probe.timing.failure_threshold.max(1) {
             Standing::Failing
         } else {
             probe.standing
         };
-        let role = probe.plan.role;
+        let role = probe.timing.role;
         if std::mem::replace(&mut probe.standing, standing) == standing {
             return;
         }

@@ -14,7 +14,7 @@ pub mod budget;
 pub mod degradation;
 #[cfg(feature = "daemon")]
 pub mod detector;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "library")]
 pub mod health;
 pub mod intensity;
 #[cfg(feature = "daemon")]

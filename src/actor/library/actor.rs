@@ -47,7 +47,7 @@ where
             () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
         };
         if let Some((life, running)) = begun(life, name, end, spawned) {
-            life.port.started();
+            life.started();
             running.attend(life).await;
         }
     };

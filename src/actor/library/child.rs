@@ -13,6 +13,7 @@ use super::incarnation::{Incarnation, OwnedHost, Place, Start};
 use super::name::Name;
 use super::nested::{Nested, SupervisorHost};
 use super::partition::Partitions;
+use super::probe::{Probe, probed};
 use super::process::{ProcessSpec, start_process};
 use super::spec::SupervisorSpec;
 use super::task::{TaskContext, start_prepared, start_task};
@@ -53,6 +54,7 @@ pub struct ChildSpec {
     pub(super) spec: Spec,
     pub(super) body: Body,
     pub(super) fault: Option<SpecError>,
+    probes: Vec<Probe>,
 }
 
 /// What starts a child.
@@ -237,7 +239,7 @@ impl ChildSpec {
     pub fn supervisor(id: &str, supervisor: SupervisorSpec) -> Self {
         let fault = supervisor.check().err();
         let make = Arc::new(move |home: &Arc<Home>| Ok(supervisor.clone().into_parts(home)));
-        Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault }
+        Self::nested(id, Nested { make, current: None }, fault)
     }
 
     /// The same, of a specification that `init` makes for each incarnation (OTP's `init/1`). An error, a panic or a faulty specification is
@@ -251,13 +253,13 @@ impl ChildSpec {
             supervisor.check()?;
             Ok(supervisor.into_parts(home))
         });
-        Self { spec: Spec::supervisor(id), body: Body::Supervisor(Nested { make, current: None }), fault: None }
+        Self::nested(id, Nested { make, current: None }, None)
     }
 
     /// A supervisor whose children are started on request, through `supervisor`, which stays valid when it is restarted.
     #[must_use]
     pub fn dynamic<A: Send + 'static>(id: &str, supervisor: &DynamicSupervisor<A>) -> Self {
-        Self { spec: Spec::supervisor(id), body: Body::Supervisor(supervisor.nested()), fault: supervisor.check().err() }
+        Self::nested(id, supervisor.nested(), supervisor.check().err())
     }
 
     /// A supervisor of several actors of the same kind.
@@ -267,7 +269,21 @@ impl ChildSpec {
     }
 
     fn worker(id: &str, start: impl Fn(Incarnation) -> Begun + Send + Sync + 'static) -> Self {
-        Self { spec: Spec::worker(id), body: Body::Owned(Arc::new(start)), fault: None }
+        Self { spec: Spec::worker(id), body: Body::Owned(Arc::new(start)), fault: None, probes: Vec::new() }
+    }
+
+    fn nested(id: &str, nested: Nested, fault: Option<SpecError>) -> Self {
+        Self { spec: Spec::supervisor(id), body: Body::Supervisor(nested), fault, probes: Vec::new() }
+    }
+
+    /// Has it asked whether it is well; may be called several times. Only workers can be probed: a supervisor is as well as its children.
+    #[must_use]
+    pub fn probe(mut self, probe: Probe) -> Self {
+        match self.body {
+            Body::Owned(_) => self.probes.push(probe),
+            Body::Supervisor(_) => self.fault = Some(SpecError::ProbedSupervisor(self.spec.id.clone())),
+        }
+        self
     }
 
     /// When it is started again. Default: permanent.
@@ -304,7 +320,8 @@ impl ChildSpec {
     pub(super) fn into_child(self, home: &Arc<Home>) -> NewChild {
         let place = Place { home: home.clone(), id: self.spec.id.clone() };
         let host: Box<dyn Host> = match self.body {
-            Body::Owned(start) => Box::new(OwnedHost::new(start, place)),
+            Body::Owned(start) if self.probes.is_empty() => Box::new(OwnedHost::new(start, place)),
+            Body::Owned(start) => Box::new(OwnedHost::new(probed(start, self.probes, self.spec.shutdown), place)),
             Body::Supervisor(nested) => Box::new(SupervisorHost::new(nested, &place)),
         };
         (self.spec, host)

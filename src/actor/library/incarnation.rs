@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 
 use super::BoxError;
 use super::handle::{ChildHandle, Home, SupervisorRef};
+use super::probe::Condemned;
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::{Begun, Host, Port};
 use crate::base::exit::ExitReason;
@@ -32,6 +33,8 @@ pub(super) struct Incarnation {
     pub(super) place: Place,
     pub(super) port: Port,
     pub(super) orders: Orders,
+    /// Where a probe that ends it says why; none: it has no probes.
+    pub(super) condemned: Option<Condemned>,
 }
 
 /// Where a child stands in the tree.
@@ -70,10 +73,17 @@ impl Incarnation {
         AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| panic_reason(&*panic))
     }
 
+    /// Tells that it is up.
+    pub(super) fn started(&self) {
+        self.orders.give(Order::Up);
+        self.port.started();
+    }
+
     /// Tells that it has ended and nothing of it is left.
     pub(super) fn ended(self, reason: ExitReason) {
         self.orders.give(Order::Ended);
-        self.port.exited(reason);
+        let condemned = self.condemned.as_ref().and_then(|condemned| condemned.get().cloned());
+        self.port.exited(condemned.unwrap_or(reason));
     }
 
     /// Tells that it has not come up, and nothing of it is left.
@@ -111,8 +121,12 @@ pub(super) fn reason_of(error: BoxError) -> ExitReason {
 }
 
 pub(super) fn panic_reason(panic: &(dyn Any + Send)) -> ExitReason {
+    ExitReason::error(format_args!("panic: {}", panic_text(panic)))
+}
+
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    ExitReason::error(format_args!("panic: {}", text.unwrap_or("no text")))
+    text.unwrap_or("no text")
 }
 
 /// Hosts a child that a [`Start`] starts.
@@ -133,7 +147,12 @@ impl Host for OwnedHost {
     fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
         self.number += 1;
         self.orders = Orders::default();
-        (self.start)(Incarnation { number: self.number, place: self.place.clone(), port, orders: self.orders.clone() })
+        let life = Incarnation { number: self.number, place: self.place.clone(), port, orders: self.orders.clone(), condemned: None };
+        let begun = (self.start)(life);
+        if begun == Begun::Up {
+            self.orders.give(Order::Up);
+        }
+        begun
     }
 
     fn stop(&mut self, _reason: &ExitReason) {

@@ -16,6 +16,7 @@ mod info;
 mod name;
 mod nested;
 mod partition;
+mod probe;
 mod process;
 mod report;
 mod spec;
@@ -34,6 +35,7 @@ pub use name::{CallError, Name, NotRunning};
 #[cfg(feature = "daemon")]
 pub(crate) use nested::spawn_nested;
 pub use partition::Partitions;
+pub use probe::Probe;
 pub use process::ProcessSpec;
 pub use report::{Missed, Reports, SupervisorEvent, SupervisorReport};
 pub use spec::{StartError, SupervisorSpec};

@@ -92,7 +92,7 @@ where
         };
         match prepared {
             Ok(Ok(work)) => {
-                life.port.started();
+                life.started();
                 let reason = life.outlive(Box::pin(work)).await;
                 life.ended(reason);
             }

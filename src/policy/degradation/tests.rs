@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::choice::ProbeRole;
 use crate::plan::plan_of;
 
 fn plan(degradation: &str) -> Arc<DegradationPlan> {

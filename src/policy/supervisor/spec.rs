@@ -21,6 +21,9 @@ pub enum SpecError {
     /// A child is significant under a supervisor that does not care.
     #[error("`{0}` is significant, but its supervisor has no automatic shutdown; set auto_shutdown")]
     SignificantInVain(Arc<str>),
+    /// A supervisor has a probe.
+    #[error("`{0}` is a supervisor and cannot be probed; probe its children")]
+    ProbedSupervisor(Arc<str>),
     /// A dynamic supervisor has automatic shutdown.
     #[error("a dynamic supervisor cannot have automatic shutdown")]
     DynamicAutoShutdown,

@@ -2,6 +2,7 @@
 
 mod kinds;
 mod mishaps;
+mod probes;
 mod requests;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -33,6 +33,8 @@ impl Watched {
             found: self.is_ready && !self.is_lost,
             turns: self.context.turns.clone(),
             programs: self.context.programs.clone(),
+            host: self.context.host.clone(),
+            sparing: self.context.degradation.sparing(),
         };
         let (actor, probed) = (myself.clone(), self.probed);
         let prober = Prober::start(arguments, move |news| actor.cast(Msg::Probed(probed, news)).is_ok());
