@@ -41,6 +41,15 @@ struct State {
     wanted: BTreeSet<UnitId>,
 }
 
+impl State {
+    /// An operator wants a unit up.
+    fn wants(&mut self, plan: &Plan, unit: UnitId) {
+        if !self.status.taken.is_empty() && plan.units.get(&unit).is_some_and(|plan| plan.optional) {
+            self.wanted.insert(unit);
+        }
+    }
+}
+
 impl Default for Degradation {
     fn default() -> Self {
         Self { sparing: watch::Sender::new(Sparing::default()), state: Mutex::default() }
@@ -71,15 +80,22 @@ impl Degradation {
         self.state().stopped.contains(unit)
     }
 
-    /// An operator has asked for something: that counts, whatever is done without.
+    /// An operator starts or stops something: that counts, whatever is done without.
     pub(crate) fn yield_to(&self, plan: &Plan, target: &str, wants_up: bool) {
         let units = plan.units_below(&[target.to_owned()]);
         let mut state = self.state();
-        for unit in units.iter().filter(|unit| plan.units.get(*unit).is_some_and(|plan| plan.optional)) {
-            state.stopped.remove(unit);
-            if wants_up && !state.status.taken.is_empty() {
-                state.wanted.insert(unit.clone());
+        for unit in units {
+            state.stopped.remove(&unit);
+            if wants_up {
+                state.wants(plan, unit);
             }
+        }
+    }
+
+    /// An operator lets a unit stand still, or go on. One that is stopped comes back as it would have.
+    pub(crate) fn paused(&self, plan: &Plan, target: &str, pause: bool) {
+        if !pause {
+            self.state().wants(plan, target.into());
         }
     }
 

@@ -239,7 +239,7 @@ impl Tree {
             true => TreeError::NotAUnit(target.into()),
             false => TreeError::Unknown(target.into()),
         })?;
-        self.context.degradation.yield_to(&self.plan(), target, !pause);
+        self.context.degradation.paused(&self.plan(), target, pause);
         let (sender, reply) = oneshot::channel();
         drop(actor.cast(if pause { unit::Msg::Pause(sender) } else { unit::Msg::Resume(sender) }));
         let answer = reply.await.unwrap_or_else(|_gone| Err("it is going".into()));

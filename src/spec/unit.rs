@@ -84,7 +84,7 @@ mapping! {
         restart: RestartSpec = "permanent",
         /// Whether its end may end its supervisor: see `auto_shutdown` there. Something `permanent` cannot be significant.
         significant: Flag = false,
-        /// Whether it may be done without under pressure: see `degradation` in `daemon.yaml`.
+        /// Whether it may be done without under pressure: see `degradation` in `daemon.yaml`. What binds to it is stopped with it.
         optional: Flag = false,
         /// How it is stopped.
         shutdown: ShutdownSpec = {"signal": "SIGTERM", "timeout": "10s"},

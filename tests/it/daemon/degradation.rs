@@ -79,6 +79,8 @@ fn under_pressure_less_is_done_step_by_step_and_then_all_comes_back() {
     assert!(why.as_str().unwrap().ends_with(" %, less than 100.0 %"), "{why}");
     until("it is stopped", || (daemon.status("spare")["state"] == "stopped").then_some(()));
     assert!(!is_alive(before["spare"]));
+    // There is nothing to pause; that it was asked for changes nothing.
+    assert!(!daemon.cli(&["pause", "spare"]).status.success());
     // Nobody wished that, and nobody misses it.
     assert_eq!((daemon.status("spare")["held"].clone(), daemon.status("spare")["wish"].clone()), (false.into(), Value::Null));
     let text = daemon.ok(&["status"]);
