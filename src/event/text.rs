@@ -33,11 +33,9 @@ pub fn event_text(event: &Event) -> String {
         Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
         Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
         Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
-        Event::StoreFailed { why } => format!("what operators ask for cannot be remembered: the store cannot be used: {why}"),
-        Event::StoreRecovered { written: 1 } => "the store works again; 1 change was waiting".into(),
-        Event::StoreRecovered { written } => format!("the store works again; {written} changes were waiting"),
-        Event::StoreRestored(restored) => format!("store {restored}"),
-        Event::StoreBackupFailed { why } => format!("the store could not be backed up: {why}"),
+        Event::StoreFailed { .. } | Event::StoreRecovered { .. } | Event::StoreRestored(_) | Event::StoreBackupFailed { .. } => {
+            store_text(event)
+        }
         Event::WishForgotten { why, .. } => format!("what an operator asked of it is forgotten: {why}"),
         Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
         Event::ChildTerminated { .. } | Event::SupervisorUp { .. } | Event::IntensityReached { .. } | Event::SupervisorEnded { .. } => {
@@ -178,6 +176,17 @@ fn usage_text(usage: &Usage) -> String {
     match usage.max_rss {
         0 => format!("{cpu:.1}s CPU"),
         peak => format!("{}, {cpu:.1}s CPU", format_size(peak)),
+    }
+}
+
+fn store_text(event: &Event) -> String {
+    match event {
+        Event::StoreFailed { why } => format!("what operators ask for cannot be remembered: the store cannot be used: {why}"),
+        Event::StoreRecovered { written: 1 } => "the store works again; 1 change was waiting".into(),
+        Event::StoreRecovered { written } => format!("the store works again; {written} changes were waiting"),
+        Event::StoreRestored(restored) => format!("store {restored}"),
+        Event::StoreBackupFailed { why } => format!("the store could not be backed up: {why}"),
+        _ => String::new(),
     }
 }
 

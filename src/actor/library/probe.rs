@@ -145,7 +145,7 @@ pub(super) fn probed(start: Start, probes: Vec<Probe>, shutdown: ShutdownTimeout
     Arc::new(move |mut life: Incarnation| {
         let condemned = Condemned::default();
         life.condemned = Some(condemned.clone());
-        let seed = Rng::derive(clock::mono().0, &[&life.place.home.path.to_string(), &life.place.id]);
+        let seed = Rng::derive(clock::mono().0, &[life.place.home.path.as_ref(), &life.place.id]);
         let watch = Watch { probes: probes.clone(), orders: life.orders.clone(), condemned, shutdown, clock: RuntimeClock::new() };
         tokio::spawn(watch.run(seed));
         start(life)

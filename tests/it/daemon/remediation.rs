@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use super::bench::{Daemon, is_alive, kill, until};
+use super::watched::{Stranger, unique};
 
 /// Fails until the file `well` is there.
 const PROBE: &str = "name: file, role: observe, command: [sh, -c, 'test -e well || { echo gone; exit 2; }'], period: 100ms, timeout: 5s, failure_threshold: 1";
@@ -217,4 +218,20 @@ fn who_is_stopped_by_an_operator_needs_no_remedy() {
     daemon.ok(&["stop", "a"]);
     stage(&daemon, "over", 0);
     assert!(told(&daemon).iter().all(|(_, step, _)| *step < 2), "{:?}", told(&daemon));
+}
+
+#[test]
+fn what_is_only_watched_is_not_restarted_but_somebody_is_asked_to() {
+    let step = format!("{{run: ask, mode: enforce{}}}", own_user());
+    let ladder = format!("{{steps: [{step}], failures: 1, cool_down: 1s, reset_after: 1s}}");
+    let unit = format!("unit: a\nwatch: {{name: {}, period: 200ms}}\nremediation: {ladder}\n", unique("asked"));
+    let daemon = daemon_with(&unit, &[("ask", "#!/bin/sh\ntouch asked\n")]);
+    let other = Stranger::called("asked");
+    daemon.event("UnitFound", |data| data["unit"] == "a");
+    other.kill(libc::SIGKILL);
+    let ended = stage(&daemon, "ended", 1);
+    assert!(ended["success"] == true && daemon.path("asked").exists(), "{ended}");
+    let _back = Stranger::called("asked");
+    daemon.events_of("UnitFound", "a", 2);
+    stage(&daemon, "over", 0);
 }

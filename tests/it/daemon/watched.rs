@@ -9,11 +9,11 @@ use super::bench::{Daemon, is_alive, kill, until};
 use super::metrics::{free_address, get};
 
 /// A process of ours, which to the daemon is a stranger.
-struct Stranger(Child);
+pub(super) struct Stranger(Child);
 
 impl Stranger {
     /// A program that waits, under a name that nobody else has.
-    fn called(name: &str) -> Self {
+    pub(super) fn called(name: &str) -> Self {
         Self::run(Command::new("cat").arg0(unique(name)))
     }
 
@@ -25,7 +25,7 @@ impl Stranger {
         self.0.id()
     }
 
-    fn kill(mut self, signal: i32) {
+    pub(super) fn kill(mut self, signal: i32) {
         kill(self.pid(), signal);
         self.0.wait().unwrap();
     }
@@ -39,7 +39,7 @@ impl Drop for Stranger {
 }
 
 /// Several runs of the tests may be on at once.
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     format!("ms-{name}-{}", std::process::id())
 }
 
