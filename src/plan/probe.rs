@@ -86,6 +86,8 @@ pub enum ProbeKind {
     Network(NetworkProbe),
     /// The machine has what is needed.
     Host(HostProbe),
+    /// The numbers on a page of metrics are as they should be.
+    Metrics(MetricsProbe),
 }
 
 impl ProbeKind {
@@ -107,6 +109,7 @@ impl ProbeKind {
             Self::Resources(_) => "resources",
             Self::Network(_) => "network",
             Self::Host(_) => "host",
+            Self::Metrics(_) => "metrics",
         }
     }
 }
@@ -251,4 +254,40 @@ pub struct HostProbe {
     pub memory_pressure: Option<f64>,
     /// The same for input and output.
     pub io_pressure: Option<f64>,
+}
+
+/// A page of metrics, and what has to stand on it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricsProbe {
+    /// How it is got.
+    pub page: HttpProbe,
+    /// What is judged.
+    pub series: Vec<SeriesProbe>,
+}
+
+/// Series that have to be there, and what their sum has to be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesProbe {
+    /// The metric.
+    pub name: String,
+    /// The labels they have to have, among others.
+    pub labels: Vec<(String, String)>,
+    /// The least of it.
+    pub min: Option<f64>,
+    /// The most of it.
+    pub max: Option<f64>,
+    /// By how much they grow in a second is meant, instead of what they are.
+    pub rate: bool,
+}
+
+impl SeriesProbe {
+    /// What is meant, as Prometheus writes it: `queue_depth{queue="mail"}`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.labels.is_empty() {
+            return self.name.clone();
+        }
+        let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        format!("{}{{{}}}", self.name, labels.join(","))
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::breaker::breaker;
 use super::probe::{
-    DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe, TcpProbe,
-    TlsPlan,
+    DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, MetricsProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe,
+    SeriesProbe, TcpProbe, TlsPlan,
 };
 use super::remediation::remediation;
 use super::resolve::or;
@@ -16,6 +16,7 @@ use crate::spec::Field;
 use crate::spec::probe::database::DatabaseSpec;
 use crate::spec::probe::http::HttpSpec;
 use crate::spec::probe::local::{FileSpec, HostSpec, LogSpec, NetworkSpec, ResourcesSpec};
+use crate::spec::probe::metrics::{MetricsSpec, SeriesSpec};
 use crate::spec::probe::stream::{GrpcSpec, TcpSpec};
 use crate::spec::probe::tls::TlsSpec;
 use crate::spec::probe::{DEFAULT_TIMEOUT, ProbeSpec};
@@ -27,6 +28,9 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a certificate should be valid when that is not declared.
 const DEFAULT_VALID_FOR: Duration = Duration::from_secs(14 * 86_400);
+
+/// What a page of metrics may be in: the text format first, which everybody has.
+const METRICS_FORMATS: &str = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";
 
 /// The probes of a unit whose specifiers are replaced by `text`; paths begin in `directory`.
 pub(super) fn plans(spec: &UnitSpec, text: &impl Fn(&str) -> String, directory: &Path) -> Vec<Arc<ProbePlan>> {
@@ -80,6 +84,7 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             ProbeSpec { resources: Some(resources), .. } => ProbeKind::Resources(resources_probe(&resources.value)),
             ProbeSpec { network: Some(network), .. } => ProbeKind::Network(network_probe(&network.value)),
             ProbeSpec { host: Some(host), .. } => ProbeKind::Host(self.host(&host.value)),
+            ProbeSpec { metrics: Some(metrics), .. } => ProbeKind::Metrics(self.metrics(&metrics.value)),
             // It has a diagnostic.
             _ => return None,
         })
@@ -87,12 +92,8 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
 
     fn http(&self, spec: &HttpSpec) -> HttpProbe {
         let url = self.required(&spec.url);
-        let tls = url.starts_with("https:").then(|| self.tls(spec.tls.as_ref().map_or(&TlsSpec::default(), |tls| &tls.value)));
-        let pairs = |pairs: &Field<Environment>| {
-            let pairs = pairs.iter().flat_map(|pairs| &pairs.value.0);
-            pairs.map(|(name, value)| (name.clone(), value.value.clone())).collect()
-        };
         HttpProbe {
+            tls: self.tls_of(&url, &spec.tls),
             url,
             socket: self.path(&spec.socket),
             method: self.optional(&spec.method).unwrap_or_else(|| "GET".into()),
@@ -100,8 +101,42 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             expect_status: or(&spec.expect_status, vec![(200, 399)], |codes| codes.0.iter().map(|code| (code.0, code.1)).collect()),
             expect_body: self.optional(&spec.expect_body),
             expect_headers: pairs(&spec.expect_headers),
-            tls,
         }
+    }
+
+    fn metrics(&self, spec: &MetricsSpec) -> MetricsProbe {
+        let url = self.required(&spec.url);
+        let mut headers = pairs(&spec.headers);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+            headers.push(("accept".into(), METRICS_FORMATS.into()));
+        }
+        let page = HttpProbe {
+            tls: self.tls_of(&url, &spec.tls),
+            url,
+            socket: self.path(&spec.socket),
+            method: "GET".into(),
+            headers,
+            expect_status: vec![(200, 299)],
+            expect_body: None,
+            expect_headers: Vec::new(),
+        };
+        let series = spec.series.iter().flat_map(|series| &series.value.0).map(|series| self.series(&series.value));
+        MetricsProbe { page, series: series.collect() }
+    }
+
+    fn series(&self, spec: &SeriesSpec) -> SeriesProbe {
+        SeriesProbe {
+            name: self.required(&spec.name),
+            labels: pairs(&spec.labels).into_iter().map(|(name, value)| (name, (self.text)(&value))).collect(),
+            min: or(&spec.min, None, |number| Some(number.0)),
+            max: or(&spec.max, None, |number| Some(number.0)),
+            rate: or(&spec.rate, false, |flag| flag.0),
+        }
+    }
+
+    /// TLS as the URL has it.
+    fn tls_of(&self, url: &str, spec: &Field<TlsSpec>) -> Option<TlsPlan> {
+        url.starts_with("https:").then(|| self.tls(spec.as_ref().map_or(&TlsSpec::default(), |tls| &tls.value)))
     }
 
     fn tcp(&self, spec: &TcpSpec) -> TcpProbe {
@@ -180,6 +215,11 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
     fn path(&self, field: &Field<Text>) -> Option<PathBuf> {
         self.optional(field).map(|path| self.directory.join(path))
     }
+}
+
+fn pairs(pairs: &Field<Environment>) -> Vec<(String, String)> {
+    let pairs = pairs.iter().flat_map(|pairs| &pairs.value.0);
+    pairs.map(|(name, value)| (name.clone(), value.value.clone())).collect()
 }
 
 fn resources_probe(spec: &ResourcesSpec) -> ResourcesProbe {

@@ -145,6 +145,24 @@ impl<const MIN: i64, const MAX: i64> Decode for Int<MIN, MAX> {
     }
 }
 
+/// Any number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(pub f64);
+
+schema!(Number, _generator => json!({"type": "number"}));
+
+impl Decode for Number {
+    const EXPECTED: &'static str = "a number, for example `0.5`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        // Words for what is no number are read as numbers, too.
+        match cx.text(node, Self::EXPECTED)?.parse() {
+            Ok(number) if f64::is_finite(number) => Some(Self(number)),
+            _ => cx.expected(node, Self::EXPECTED),
+        }
+    }
+}
+
 /// A file mode creation mask, read as octal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Umask(pub u32);

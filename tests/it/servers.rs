@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ms_supervisor::base::outcome::Verdict;
-use ms_supervisor::plan::{DatabaseProbe, GrpcProbe, HttpProbe, ProbeKind, TcpProbe, TlsPlan};
+use ms_supervisor::plan::{DatabaseProbe, GrpcProbe, HttpProbe, MetricsProbe, ProbeKind, SeriesProbe, TcpProbe, TlsPlan};
 
 use bench::{AMPLE, Looks, SHORT, Server, examine, find, look};
 
@@ -168,6 +168,36 @@ fn grpc_of_etcd() {
         &mut server,
         &Looks { wrong: Some((wrong, "does not know the service")), delayed: true, ..Looks::new(&|address| grpc(address, "")) },
     );
+}
+
+#[test]
+fn metrics_of_prometheus() {
+    let words = ["prometheus", "--config.file={dir}/conf", "--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path={dir}/data"];
+    let Some(mut server) = Server::new("metrics", &words) else { return };
+    server.file("conf", "global: {}\n");
+    let metrics = |address: &str, series: &[SeriesProbe]| {
+        let page = HttpProbe { expect_body: None, expect_headers: Vec::new(), ..http(format!("http://{address}/metrics"), None) };
+        ProbeKind::Metrics(MetricsProbe { page, series: series.to_vec() })
+    };
+    let series = |name: &str, labels: &[(&str, &str)], min, max| {
+        let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        SeriesProbe { name: name.into(), labels, min, max, rate: false }
+    };
+    let open = series("process_open_fds", &[], Some(1.0), Some(10_000.0));
+    let asked = series("promhttp_metric_handler_requests_total", &[("code", "200")], Some(0.0), None);
+    let wrong = metrics(&server.address(), &[series("process_open_fds", &[("queue", "mail")], None, None)]);
+    let few = metrics(&server.address(), &[series("process_open_fds", &[], None, Some(1.0))]);
+    let rate = metrics(&server.address(), &[SeriesProbe { rate: true, ..asked.clone() }]);
+    let right = |address: &str| metrics(address, &[open.clone(), asked.clone()]);
+    let why = "there is no series process_open_fds{queue=\"mail\"}";
+    examine(&mut server, &Looks { wrong: Some((wrong, why)), delayed: true, ..Looks::new(&right) });
+    let few = server.look(&few, AMPLE, None).0;
+    assert!(few.verdict == Verdict::Failed && few.text.ends_with(", more than 1"), "{few:?}");
+    // It counts our own looks.
+    assert_eq!(server.look(&rate, AMPLE, None).0.verdict, Verdict::Unknown);
+    let counted = server.look(&rate, AMPLE, None).0;
+    assert!(counted.verdict == Verdict::Ok && counted.values[0].value > 0.0, "{counted:?}");
+    assert_eq!(counted.values[0].name, "rate(promhttp_metric_handler_requests_total{code=\"200\"})");
 }
 
 #[test]

@@ -22,12 +22,42 @@ pub(super) async fn check(probe: &HttpProbe) -> Outcome {
 }
 
 async fn ask(probe: &HttpProbe) -> Result<Outcome, String> {
+    let connection = send(probe, |answer| look_at(probe, answer)).await?;
+    Ok(connection.judge(Outcome::ok("")))
+}
+
+/// A page.
+pub(super) struct Page {
+    /// What it came by.
+    pub(super) connection: Connection,
+    /// What stands on it.
+    pub(super) body: Vec<u8>,
+    /// Whether that is all.
+    pub(super) is_whole: bool,
+}
+
+/// Gets a page, and of it so many bytes at most.
+pub(super) async fn page(probe: &HttpProbe, most: usize) -> Result<Page, String> {
+    let (mut body, mut is_whole) = (Vec::new(), false);
+    let connection = send(probe, async |answer: Response<Incoming>| {
+        look_at_head(probe, &answer)?;
+        (body, is_whole) = read(&probe.url, answer, most).await?;
+        Ok(())
+    });
+    Ok(Page { connection: connection.await?, body, is_whole })
+}
+
+/// Sends the request and has somebody look at the answer.
+async fn send<L>(probe: &HttpProbe, look: L) -> Result<Connection, String>
+where
+    L: AsyncFnOnce(Response<Incoming>) -> Result<(), String>,
+{
     let url = &probe.url;
     let uri: Uri = url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
     let request = request(probe, &uri).map_err(|error| format!("cannot ask {url}: {error}"))?;
     let mut connection = reach(&uri, probe.socket.as_deref(), probe.tls.as_ref()).await?;
-    exchange(&mut connection, request, url, |answer| look_at(probe, answer)).await?;
-    Ok(connection.judge(Outcome::ok("")))
+    exchange(&mut connection, request, url, look).await?;
+    Ok(connection)
 }
 
 /// Connects to the server of a URL, or to the socket it has; with TLS if that is said.
@@ -84,6 +114,15 @@ fn request(probe: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, hyper:
 }
 
 async fn look_at(probe: &HttpProbe, answer: Response<Incoming>) -> Result<(), String> {
+    look_at_head(probe, &answer)?;
+    let Some(pattern) = &probe.expect_body else { return Ok(()) };
+    let (pattern, url) = (regex(pattern)?, &probe.url);
+    let (text, _) = read(url, answer, BODY_MAX).await?;
+    if pattern.is_match(&String::from_utf8_lossy(&text)) { Ok(()) } else { Err(format!("the body of {url} does not match `{pattern}`")) }
+}
+
+/// Looks at what comes before the body.
+fn look_at_head(probe: &HttpProbe, answer: &Response<Incoming>) -> Result<(), String> {
     let url = &probe.url;
     let status = answer.status().as_u16();
     if !probe.expect_status.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
@@ -99,19 +138,22 @@ async fn look_at(probe: &HttpProbe, answer: Response<Incoming>) -> Result<(), St
             return Err(format!("the header `{name}: {}` of {url} does not match `{pattern}`", values.join(", ")));
         }
     }
-    let Some(pattern) = &probe.expect_body else { return Ok(()) };
-    let pattern = regex(pattern)?;
-    let mut body = Limited::new(answer.into_body(), BODY_MAX);
+    Ok(())
+}
+
+/// So much of a body at most, and whether that is all of it.
+async fn read(url: &str, answer: Response<Incoming>, most: usize) -> Result<(Vec<u8>, bool), String> {
+    let mut body = Limited::new(answer.into_body(), most);
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
             // What is beyond is not looked at.
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => break,
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok((text, false)),
             Err(error) => return Err(format!("the body of {url} cannot be read: {error}")),
         }
     }
-    if pattern.is_match(&String::from_utf8_lossy(&text)) { Ok(()) } else { Err(format!("the body of {url} does not match `{pattern}`")) }
+    Ok((text, true))
 }
 
 /// A pattern that was checked when it was declared.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use super::found::Found;
 use crate::base::outcome::{Limits, Outcome, Value};
 use crate::base::quantity::format_size;
 use crate::base::time::{approx_duration, format_duration};
@@ -135,14 +136,6 @@ pub(super) fn host(probe: &HostProbe) -> Outcome {
     found.outcome()
 }
 
-/// What was found of several things.
-#[derive(Default)]
-struct Found {
-    values: Vec<Value>,
-    faults: Vec<String>,
-    unknown: Vec<String>,
-}
-
 impl Found {
     fn least(&mut self, name: &str, found: Result<f64, String>, least: f64, text: impl Fn(f64) -> String) {
         let limits = Limits { min: Some(least), max: None };
@@ -163,16 +156,6 @@ impl Found {
             }
             Err(why) => self.unknown.push(why),
         }
-    }
-
-    /// A fault is worse than not to know.
-    fn outcome(self) -> Outcome {
-        let outcome = match (&self.faults[..], &self.unknown[..]) {
-            ([], []) => Outcome::ok(""),
-            ([], unknown) => Outcome::unknown(unknown.join("; ")),
-            (faults, _) => Outcome::failed(faults.join("; ")),
-        };
-        Outcome { values: self.values, ..outcome }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Memory {
     follow: Option<Follow>,
     /// When it looked, and how much processor time there was, in seconds.
     used: Option<(Mono, f64)>,
+    /// The series on the page of metrics.
+    pub(super) series: super::metrics::Before,
 }
 
 /// Looks at the unit's log. Blocks.

@@ -2,11 +2,14 @@
 
 mod command;
 mod database;
+mod exposition;
+mod found;
 mod grpc;
 pub(super) mod http;
 mod line;
 mod local;
 mod memory;
+mod metrics;
 mod perfdata;
 mod process;
 mod stream;
@@ -41,32 +44,31 @@ pub struct Surroundings {
 }
 
 /// Looks once, for no longer than the probe may take; a program is run elsewhere, and [`judge`]d. `memory` is what the look before left behind.
-pub async fn check(plan: &ProbePlan, surroundings: &Surroundings, memory: Memory) -> (Outcome, Memory) {
+pub async fn check(plan: &ProbePlan, surroundings: &Surroundings, mut memory: Memory) -> (Outcome, Memory) {
     let kind = &plan.kind;
-    let mut kept = Memory::default();
     let looking = async {
-        if let Some((outcome, memory)) = look_here(kind, surroundings, memory).await {
-            kept = memory;
+        if let Some((outcome, kept)) = look_here(kind, surroundings, &mut memory).await {
+            memory = kept;
             return outcome;
         }
-        look_elsewhere(kind).await
+        look_elsewhere(kind, &mut memory).await
     };
     let outcome = match timeout(plan.timeout, looking).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::failed(format!("no answer within {}", format_duration(plan.timeout))),
     };
-    (outcome, kept)
+    (outcome, memory)
 }
 
 /// A look at what this machine knows by itself: system calls that may have to wait, so beside the runtime.
-async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, mut memory: Memory) -> Option<(Outcome, Memory)> {
+async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, memory: &mut Memory) -> Option<(Outcome, Memory)> {
     if !matches!(
         kind,
         ProbeKind::Process | ProbeKind::File(_) | ProbeKind::Log(_) | ProbeKind::Resources(_) | ProbeKind::Network(_) | ProbeKind::Host(_)
     ) {
         return None;
     }
-    let (kind, surroundings) = (kind.clone(), surroundings.clone());
+    let (kind, surroundings, mut memory) = (kind.clone(), surroundings.clone(), std::mem::take(memory));
     let look = move || {
         let outcome = match &kind {
             ProbeKind::File(probe) => local::file(probe),
@@ -82,7 +84,7 @@ async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, mut memory: Me
 }
 
 /// A look at what somebody else has to say.
-async fn look_elsewhere(kind: &ProbeKind) -> Outcome {
+async fn look_elsewhere(kind: &ProbeKind, memory: &mut Memory) -> Outcome {
     match kind {
         ProbeKind::Http(probe) => http::check(probe).await,
         ProbeKind::Tcp(probe) => tcp::check(probe).await,
@@ -91,6 +93,7 @@ async fn look_elsewhere(kind: &ProbeKind) -> Outcome {
         ProbeKind::Mysql(probe) => database::mysql(probe).await,
         ProbeKind::Redis(probe) => line::redis(probe).await,
         ProbeKind::Nats(probe) => line::nats(probe).await,
+        ProbeKind::Metrics(probe) => metrics::check(probe, memory).await,
         _ => Outcome::unknown("nothing to look at"),
     }
 }

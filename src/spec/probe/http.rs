@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::spec::code;
-use crate::spec::decode::{Cx, Decode, mapping};
+use crate::spec::decode::{Cx, Decode, Field, mapping};
 use crate::spec::diagnostic::{Diagnostic, Spanned, quote};
 use crate::spec::node::Node;
 use crate::spec::value::{Environment, OneOrMany, Text, schema};
@@ -38,22 +38,12 @@ bare_or_mapping!(HttpSpec, url: Text, "a URL or a mapping, for example `{url: \"
 impl HttpSpec {
     /// What cannot be checked value by value.
     fn check(&self, cx: &mut Cx<'_>) {
-        let is_plain = self.url.as_ref().is_some_and(|url| url.0.starts_with("http:"));
-        if let Some(tls) = self.tls.as_ref().filter(|tls| is_plain && tls.value.is_wanted()) {
-            let fault = Diagnostic::new(code::CONFLICT, tls.span, "`tls` says how an `https:` URL is asked, but this is an `http:` URL");
-            cx.report(fault.help("write `https:` in `url`, or remove `tls`"));
-        }
-        let is_token =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        check_request(&self.url, &self.headers, &self.tls, cx);
         if let Some(method) = self.method.as_ref().filter(|method| !is_token(&method.0)) {
             let message = format!("{} is no method; write for example `GET`", quote(&method.0));
             cx.report(Diagnostic::new(code::BAD_VALUE, method.span, message));
         }
-        for (name, value) in self.headers.iter().chain(&self.expect_headers).flat_map(|headers| &headers.0) {
-            if !is_token(name) {
-                cx.report(Diagnostic::new(code::BAD_VALUE, value.span, format!("{} cannot name a header", quote(name))));
-            }
-        }
+        check_names(&self.expect_headers, cx);
         for (_, value) in self.expect_headers.iter().flat_map(|headers| &headers.0) {
             if let Some(why) = regex_fault(&value.value) {
                 cx.report(Diagnostic::new(code::BAD_VALUE, value.span, why));
@@ -72,8 +62,29 @@ impl HttpSpec {
     }
 }
 
+/// What cannot be checked value by value in a request.
+pub(super) fn check_request(url: &Field<Text>, headers: &Field<Environment>, tls: &Field<TlsSpec>, cx: &mut Cx<'_>) {
+    let is_plain = url.as_ref().is_some_and(|url| url.0.starts_with("http:"));
+    if let Some(tls) = tls.as_ref().filter(|tls| is_plain && tls.value.is_wanted()) {
+        let fault = Diagnostic::new(code::CONFLICT, tls.span, "`tls` says how an `https:` URL is asked, but this is an `http:` URL");
+        cx.report(fault.help("write `https:` in `url`, or remove `tls`"));
+    }
+    check_names(headers, cx);
+}
+
+fn check_names(headers: &Field<Environment>, cx: &mut Cx<'_>) {
+    for (name, value) in headers.iter().flat_map(|headers| &headers.0).filter(|(name, _)| !is_token(name)) {
+        cx.report(Diagnostic::new(code::BAD_VALUE, value.span, format!("{} cannot name a header", quote(name))));
+    }
+}
+
+/// Whether it is a word of HTTP.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
 /// Finds fault with a URL that is to be asked.
-fn url_fault(target: &str) -> Option<String> {
+pub(super) fn url_fault(target: &str) -> Option<String> {
     match target.strip_prefix("https:") {
         // What can be wrong with a host and a port is the same.
         Some(rest) => crate::spec::readiness::http_fault(&format!("http:{rest}")).map(|why| why.replace("`http:", "`https:")),

@@ -3,6 +3,7 @@
 pub mod database;
 pub mod http;
 pub mod local;
+pub mod metrics;
 pub mod stream;
 pub mod tls;
 
@@ -24,14 +25,30 @@ use super::value::{Flag, Int, Name, OneOf, PositiveTime, Text, Time, schema};
 use database::DatabaseSpec;
 use http::HttpSpec;
 use local::{FileSpec, HostSpec, LogSpec, NetworkSpec, ResourcesSpec};
+use metrics::MetricsSpec;
 use stream::{GrpcSpec, TcpSpec};
 
 /// `timeout` when it is not declared.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a probe may look at.
-const KINDS: [&str; 14] =
-    ["http", "tcp", "grpc", "postgresql", "mysql", "redis", "nats", "command", "process", "file", "log", "resources", "network", "host"];
+const KINDS: [&str; 15] = [
+    "http",
+    "tcp",
+    "grpc",
+    "postgresql",
+    "mysql",
+    "redis",
+    "nats",
+    "command",
+    "process",
+    "file",
+    "log",
+    "resources",
+    "network",
+    "host",
+    "metrics",
+];
 
 /// Makes a mapping that may be written as one of its values.
 macro_rules! bare_or_mapping {
@@ -96,6 +113,8 @@ mapping! {
         network: NetworkSpec,
         /// The machine has what the unit needs.
         host: HostSpec,
+        /// The numbers that an application shows by itself (Prometheus, OpenMetrics) are as they should be.
+        metrics: MetricsSpec,
         /// How often it is asked: a time; or two, between which the period goes by what was found. Then it is asked at `min` while it is not well, or
         /// a value it has measured is within a tenth of its limit or soon beyond it; else the period doubles from answer to answer up to `max`.
         period: PeriodSpec = "10s",
@@ -227,6 +246,7 @@ impl ProbeSpec {
             self.resources.is_some(),
             self.network.is_some(),
             self.host.is_some(),
+            self.metrics.is_some(),
         ];
         KINDS.into_iter().zip(kinds).find(|(_, given)| *given).map_or("", |(kind, _)| kind)
     }
@@ -243,7 +263,8 @@ impl ProbeSpec {
         texts.extend(self.host.iter().flat_map(|host| host.texts()));
         let words = self.command.iter().flat_map(|command| &command.0).map(|word| (word.span, word.value.clone()));
         let remedies = self.remediation.iter().flat_map(|remediation| remediation.texts());
-        words.chain(remedies).chain(texts.into_iter().map(|text| (text.span, text.0.clone()))).collect()
+        let metrics = self.metrics.iter().flat_map(|metrics| metrics.texts());
+        words.chain(remedies).chain(metrics).chain(texts.into_iter().map(|text| (text.span, text.0.clone()))).collect()
     }
 
     /// The texts in it that have to mean something, with what finds fault with them.
@@ -254,6 +275,7 @@ impl ProbeSpec {
         checked.extend(self.grpc.iter().flat_map(|grpc| grpc.checked()));
         checked.extend(self.databases().flat_map(DatabaseSpec::checked));
         checked.extend(self.log.iter().flat_map(|log| log.checked()));
+        checked.extend(self.metrics.iter().flat_map(|metrics| metrics.checked()));
         checked
     }
 

@@ -182,6 +182,23 @@ fn a_probe_with_two_periods_is_made_often_only_while_that_is_worth_it() {
     assert_eq!(daemon.status("a")["probes"][2]["values"][3]["limits"]["max"], 1.0);
 }
 
+#[test]
+fn a_unit_is_judged_by_its_metrics() {
+    // What the daemon shows of another unit stands for an application.
+    let address = free_address();
+    let series = "{name: ms_probe_up, labels: {unit: b}, min: 1}, {name: ms_build_info}";
+    let look = format!("{{metrics: {{url: \"http://{address}/metrics\", series: [{series}]}}, {QUICK}}}");
+    let units =
+        format!("unit: a\nexec: sleep 1000\nprobes: [{look}]\n---\nunit: b\nexec: sleep 1001\nprobes: [{{process: true, {QUICK}}}]\n");
+    let mut daemon = Daemon::prepared(&[("units/all.yaml", &units)]);
+    daemon.start_with(&["run", "--quiet", "--listen", &address]);
+    daemon.event("DaemonReady", |_| true);
+    until("it passes", || (probe(&daemon, "a")["standing"] == "passing").then_some(()));
+    assert_eq!(probe(&daemon, "a")["values"][0], serde_json::json!({"name": "ms_probe_up{unit=\"b\"}", "value": 1.0, "unit": ""}));
+    let line = "ms_probe_value{unit=\"a\",probe=\"metrics\",value=\"ms_probe_up{unit=\\\"b\\\"}\"} 1";
+    until("it is measured", || get(&address, "/metrics").unwrap().1.contains(line).then_some(()));
+}
+
 /// Sends a sign of life every tenth of a second, by what is at hand, until the file `hang` is there.
 const BEATS: &str = "exec: [python3, -c, \"import os, socket, time\\nsock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\\n\
                      beat = lambda text: sock.sendto(text, os.environ['NOTIFY_SOCKET'])\\nbeat(b'READY=1')\\n\
