@@ -31,8 +31,8 @@ pub use fall::{Fall, Fate, fall};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
 pub use probe::{
-    DatabaseProbe, DetectorKind, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, MetricsProbe, NetworkProbe, ProbeKind, ProbePlan,
-    ResourcesProbe, SeriesProbe, TcpProbe, TlsPlan, WatchdogPlan,
+    DatabaseProbe, DetectorKind, FileProbe, GrpcProbe, HostProbe, HttpProbe, InterfaceProbe, LogProbe, MetricsProbe, NetworkProbe,
+    PortProbe, ProbeKind, ProbePlan, ResourcesProbe, SeriesProbe, TcpProbe, TlsPlan, WatchdogPlan,
 };
 pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, StepPlan};
 pub use resolve::{UNITS_MAX, resolve};

@@ -82,7 +82,7 @@ pub enum ProbeKind {
     Log(LogProbe),
     /// The unit uses no more than it should.
     Resources(ResourcesProbe),
-    /// Somebody listens on a port, and keeps up with it.
+    /// Somebody listens on a port, and keeps up with it; an interface is there, and not overloaded.
     Network(NetworkProbe),
     /// The machine has what is needed.
     Host(HostProbe),
@@ -226,15 +226,37 @@ pub struct ResourcesProbe {
     pub processes: Option<u64>,
 }
 
-/// A TCP port somebody has to listen on.
+/// The network as the unit sees it; one of the two at least.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NetworkProbe {
+    /// A TCP port.
+    pub port: Option<PortProbe>,
+    /// An interface.
+    pub interface: Option<InterfaceProbe>,
+}
+
+/// A TCP port somebody has to listen on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PortProbe {
     /// The port.
     pub port: u16,
     /// How many connections there may be.
     pub max_connections: Option<u64>,
     /// How many may wait.
     pub max_backlog: Option<u64>,
+}
+
+/// An interface that has to be there, and what may go through it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InterfaceProbe {
+    /// Its name.
+    pub name: String,
+    /// How many bytes a second it may receive.
+    pub max_receive: Option<u64>,
+    /// How many bytes a second it may transmit.
+    pub max_transmit: Option<u64>,
+    /// How many errors and drops a second there may be.
+    pub max_errors: Option<f64>,
 }
 
 /// How the machine has to be; all are shares from 0 to 1.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::breaker::breaker;
 use super::probe::{
-    DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, LogProbe, MetricsProbe, NetworkProbe, ProbeKind, ProbePlan, ResourcesProbe,
-    SeriesProbe, TcpProbe, TlsPlan,
+    DatabaseProbe, FileProbe, GrpcProbe, HostProbe, HttpProbe, InterfaceProbe, LogProbe, MetricsProbe, NetworkProbe, PortProbe, ProbeKind,
+    ProbePlan, ResourcesProbe, SeriesProbe, TcpProbe, TlsPlan,
 };
 use super::remediation::remediation;
 use super::resolve::or;
 use crate::base::choice::ProbeRole;
 use crate::spec::Field;
+use crate::spec::logs::Rate;
 use crate::spec::probe::database::DatabaseSpec;
 use crate::spec::probe::http::HttpSpec;
 use crate::spec::probe::local::{FileSpec, HostSpec, LogSpec, NetworkSpec, ResourcesSpec};
@@ -82,7 +83,7 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             ProbeSpec { file: Some(file), .. } => ProbeKind::File(self.file(&file.value)),
             ProbeSpec { log: Some(log), .. } => ProbeKind::Log(self.log(&log.value)),
             ProbeSpec { resources: Some(resources), .. } => ProbeKind::Resources(resources_probe(&resources.value)),
-            ProbeSpec { network: Some(network), .. } => ProbeKind::Network(network_probe(&network.value)),
+            ProbeSpec { network: Some(network), .. } => ProbeKind::Network(self.network(&network.value)),
             ProbeSpec { host: Some(host), .. } => ProbeKind::Host(self.host(&host.value)),
             ProbeSpec { metrics: Some(metrics), .. } => ProbeKind::Metrics(self.metrics(&metrics.value)),
             // It has a diagnostic.
@@ -190,6 +191,23 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
         LogProbe { max_silence: or(&spec.max_silence, None, |time| Some(time.0)), alarm: self.optional(&spec.alarm) }
     }
 
+    fn network(&self, spec: &NetworkSpec) -> NetworkProbe {
+        let count = |count: &Field<Int<0, 1_000_000_000>>| or(count, None, |count| Some(u64::from(count.to_u32())));
+        let rate = |rate: &Field<Rate>| or(rate, None, |rate| Some(rate.0));
+        let port = spec.port.as_ref().map(|port| PortProbe {
+            port: u16::try_from(port.0).unwrap_or(0),
+            max_connections: count(&spec.max_connections),
+            max_backlog: count(&spec.max_backlog),
+        });
+        let interface = self.optional(&spec.interface).map(|name| InterfaceProbe {
+            name,
+            max_receive: rate(&spec.max_receive),
+            max_transmit: rate(&spec.max_transmit),
+            max_errors: or(&spec.max_errors, None, |amount| Some(amount.0)),
+        });
+        NetworkProbe { port, interface }
+    }
+
     fn host(&self, spec: &HostSpec) -> HostProbe {
         let share = |share: &Field<_>| or(share, None, |share: &crate::spec::restart::Share| Some(share.0));
         HostProbe {
@@ -230,14 +248,5 @@ fn resources_probe(spec: &ResourcesSpec) -> ResourcesProbe {
         descriptors: count(&spec.descriptors),
         threads: count(&spec.threads),
         processes: count(&spec.processes),
-    }
-}
-
-fn network_probe(spec: &NetworkSpec) -> NetworkProbe {
-    let count = |count: &Field<Int<0, 1_000_000_000>>| or(count, None, |count| Some(u64::from(count.to_u32())));
-    NetworkProbe {
-        port: or(&spec.port, 0, |port| u16::try_from(port.0).unwrap_or(0)),
-        max_connections: count(&spec.max_connections),
-        max_backlog: count(&spec.max_backlog),
     }
 }

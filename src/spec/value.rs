@@ -163,6 +163,24 @@ impl Decode for Number {
     }
 }
 
+/// How much of something there is: a number from 0 to 1000000000.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Amount(pub f64);
+
+schema!(Amount, _generator => json!({"type": "number", "minimum": 0, "maximum": 1e9}));
+
+impl Decode for Amount {
+    const EXPECTED: &'static str = Number::EXPECTED;
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let Number(number) = Number::decode(node, cx)?;
+        if !(0.0..=1e9).contains(&number) {
+            return cx.bad_value(code::OUT_OF_RANGE, node, format!("{} is not in the range from 0 to 1000000000", node.describe()));
+        }
+        Some(Self(number))
+    }
+}
+
 /// A file mode creation mask, read as octal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Umask(pub u32);

@@ -9,7 +9,7 @@ use crate::base::quantity::format_size;
 use crate::base::time::{approx_duration, format_duration};
 use crate::os::clock;
 use crate::os::pressure::{PressureFiles, memory_available};
-use crate::plan::{FileProbe, HostProbe, NetworkProbe};
+use crate::plan::{FileProbe, HostProbe};
 
 /// Looks at a file.
 pub(super) fn file(probe: &FileProbe) -> Outcome {
@@ -47,65 +47,6 @@ pub(super) fn age(metadata: &std::fs::Metadata) -> Duration {
 
 pub(super) fn value(name: &str, value: f64, unit: &str) -> Value {
     Value::new(name, value, unit)
-}
-
-/// Looks who listens on a port, and how many connections it has.
-pub(super) fn network(probe: &NetworkProbe) -> Outcome {
-    let mut sockets = Sockets::default();
-    for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        match std::fs::read_to_string(path) {
-            Ok(text) => sockets.count(&text, probe.port),
-            // There need not be any IPv6.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Outcome::unknown(format!("cannot read {path}: {error}")),
-        }
-    }
-    let port = probe.port;
-    let mut faults = Vec::new();
-    if sockets.listeners == 0 {
-        faults.push(format!("nobody listens on port {port}"));
-    }
-    if let Some(max) = probe.max_connections.filter(|max| sockets.connections > *max) {
-        faults.push(format!("port {port} has {} connections, more than {max}", sockets.connections));
-    }
-    if let Some(max) = probe.max_backlog.filter(|max| sockets.backlog > *max) {
-        faults.push(format!("{} connections to port {port} wait to be accepted, more than {max}", sockets.backlog));
-    }
-    let most = |most: Option<u64>| most.map(|most| most as f64);
-    let values = vec![
-        value("connections", sockets.connections as f64, "").at_most(most(probe.max_connections)),
-        value("backlog", sockets.backlog as f64, "").at_most(most(probe.max_backlog)),
-    ];
-    let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(faults.join(" and ")) };
-    Outcome { values, ..outcome }
-}
-
-#[derive(Debug, Default, PartialEq)]
-struct Sockets {
-    listeners: u64,
-    connections: u64,
-    backlog: u64,
-}
-
-impl Sockets {
-    /// Counts those of `port` in the text of /proc/net/tcp (proc_pid_net(5)): the receive queue of one that listens is its backlog.
-    fn count(&mut self, text: &str, port: u16) {
-        for line in text.lines().skip(1) {
-            let mut fields = line.split_ascii_whitespace().skip(1);
-            let (Some(local), Some(_), Some(state), Some(queues)) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
-                continue;
-            };
-            let is_ours = local.rsplit_once(':').and_then(|(_, digits)| u16::from_str_radix(digits, 16).ok()) == Some(port);
-            match state {
-                "0A" if is_ours => {
-                    self.listeners += 1;
-                    self.backlog += queues.split_once(':').and_then(|(_, queue)| u64::from_str_radix(queue, 16).ok()).unwrap_or(0);
-                }
-                "01" if is_ours => self.connections += 1,
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Looks what the machine has left.
@@ -182,24 +123,6 @@ mod tests {
         assert_eq!(outcome.verdict, Verdict::Failed);
         assert!(outcome.text.ends_with("was changed 2h0m ago, more than 1h and has 5 B, less than 6 B"), "{}", outcome.text);
         assert_eq!(probe(None, None, Some(4)).verdict, Verdict::Failed);
-    }
-
-    #[test]
-    fn sockets_of_a_port_are_counted() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let look = |max_backlog| network(&NetworkProbe { port, max_connections: None, max_backlog });
-        assert_eq!(
-            (look(Some(0)).verdict, look(None).values),
-            (Verdict::Ok, vec![value("connections", 0.0, ""), value("backlog", 0.0, "")])
-        );
-        let _waiting: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-        let outcome = look(Some(2));
-        assert_eq!(outcome.text, format!("3 connections to port {port} wait to be accepted, more than 2"));
-        let _accepted = listener.accept().unwrap();
-        assert_eq!(look(Some(2)).verdict, Verdict::Ok);
-        drop(listener);
-        assert_eq!(look(None).text, format!("nobody listens on port {port}"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Memory {
     follow: Option<Follow>,
     /// When it looked, and how much processor time there was, in seconds.
     used: Option<(Mono, f64)>,
+    /// What the interface of the network had counted.
+    pub(super) counted: super::network::Before,
     /// The series on the page of metrics.
     pub(super) series: super::metrics::Before,
 }

@@ -10,6 +10,7 @@ mod line;
 mod local;
 mod memory;
 mod metrics;
+mod network;
 mod perfdata;
 mod process;
 mod stream;
@@ -74,7 +75,7 @@ async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, memory: &mut M
             ProbeKind::File(probe) => local::file(probe),
             ProbeKind::Log(probe) => memory::log(probe, &surroundings, &mut memory),
             ProbeKind::Resources(probe) => memory::resources(probe, &surroundings, &mut memory),
-            ProbeKind::Network(probe) => local::network(probe),
+            ProbeKind::Network(probe) => network::check(probe, surroundings.pid, &mut memory),
             ProbeKind::Host(probe) => local::host(probe),
             _ => process::check(surroundings.pid),
         };

@@ -4,10 +4,11 @@ use serde_json::json;
 
 use crate::spec::code;
 use crate::spec::decode::{Cx, Decode, mapping};
-use crate::spec::diagnostic::{Diagnostic, Spanned};
+use crate::spec::diagnostic::{Diagnostic, Spanned, quote};
+use crate::spec::logs::Rate;
 use crate::spec::node::Node;
-use crate::spec::restart::Share;
-use crate::spec::value::{Int, PositiveTime, Size, Text, schema};
+use crate::spec::restart::{Share, is_word};
+use crate::spec::value::{Amount, Int, PositiveTime, Size, Text, schema};
 
 use super::{Check, bare_or_mapping, regex_fault};
 
@@ -114,22 +115,80 @@ impl Decode for ResourcesSpec {
 }
 
 mapping! {
-    /// A TCP port somebody has to listen on, and what may come of that; a bare number is its `port`.
+    /// The network as the unit's main process sees it, in its own name space: a TCP port somebody has to listen on, an interface that has to be
+    /// there, and what may come of them. A bare number is its `port`; a port or an interface has to be given.
     NetworkSpec: "a port or a mapping, for example `{port: 8080, max_backlog: 100}`" {
         /// The port, of any address of this machine.
-        port: Int<1, 65_535> = required,
-        /// How many connections to it there may be.
+        port: Int<1, 65_535>,
+        /// How many connections to the port there may be.
         max_connections: Int<0, 1_000_000_000>,
-        /// How many connections may wait to be accepted.
+        /// How many connections may wait to be accepted at the port.
         max_backlog: Int<0, 1_000_000_000>,
+        /// The interface, for example `eth0`. Its rates, which become values of the probe's metric, are those since the look before: the first
+        /// look knows none, nor does one before which a counter went back.
+        interface: Text,
+        /// How much the interface may receive, in bytes a second, for example `100MiB/s`; at least 1KiB/s.
+        max_receive: Rate,
+        /// How much the interface may transmit, in bytes a second; at least 1KiB/s.
+        max_transmit: Rate,
+        /// How many packets a second with errors, or dropped ones, there may be on the interface in both directions, from 0 to 1000000000.
+        max_errors: Amount,
     }
 }
 
-bare_or_mapping!(NetworkSpec, port: Int<1, 65_535>, "a port or a mapping, for example `{port: 8080, max_backlog: 100}`");
+schema!(NetworkSpec, generator => json!({"anyOf": [generator.subschema_for::<Int<1, 65_535>>(), Self::mapping_schema(generator)]}));
+
+impl Decode for NetworkSpec {
+    const EXPECTED: &'static str = "a port or a mapping, for example `{port: 8080, max_backlog: 100}`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        if is_word(node) {
+            let value = Int::decode(node, cx)?;
+            return Some(Self { port: Some(Spanned { value, span: node.span }), ..Self::default() });
+        }
+        let spec = Self::from_mapping(node, cx)?;
+        at_least_one(&["port", "interface"], node, cx);
+        let has = |key| node.key(key).is_some();
+        if has("port") != has("interface") {
+            spec.check(has("port"), cx);
+        }
+        Some(spec)
+    }
+}
 
 impl NetworkSpec {
-    /// Nothing is wrong with the whole that is not with a part.
-    fn check(&self, _cx: &mut Cx<'_>) {}
+    /// What is about a port needs one; what is about an interface likewise.
+    fn check(&self, has_port: bool, cx: &mut Cx<'_>) {
+        let of_port = [("max_connections", self.max_connections.as_ref()), ("max_backlog", self.max_backlog.as_ref())];
+        let of_interface = [("max_receive", self.max_receive.as_ref()), ("max_transmit", self.max_transmit.as_ref())];
+        let of_port = of_port.map(|(key, count)| (key, count.map(|count| count.span)));
+        let of_interface = of_interface.map(|(key, rate)| (key, rate.map(|rate| rate.span)));
+        let errors = ("max_errors", self.max_errors.as_ref().map(|errors| errors.span));
+        let (wanted, given) =
+            if has_port { ("interface", of_interface.into_iter().chain([errors]).collect::<Vec<_>>()) } else { ("port", of_port.to_vec()) };
+        for (key, span) in given {
+            if let Some(span) = span {
+                let article = if has_port { "an" } else { "a" };
+                let fault = Diagnostic::new(code::CONFLICT, span, format!("`{key}` is about {article} {wanted}, but none is given"));
+                cx.report(fault.help(format!("give `{wanted}`, or remove the key")));
+            }
+        }
+    }
+
+    pub(super) fn checked(&self) -> Vec<(&Spanned<Text>, Check)> {
+        self.interface.iter().map(|interface| (interface, interface_fault as Check)).collect()
+    }
+
+    pub(super) fn texts(&self) -> Vec<&Spanned<Text>> {
+        self.interface.iter().collect()
+    }
+}
+
+/// Finds fault with the name of an interface; the kernel takes at most 15 bytes.
+fn interface_fault(name: &str) -> Option<String> {
+    let is_odd = |c: char| c.is_whitespace() || matches!(c, '/' | ':');
+    let is_bad = name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(is_odd);
+    is_bad.then(|| format!("{} cannot be the name of an interface; write for example `eth0`", quote(name)))
 }
 
 mapping! {

@@ -109,7 +109,7 @@ mapping! {
         log: LogSpec,
         /// The unit uses no more than it should.
         resources: ResourcesSpec,
-        /// Somebody listens on a TCP port, and keeps up with it.
+        /// Somebody listens on a TCP port, and keeps up with it; an interface of the network is there, and not overloaded.
         network: NetworkSpec,
         /// The machine has what the unit needs.
         host: HostSpec,
@@ -260,6 +260,7 @@ impl ProbeSpec {
         texts.extend(self.databases().flat_map(DatabaseSpec::texts));
         texts.extend(self.file.iter().flat_map(|file| file.texts()));
         texts.extend(self.log.iter().flat_map(|log| log.texts()));
+        texts.extend(self.network.iter().flat_map(|network| network.texts()));
         texts.extend(self.host.iter().flat_map(|host| host.texts()));
         let words = self.command.iter().flat_map(|command| &command.0).map(|word| (word.span, word.value.clone()));
         let remedies = self.remediation.iter().flat_map(|remediation| remediation.texts());
@@ -275,6 +276,7 @@ impl ProbeSpec {
         checked.extend(self.grpc.iter().flat_map(|grpc| grpc.checked()));
         checked.extend(self.databases().flat_map(DatabaseSpec::checked));
         checked.extend(self.log.iter().flat_map(|log| log.checked()));
+        checked.extend(self.network.iter().flat_map(|network| network.checked()));
         checked.extend(self.metrics.iter().flat_map(|metrics| metrics.checked()));
         checked
     }

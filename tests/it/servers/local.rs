@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ms_supervisor::base::outcome::Verdict;
-use ms_supervisor::plan::{FileProbe, HostProbe, LogProbe, NetworkProbe, ProbeKind, ResourcesProbe};
+use ms_supervisor::os::check::Memory;
+use ms_supervisor::plan::{FileProbe, HostProbe, InterfaceProbe, LogProbe, NetworkProbe, PortProbe, ProbeKind, ResourcesProbe};
 
-use super::bench::{AMPLE, Looks, Server, State, Undo, examine, look, tell};
+use super::bench::{AMPLE, Looks, Server, State, Undo, examine, look, look_with, tell};
 use super::{NGINX, nginx_conf};
 use crate::daemon::bench::until;
 
@@ -92,7 +93,9 @@ fn network_of_nginx() {
     let Some(mut server) = Server::new("network", &NGINX) else { return };
     nginx_conf(&server, "", "access_log off;");
     let port = server.port;
-    let network = |max_connections, max_backlog| ProbeKind::Network(NetworkProbe { port, max_connections, max_backlog });
+    let network = |max_connections, max_backlog| {
+        ProbeKind::Network(NetworkProbe { port: Some(PortProbe { port, max_connections, max_backlog }), interface: None })
+    };
     let stage = |server: &Server, _: State| -> Option<Undo> {
         let waiting: Vec<_> = (0..5).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
         Some(Box::new(move || drop(waiting)))
@@ -109,6 +112,42 @@ fn network_of_nginx() {
     examine(&mut server, &looks);
     server.end();
     assert_eq!(look(&network(None, None), AMPLE, None, 0).0.text, format!("nobody listens on port {port}"));
+}
+
+#[test]
+fn the_network_is_the_one_the_unit_has() {
+    let mut command = Command::new("unshare");
+    let Ok(mut apart) = command.args(["--net", "sleep", "1000"]).stderr(std::process::Stdio::null()).spawn() else {
+        println!("SKIPPED: unshare is not installed");
+        return;
+    };
+    let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let pid = apart.id();
+    let is_apart = until("it has a network of its own, or may not", || {
+        let ended = apart.try_wait().unwrap().is_some();
+        (ended || space(&pid.to_string()) != space("self")).then_some(!ended)
+    });
+    if !is_apart {
+        println!("SKIPPED: only root may make a network of its own");
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let port =
+        ProbeKind::Network(NetworkProbe { port: Some(PortProbe { port, max_connections: None, max_backlog: None }), interface: None });
+    assert_eq!(look(&port, AMPLE, None, std::process::id()).0.verdict, Verdict::Ok);
+    let elsewhere = look(&port, AMPLE, None, pid).0;
+    assert!(elsewhere.verdict == Verdict::Failed && elsewhere.text.starts_with("nobody listens on port "), "{elsewhere:?}");
+    // Nothing has ever gone through its loopback, and nothing does.
+    let name = "lo".to_owned();
+    let interface = Some(InterfaceProbe { name, max_receive: Some(1024), max_transmit: None, max_errors: Some(0.0) });
+    let (kind, mut memory) = (ProbeKind::Network(NetworkProbe { port: None, interface }), Memory::default());
+    let mut look = || look_with(&kind, AMPLE, None, (pid, "/".as_ref()), &mut memory).0;
+    assert_eq!(look().verdict, Verdict::Unknown);
+    let quiet = look();
+    assert!(quiet.verdict == Verdict::Ok && quiet.values.iter().all(|value| value.value == 0.0), "{quiet:?}");
+    apart.kill().unwrap();
+    apart.wait().unwrap();
 }
 
 #[test]
