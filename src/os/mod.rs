@@ -51,6 +51,8 @@ pub mod search;
 #[cfg(feature = "daemon")]
 pub mod signal;
 #[cfg(feature = "daemon")]
+pub mod timekeeping;
+#[cfg(feature = "daemon")]
 pub mod users;
 #[cfg(feature = "daemon")]
 pub mod webhook;

@@ -259,8 +259,8 @@ pub struct InterfaceProbe {
     pub max_errors: Option<f64>,
 }
 
-/// How the machine has to be; all are shares from 0 to 1.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// How the machine has to be; what is no share from 0 to 1 says so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HostProbe {
     /// The least of the memory that is available.
     pub memory_available: Option<f64>,
@@ -276,6 +276,14 @@ pub struct HostProbe {
     pub memory_pressure: Option<f64>,
     /// The same for input and output.
     pub io_pressure: Option<f64>,
+    /// The most of the load of the last minute, per processor; no share.
+    pub load: Option<f64>,
+    /// The least of the swap space that is free.
+    pub swap_free: Option<f64>,
+    /// The least of all descriptors that is free.
+    pub descriptors_free: Option<f64>,
+    /// Whether the wall clock has to be kept by somebody.
+    pub clock_synchronized: bool,
 }
 
 /// A page of metrics, and what has to stand on it.

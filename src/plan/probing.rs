@@ -218,6 +218,10 @@ impl<T: Fn(&str) -> String> Filler<'_, T> {
             cpu_pressure: share(&spec.cpu_pressure),
             memory_pressure: share(&spec.memory_pressure),
             io_pressure: share(&spec.io_pressure),
+            load: or(&spec.load, None, |amount| Some(amount.0)),
+            swap_free: share(&spec.swap_free),
+            descriptors_free: share(&spec.descriptors_free),
+            clock_synchronized: or(&spec.clock_synchronized, false, |flag| flag.0),
         }
     }
 

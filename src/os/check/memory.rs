@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Surroundings;
-use super::local::{age, value};
+use super::file::{age, value};
 use crate::base::outcome::Outcome;
 use crate::base::quantity::format_size;
 use crate::base::time::{Mono, approx_duration};

@@ -101,7 +101,7 @@ fn judge_number(series: &SeriesProbe, number: Result<f64, Cow<'static, str>>, fo
     };
     let per = if series.rate { " a second" } else { "" };
     let name = if series.rate { format!("rate({title})") } else { title.clone() };
-    found.values.push(Value { name, value: number, unit: String::new() });
+    found.values.push(Value::new(name, number, "").at_least(series.min).at_most(series.max));
     if let Some(most) = series.max.filter(|most| number > *most) {
         found.faults.push(format!("{title} is {}{per}, more than {most}", shown(number)));
     }
@@ -138,7 +138,7 @@ mod tests {
         let mail = |limits| series("queue", &[("name", "mail")], limits, false);
         let outcome = look(mail((Some(1.0), Some(2000.0))));
         assert_eq!((outcome.verdict, outcome.text.as_str()), (Verdict::Ok, ""));
-        assert_eq!(outcome.values, [Value { name: "queue{name=\"mail\"}".into(), value: 1100.25, unit: String::new() }]);
+        assert_eq!(outcome.values, [Value::new("queue{name=\"mail\"}", 1100.25, "").at_least(Some(1.0)).at_most(Some(2000.0))]);
         assert_eq!(look(mail((None, Some(1000.0)))).text, "queue{name=\"mail\"} is 1100.25, more than 1000");
         assert_eq!(look(mail((Some(2e3), None))).text, "queue{name=\"mail\"} is 1100.25, less than 2000");
         assert_eq!(look(series("queue", &[], (None, None), false)).values[0].value, 1107.25);

@@ -3,11 +3,12 @@
 mod command;
 mod database;
 mod exposition;
+mod file;
 mod found;
 mod grpc;
+mod host;
 pub(super) mod http;
 mod line;
-mod local;
 mod memory;
 mod metrics;
 mod network;
@@ -72,11 +73,11 @@ async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, memory: &mut M
     let (kind, surroundings, mut memory) = (kind.clone(), surroundings.clone(), std::mem::take(memory));
     let look = move || {
         let outcome = match &kind {
-            ProbeKind::File(probe) => local::file(probe),
+            ProbeKind::File(probe) => file::check(probe),
             ProbeKind::Log(probe) => memory::log(probe, &surroundings, &mut memory),
             ProbeKind::Resources(probe) => memory::resources(probe, &surroundings, &mut memory),
             ProbeKind::Network(probe) => network::check(probe, surroundings.pid, &mut memory),
-            ProbeKind::Host(probe) => local::host(probe),
+            ProbeKind::Host(probe) => host::check(probe),
             _ => process::check(surroundings.pid),
         };
         (outcome, memory)

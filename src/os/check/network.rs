@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::file::value;
 use super::found::Found;
-use super::local::value;
 use super::memory::Memory;
 use crate::base::outcome::Outcome;
 use crate::base::quantity::format_size;
@@ -46,7 +46,9 @@ fn look_at_port(probe: &PortProbe, place: &str, found: &mut Found) {
     if let Some(max) = probe.max_backlog.filter(|max| sockets.backlog > *max) {
         found.faults.push(format!("{} connections to port {port} wait to be accepted, more than {max}", sockets.backlog));
     }
-    found.values.extend([value("connections", sockets.connections as f64, ""), value("backlog", sockets.backlog as f64, "")]);
+    let most = |most: Option<u64>| most.map(|most| most as f64);
+    found.values.push(value("connections", sockets.connections as f64, "").at_most(most(probe.max_connections)));
+    found.values.push(value("backlog", sockets.backlog as f64, "").at_most(most(probe.max_backlog)));
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -128,7 +130,10 @@ fn judge(probe: &InterfaceProbe, counters: Option<Counters>, now: Mono, before: 
     let Some([receive, transmit, errors]) = counters.rates(old, now - then) else {
         return found.unknown.push(format!("the counters of {name} went back"));
     };
-    found.values.extend([value("receive", receive, "B"), value("transmit", transmit, "B"), value("errors", errors, "")]);
+    let most = |most: Option<u64>| most.map(|most| most as f64);
+    found.values.push(value("receive", receive, "B").at_most(most(probe.max_receive)));
+    found.values.push(value("transmit", transmit, "B").at_most(most(probe.max_transmit)));
+    found.values.push(value("errors", errors, "").at_most(probe.max_errors));
     for (what, rate, most) in [("receives", receive, probe.max_receive), ("transmits", transmit, probe.max_transmit)] {
         if let Some(most) = most.filter(|most| rate > *most as f64) {
             found.faults.push(format!("{name} {what} {}/s, more than {}/s", format_size(rate as u64), format_size(most)));

@@ -8,7 +8,7 @@ use crate::spec::diagnostic::{Diagnostic, Spanned, quote};
 use crate::spec::logs::Rate;
 use crate::spec::node::Node;
 use crate::spec::restart::{Share, is_word};
-use crate::spec::value::{Amount, Int, PositiveTime, Size, Text, schema};
+use crate::spec::value::{Amount, Flag, Int, PositiveTime, Size, Text, schema};
 
 use super::{Check, bare_or_mapping, regex_fault};
 
@@ -208,17 +208,44 @@ mapping! {
         memory_pressure: Share,
         /// The same for input and output.
         io_pressure: Share,
+        /// The most processes that run or wait for a processor or a disk, on the average of the last minute, per processor (the load), for
+        /// example `1.5`; from 0 to 1000000000.
+        load: Amount,
+        /// The least share of the swap space that is free. Where there is none, nothing is known.
+        swap_free: Share,
+        /// The least share of the descriptors all processes may have together (`fs.file-max`) that is free.
+        descriptors_free: Share,
+        /// The wall clock is kept by somebody (NTP, PTP); its offset and its greatest error become values of the probe's metric, in seconds.
+        clock_synchronized: Flag,
     }
 }
 
 schema!(HostSpec, generator => Self::mapping_schema(generator).to_value());
+
+/// What can be looked at of a machine.
+const HOST_KEYS: [&str; 10] = [
+    "memory_available",
+    "disk_free",
+    "inodes_free",
+    "cpu_pressure",
+    "memory_pressure",
+    "io_pressure",
+    "load",
+    "swap_free",
+    "descriptors_free",
+    "clock_synchronized",
+];
 
 impl Decode for HostSpec {
     const EXPECTED: &'static str = "a mapping, for example `{memory_available: 5%, disk_free: 10%}`";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         let spec = Self::from_mapping(node, cx)?;
-        at_least_one(&["memory_available", "disk_free", "inodes_free", "cpu_pressure", "memory_pressure", "io_pressure"], node, cx);
+        at_least_one(&HOST_KEYS, node, cx);
+        if let Some(clock) = spec.clock_synchronized.as_ref().filter(|flag| !flag.0) {
+            let fault = Diagnostic::new(code::CONFLICT, clock.span, "`clock_synchronized: false` looks at nothing");
+            cx.report(fault.help("remove the key"));
+        }
         Some(spec)
     }
 }

@@ -199,16 +199,8 @@ fn host_whose_disk_is_full() {
         println!("SKIPPED: only root may mount a file system that is small enough to be filled");
         return;
     };
-    let none = HostProbe {
-        memory_available: Some(0.000_1),
-        disk_free: Some(0.1),
-        inodes_free: Some(0.1),
-        path: tmpfs.0.path().into(),
-        cpu_pressure: None,
-        memory_pressure: None,
-        io_pressure: None,
-    };
-    let kind = ProbeKind::Host(none);
+    let limits = HostProbe { disk_free: Some(0.1), inodes_free: Some(0.1), path: tmpfs.0.path().into(), ..HostProbe::default() };
+    let kind = ProbeKind::Host(limits);
     let look = || look(&kind, AMPLE, None, 0);
     look();
     let up = look();
