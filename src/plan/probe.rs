@@ -212,7 +212,7 @@ pub struct LogProbe {
 }
 
 /// The most a unit may use.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ResourcesProbe {
     /// Resident memory in bytes.
     pub memory: Option<u64>,
@@ -222,6 +222,8 @@ pub struct ResourcesProbe {
     pub descriptors: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
+    /// By which share, from 0 to 1, the threads may differ from how many there were for long.
+    pub threads_change: Option<f64>,
     /// Processes.
     pub processes: Option<u64>,
 }

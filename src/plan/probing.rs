@@ -251,6 +251,7 @@ fn resources_probe(spec: &ResourcesSpec) -> ResourcesProbe {
         cpu: or(&spec.cpu, None, |percent| Some(percent.0)),
         descriptors: count(&spec.descriptors),
         threads: count(&spec.threads),
+        threads_change: or(&spec.threads_change, None, |share| Some(share.0)),
         processes: count(&spec.processes),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Surroundings;
 use super::file::{age, value};
+use super::level::Level;
 use crate::base::outcome::Outcome;
 use crate::base::quantity::format_size;
 use crate::base::time::{Mono, approx_duration};
@@ -28,6 +29,8 @@ pub struct Memory {
     follow: Option<Follow>,
     /// When it looked, and how much processor time there was, in seconds.
     used: Option<(Mono, f64)>,
+    /// How many threads there were.
+    threads: Level,
     /// What the interface of the network had counted.
     pub(super) counted: super::network::Before,
     /// The series on the page of metrics.
@@ -115,7 +118,13 @@ pub(super) fn resources(probe: &ResourcesProbe, surroundings: &Surroundings, mem
     for (name, count, most) in counts {
         faults.extend(most.filter(|most| count > *most).map(|most| format!("{count} {name}, more than {most}")));
     }
-    let outcome = if faults.is_empty() { Outcome::ok("") } else { Outcome::failed(format!("it uses {}", faults.join(" and "))) };
+    let change = probe.threads_change.and_then(|share| memory.threads.look(sample.threads, share));
+    values.extend(change.map(|(level, _)| value("threads_level", level, "")));
+    let outcome = match change {
+        _ if !faults.is_empty() => Outcome::failed(format!("it uses {}", faults.join(" and "))),
+        Some((level, true)) => Outcome::degraded(format!("it has {} threads, where it had {level} for long", sample.threads)),
+        _ => Outcome::ok(""),
+    };
     Outcome { values, ..outcome }
 }
 
@@ -171,7 +180,7 @@ mod tests {
         let mut shell = std::process::Command::new("sh").args(["-c", "sleep 100 & sleep 100 & wait"]).spawn().unwrap();
         let surroundings = Surroundings { pid: shell.id(), ..surroundings() };
         let mut memory = Memory::default();
-        let none = ResourcesProbe { memory: None, cpu: None, descriptors: None, threads: None, processes: None };
+        let none = ResourcesProbe::default();
         let mut look = |probe: &ResourcesProbe| resources(probe, &surroundings, &mut memory);
         let end = clock::mono() + Duration::from_secs(10);
         while look(&none).values.iter().all(|value| value.name != "processes" || value.value < 3.0) {
@@ -180,6 +189,10 @@ mod tests {
         assert_eq!(look(&ResourcesProbe { processes: Some(3), cpu: Some(90.0), ..none.clone() }).verdict, Verdict::Ok);
         assert_eq!(look(&ResourcesProbe { processes: Some(2), ..none.clone() }).text, "it uses 3 processes, more than 2");
         assert!(look(&ResourcesProbe { memory: Some(4096), ..none.clone() }).text.contains(" of memory, more than 4"));
+        // It has three, and is asked often.
+        let change = ResourcesProbe { threads_change: Some(0.5), ..none.clone() };
+        let found: Vec<_> = (0..7).map(|_| look(&change)).collect();
+        assert_eq!(found[6].values.last(), Some(&value("threads_level", 3.0, "")));
         let mut below = Vec::new();
         crate::os::process::children(shell.id(), &mut below);
         shell.kill().unwrap();

@@ -8,6 +8,7 @@ mod found;
 mod grpc;
 mod host;
 pub(super) mod http;
+mod level;
 mod line;
 mod memory;
 mod metrics;

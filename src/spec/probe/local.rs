@@ -87,7 +87,7 @@ fn at_least_one(keys: &[&str], node: &Node, cx: &mut Cx<'_>) {
 }
 
 mapping! {
-    /// The most that all processes of the unit may use; each becomes a value of the probe's metric.
+    /// The most that all processes of the unit may use; each becomes a value of the probe's metric. One of them has to be given.
     ResourcesSpec: "a mapping, for example `{memory: 1GiB, cpu: 150%}`" {
         /// Resident memory, shared pages counted once for each process.
         memory: Size<0>,
@@ -97,6 +97,9 @@ mapping! {
         descriptors: Int<1, 1_000_000_000>,
         /// Threads.
         threads: Int<1, 1_000_000_000>,
+        /// By how much the number of threads may differ from the median of the last 30 looks, as a share of that: more, and two threads at
+        /// least, is degraded. Nothing is said before the seventh look; a new number that persists for 16 looks is the usual one then.
+        threads_change: Share,
         /// Processes.
         processes: Int<1, 1_000_000_000>,
     }
@@ -109,7 +112,7 @@ impl Decode for ResourcesSpec {
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         let spec = Self::from_mapping(node, cx)?;
-        at_least_one(&["memory", "cpu", "descriptors", "threads", "processes"], node, cx);
+        at_least_one(&["memory", "cpu", "descriptors", "threads", "threads_change", "processes"], node, cx);
         Some(spec)
     }
 }

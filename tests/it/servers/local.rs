@@ -154,8 +154,7 @@ fn the_network_is_the_one_the_unit_has() {
 fn resources_of_redis() {
     let words = ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", ""];
     let Some(mut server) = Server::new("resources", &words) else { return };
-    let none = ResourcesProbe { memory: None, cpu: None, descriptors: None, threads: None, processes: None };
-    let limited = ProbeKind::Resources(ResourcesProbe { memory: Some(64 << 20), ..none });
+    let limited = ProbeKind::Resources(ResourcesProbe { memory: Some(64 << 20), ..ResourcesProbe::default() });
     let say = |address: &str, words: &str| {
         let mut stream = until("it listens", || TcpStream::connect(address).ok());
         write!(stream, "{words}\r\n").unwrap();
