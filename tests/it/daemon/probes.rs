@@ -194,7 +194,10 @@ fn a_unit_is_judged_by_its_metrics() {
     daemon.start_with(&["run", "--quiet", "--listen", &address]);
     daemon.event("DaemonReady", |_| true);
     until("it passes", || (probe(&daemon, "a")["standing"] == "passing").then_some(()));
-    assert_eq!(probe(&daemon, "a")["values"][0], serde_json::json!({"name": "ms_probe_up{unit=\"b\"}", "value": 1.0, "unit": ""}));
+    assert_eq!(
+        probe(&daemon, "a")["values"][0],
+        serde_json::json!({"name": "ms_probe_up{unit=\"b\"}", "value": 1.0, "unit": "", "limits": {"min": 1.0}})
+    );
     let line = "ms_probe_value{unit=\"a\",probe=\"metrics\",value=\"ms_probe_up{unit=\\\"b\\\"}\"} 1";
     until("it is measured", || get(&address, "/metrics").unwrap().1.contains(line).then_some(()));
 }
