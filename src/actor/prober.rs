@@ -192,7 +192,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => Happened::Looked(Box::new(ended)),
-                () = sleep_until(due, self.clock) => Happened::Due,
+                () = self.clock.sleep_until(due) => Happened::Due,
                 Ok(()) = self.sparing.changed() => Happened::Spared,
             };
             goes_on = self.catch_up(due)
@@ -399,14 +399,6 @@ impl Heart {
             }
             Order::Ready => {}
         }
-    }
-}
-
-async fn sleep_until(due: Option<Mono>, clock: RuntimeClock) {
-    match due {
-        // The timer counts whole milliseconds; one more, so that the time has come when it rings.
-        Some(due) => tokio::time::sleep((due - clock.now()) + Duration::from_millis(1)).await,
-        None => std::future::pending().await,
     }
 }
 

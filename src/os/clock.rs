@@ -1,5 +1,7 @@
 //! The clocks. Nothing else reads them.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::time::{Mono, Wall};
@@ -51,6 +53,15 @@ impl RuntimeClock {
     #[must_use]
     pub fn now(&self) -> Mono {
         self.origin.0 + self.origin.1.elapsed()
+    }
+
+    /// Sleeps until `due` has come; for ever, if nothing is due.
+    pub async fn sleep_until(&self, due: Option<Mono>) {
+        match due {
+            // The timer counts whole milliseconds; one more, so that the time has come when it rings.
+            Some(due) => tokio::time::sleep((due - self.now()) + Duration::from_millis(1)).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

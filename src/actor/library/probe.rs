@@ -16,7 +16,7 @@ use crate::base::exit::ExitReason;
 use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
 use crate::base::shutdown::ShutdownTimeout;
-use crate::base::time::{Mono, format_duration};
+use crate::base::time::format_duration;
 use crate::os::clock::{self, RuntimeClock};
 use crate::policy::Machine as _;
 use crate::policy::health::{Effect, Health, Input, Timing};
@@ -201,7 +201,7 @@ impl Watch {
                     let input = Input::Outcome { probe, verdict: outcome.verdict, is_tense: false };
                     health.step(self.clock.now(), input, &mut effects);
                 }
-                () = sleep_until(due, self.clock) => {
+                () = self.clock.sleep_until(due) => {
                     let now = self.clock.now();
                     if due.is_some_and(|due| now - due >= STALLED) {
                         health.step(now, Input::StoodStill(now), &mut effects);
@@ -227,13 +227,5 @@ impl Watch {
             () = self.orders.wait(Order::Ended) => {}
             () = tokio::time::sleep(patience) => self.orders.give(Order::Kill),
         }
-    }
-}
-
-async fn sleep_until(due: Option<Mono>, clock: RuntimeClock) {
-    match due {
-        // The timer counts whole milliseconds; one more, so that the time has come when it rings.
-        Some(due) => tokio::time::sleep((due - clock.now()) + Duration::from_millis(1)).await,
-        None => std::future::pending().await,
     }
 }

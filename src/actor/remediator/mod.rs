@@ -73,11 +73,11 @@ pub async fn run(
     let mut remediator = Remediator::new(context, tree);
     remediator.recall(history).await?;
     loop {
-        let due = remediator.deadline();
+        let (due, clock) = (remediator.deadline(), remediator.clock);
         tokio::select! {
             Some(symptom) = symptoms.recv() => remediator.hear(symptom),
             Some(ended) = remediator.acting.join_next() => remediator.ended(ended?),
-            () = sleep_until(due, remediator.clock) => remediator.wake(),
+            () = clock.sleep_until(due) => remediator.wake(),
             () = task.shutdown_requested() => return Ok(()),
         }
     }
@@ -262,12 +262,4 @@ fn about(patient: &Patient, plan: &RemediationPlan, at: usize, stage: Remediatio
     let step = plan.steps.get(at);
     let (action, mode) = (step.map(|step| step.action.to_string()), step.map(|step| step.mode));
     Remediation { step: Some(at + 1), action, mode, ..only(patient, stage) }
-}
-
-async fn sleep_until(due: Option<Mono>, clock: RuntimeClock) {
-    match due {
-        // The timer counts whole milliseconds; one more, so that the time has come when it rings.
-        Some(due) => tokio::time::sleep((due - clock.now()) + std::time::Duration::from_millis(1)).await,
-        None => std::future::pending().await,
-    }
 }
