@@ -74,7 +74,7 @@ pub(crate) fn storm(time: Duration) -> Result<String, Fault> {
 
 /// A unit that works hard and fails.
 pub(crate) fn crash_loop(time: Duration) -> Result<String, Fault> {
-    let work = "exec: [sh, -c, 'end=$(($(date +%s%N) + 300000000)); while [ $(date +%s%N) -lt $end ]; do :; done; exit 1']";
+    let work = "exec: [sh, -c, 'end=$(($(date +%%s%%N) + 300000000)); while [ $(date +%%s%%N) -lt $end ]; do :; done; exit 1']";
     let unit = format!("unit: crash\n{work}\nrestart: {{backoff: adaptive}}\n");
     let node = Node::start(&[("units/crash.yaml", unit), root("crash")])?;
     // What fails once is started again at once, and does not pay for that.
