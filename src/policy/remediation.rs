@@ -290,6 +290,14 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_finds_nobody_to_help_is_the_last() {
+        let mut world = World::new("{steps: [restart, give_up], failures: 1, cool_down: 0s}");
+        assert_eq!(world.input(Input::Trouble), [Effect::Take(0)]);
+        assert_eq!((world.input(Input::Unwanted), world.input(Input::Done)), (vec![], vec![]));
+        assert_eq!(world.input(Input::Unwanted), [Effect::Over]);
+    }
+
+    #[test]
     fn another_brain_knows_what_was_done() {
         let mut world = World::new(STEPS);
         world.now = Mono(100_000_000_000);
