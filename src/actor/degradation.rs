@@ -175,7 +175,6 @@ impl Keeper {
                 Effect::StepDown { step, what, why } => DegradationStepped { step, of, what, down: true, why },
                 Effect::StepBack { step, what, why } => DegradationStepped { step, of, what, down: false, why: why.to_string() },
             };
-            tracing::warn!("{}", stepped.text());
             self.is_settled = false;
             self.publish(Some(stepped.why.clone()));
             self.context.bus.tell(Event::DegradationStepped(stepped));

@@ -26,10 +26,11 @@ impl DegradationStepped {
     pub fn text(&self) -> String {
         let Self { step, of, what, down, why } = self;
         if *down {
-            format!("degradation step {step} of {of}, {what}: {why}")
-        } else {
-            format!("{what} is over, degradation step {step} of {of}: {why}")
+            return format!("degradation step {step} of {of}, {what}: {why}");
         }
+        // Of a ladder that is not declared any more there are none.
+        let left = if *of == 0 { String::new() } else { format!(", degradation step {step} of {of}") };
+        format!("{what} is over{left}: {why}")
     }
 }
 
