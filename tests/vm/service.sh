@@ -1,36 +1,14 @@
 #!/usr/bin/env bash
 # The shipped service under a real systemd. Runs as root in the emulated machine (tests/vm/run), beside the binary and the unit file.
-# shellcheck disable=SC2317  # the functions are called by check and within
-set -uo pipefail
-failed=0
-fail() { echo "FAILED: $*"; failed=1; }
-pass() { echo "ok: $*"; }
-# check WHAT COMMAND…: whether the command succeeds.
-check() {
-    local what=$1
-    shift
-    if "$@"; then pass "$what"; else fail "$what"; fi
-}
-# within SECONDS COMMAND…: until the command succeeds.
-within() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.2
-    done
-}
-show() { systemctl show -P "$1" ms-supervisor; }
-is() { [ "$(show "$1")" = "$2" ]; }
+# shellcheck disable=SC2317,SC2329  # the functions are called by check and within
+# shellcheck source=tests/vm/lib.sh
+. ./lib.sh
 pid_of() { cat "/run/$1.pid"; }
 # Every unit runs its script under its own name, so that processes can be counted.
 runs_once() { [ "$(pgrep -c -f "^/bin/sh /etc/ms-supervisor/unit.sh $1\$")" = 1 ]; }
 all_run_once() { runs_once first && runs_once second && runs_once third; }
 
-install -m 755 ms-supervisor /usr/bin/ms-supervisor
-ln -s ms-supervisor /usr/bin/msctl
-install -m 644 ms-supervisor.service /etc/systemd/system/
-mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
+install_program
 # The shipped patience with the launcher is 60 s; a test has less.
 printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
 cat > /etc/ms-supervisor/unit.sh << 'SCRIPT'
@@ -70,7 +48,6 @@ check "every unit runs" all_run_once
 check "status: $(show StatusText)" within 5 is StatusText "4 of 4 units active"
 systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,12p' | cut -c 1-120
 check "msctl finds it" msctl status
-score_of() { cat "/proc/$1/oom_score_adj"; }
 check "the launcher is spared when memory is short" test "$(score_of "$(show MainPID)")" = -900
 check "a unit is not" test "$(score_of "$(pid_of first)")" = 0
 # What a unit writes to the journal, with its fields.
@@ -127,5 +104,4 @@ sleep 3
 check "systemd does not try again" is ActiveState failed
 check "nothing was started" test -z "$(pgrep -f unit.sh)"
 
-[ "$failed" = 0 ] || journalctl -u ms-supervisor --no-pager -n 40
-exit "$failed"
+finish

@@ -1,0 +1,38 @@
+# shellcheck shell=bash disable=SC2317,SC2329  # the functions are called by check and within
+# What the tests in the emulated machine (tests/vm/run) share. To be sourced; ends the test with `finish`.
+set -uo pipefail
+failed=0
+fail() { echo "FAILED: $*"; failed=1; }
+pass() { echo "ok: $*"; }
+# check WHAT COMMAND…: whether the command succeeds.
+check() {
+    local what=$1
+    shift
+    if "$@"; then pass "$what"; else fail "$what"; fi
+}
+# within SECONDS COMMAND…: until the command succeeds.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+show() { systemctl show -P "$1" "${2:-ms-supervisor}"; }
+is() { [ "$(show "$1")" = "$2" ]; }
+score_of() { cat "/proc/$1/oom_score_adj"; }
+
+# Puts the program and the shipped unit files in their places, as deploy/README.md says, with empty declarations.
+install_program() {
+    install -m 755 ms-supervisor /usr/bin/ms-supervisor
+    ln -sf ms-supervisor /usr/bin/msctl
+    install -m 644 deploy/ms-supervisor.service /etc/systemd/system/
+    mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
+}
+
+# The end: shows what the service said if something failed.
+finish() {
+    [ "$failed" = 0 ] || journalctl -u ms-supervisor --no-pager -n 60
+    exit "$failed"
+}
