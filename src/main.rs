@@ -42,6 +42,7 @@ fn run(config: Option<&Path>, args: &cli::RunArgs) -> ExitCode {
         directories,
         listen: args.listen,
         events: !quiet,
+        journald: inherited::under_systemd(),
         plain: inherited::no_color(),
         logs: !quiet && !args.no_logs,
     })

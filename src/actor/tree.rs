@@ -148,6 +148,7 @@ impl Tree {
             | ToBrain::Gone { unit, .. } => unit,
             ToBrain::Keeper { pid } => return self.context.keeper_is(*pid),
             ToBrain::Hello { .. }
+            | ToBrain::Listener { .. }
             | ToBrain::Held { .. }
             | ToBrain::HeldEnd
             | ToBrain::UpgradeRefused { .. }

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::os::paths::SOCKET_PATH_MAX;
@@ -49,6 +51,49 @@ async fn remove_stale(path: &Path) -> Result<(), String> {
         }
         Err(error) => Err(format!("cannot listen on {shown}: cannot tell whether somebody answers there: {error}")),
     }
+}
+
+/// The control socket that systemd listens on for us.
+///
+/// # Errors
+/// It is none.
+pub fn passed_control(socket: &OwnedFd) -> Result<UnixListener, String> {
+    let listener = std::os::unix::net::UnixListener::from(passed(socket, "control", AddressFamily::UNIX)?);
+    listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map_err(|error| no_use("control", &error))
+}
+
+/// The socket for metrics and health that systemd listens on for us.
+///
+/// # Errors
+/// It is none.
+pub fn passed_public(socket: &OwnedFd) -> Result<TcpListener, String> {
+    let family = sockopt::socket_domain(socket).map_err(|errno| no_use("metrics", &errno.into()))?;
+    let family = if family == AddressFamily::INET6 { family } else { AddressFamily::INET };
+    let listener = std::net::TcpListener::from(passed(socket, "metrics", family)?);
+    listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(|error| no_use("metrics", &error))
+}
+
+/// A descriptor of its own for a socket that is listened on; the next incarnation of whoever serves it gets another.
+fn passed(socket: &OwnedFd, name: &str, family: AddressFamily) -> Result<OwnedFd, String> {
+    let is_right = || {
+        let is_stream = sockopt::socket_type(socket)? == SocketType::STREAM && sockopt::socket_acceptconn(socket)?;
+        Ok::<_, io::Error>(is_stream && sockopt::socket_domain(socket)? == family)
+    };
+    match is_right() {
+        Ok(true) => socket.try_clone().map_err(|error| no_use(name, &error)),
+        Ok(false) => Err(format!(
+            "cannot use the socket {name} that systemd passes on: ListenStream= must name {}",
+            match name {
+                "control" => "a path",
+                _ => "a TCP port",
+            }
+        )),
+        Err(error) => Err(no_use(name, &error)),
+    }
+}
+
+fn no_use(name: &str, error: &io::Error) -> String {
+    format!("cannot use the socket {name} that systemd passes on: {error}")
 }
 
 /// Listens where metrics and health are served.

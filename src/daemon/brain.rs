@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::control::{Control, Orders};
+use super::control::{Control, Orders, Outcome};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::{Settings, greeting, memory, past};
+use super::{Settings, greeting, memory, past, standing};
 use crate::actor::context::{Bus, Context};
 use crate::actor::degradation::{self, Degradation};
 use crate::actor::gate::Gates;
@@ -72,7 +72,7 @@ async fn run(settings: Settings) -> Result<(), String> {
             // Units run: they must not end because of a file.
             return Err("what was applied last is lost, and the declarations are faulty: waiting until they are mended".into());
         }
-        return leave(&sender, &mut receiver, 2).await;
+        return leave(&sender, &mut receiver, ToLauncher::Exit { code: 2 }).await;
     };
     if loaded.pipes_instead {
         tracing::warn!(
@@ -99,9 +99,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     let tree = tree.map_err(|error| format!("cannot make the tree: {error}"))?;
     let (orders, ordered) = mpsc::channel(16);
     let receiver = Arc::new(Mutex::new(receiver));
-    let control = Control::new(settings, context, tree, Arc::new(history), loaded, greeting.upgrade.clone());
+    let control = Control::new(settings, context, tree, Arc::new(history), loaded, (greeting.upgrade.clone(), greeting.announced));
     let parts = Parts {
-        faces: Faces::new(control.clone(), greeting.launcher, greeting.cgroup.clone()),
+        faces: Faces::new(control.clone(), greeting.launcher, greeting.cgroup.clone(), std::mem::take(&mut greeting.listeners)),
         control,
         events: Arc::new(Mutex::new(events)),
         inbox: Arc::new(Mutex::new(inbox)),
@@ -116,13 +116,15 @@ async fn run(settings: Settings) -> Result<(), String> {
         let control = parts.control.clone();
         tokio::spawn(async move { control.reload_quietly().await });
     }
-    let Some(code) = Orders::new(parts.control.clone(), ordered).obey(&root).await? else {
+    let farewell = match Orders::new(parts.control.clone(), ordered).obey(&root).await? {
+        Outcome::Ended(code) => ToLauncher::Exit { code },
+        Outcome::Left => ToLauncher::Leave,
         // Whoever has taken our place looks after what runs.
-        return Ok(());
+        Outcome::Replaced => return Ok(()),
     };
     root.stop().await;
     let mut receiver = receiver.lock().await;
-    leave(&sender, &mut receiver, code).await
+    leave(&sender, &mut receiver, farewell).await
 }
 
 /// Tells how the brain before this one ended, and how an upgrade went.
@@ -201,9 +203,9 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
     })
 }
 
-/// Tells the launcher to end everything with `code`, and waits until it has heard.
-async fn leave(sender: &link::Sender, receiver: &mut link::Receiver, code: u8) -> Result<(), String> {
-    sender.send(ToLauncher::Exit { code });
+/// Tells the launcher that it is over, and waits until it has heard.
+async fn leave(sender: &link::Sender, receiver: &mut link::Receiver, farewell: ToLauncher) -> Result<(), String> {
+    sender.send(farewell);
     while let Ok(Some(_)) = receiver.recv().await {}
     Ok(())
 }
@@ -279,21 +281,29 @@ impl Parts {
         let public = ChildSpec::task("public", move |task| faces.clone().public(task));
         let faces = self.faces.clone();
         let console = ChildSpec::task("console", move |task| faces.clone().console(task)).restart(RestartType::Transient);
-        SupervisorSpec::new(Strategy::RestForOne).intensity(5, Duration::from_secs(60)).child(socket).child(public).child(console)
+        let faces = self.faces.clone();
+        let journald = ChildSpec::task("journald", move |task| faces.clone().journald(task));
+        let specs = [socket, public, journald, console];
+        specs.into_iter().fold(SupervisorSpec::new(Strategy::RestForOne).intensity(5, Duration::from_secs(60)), SupervisorSpec::child)
     }
 
     /// The users' tree. It is never started twice: when it has ended, the daemon ends.
     fn workers(&self) -> ChildSpec {
         let control = self.control.clone();
         let run = move |task: TaskContext| {
-            let tree = control.tree.clone();
+            let (tree, control) = (control.tree.clone(), control.clone());
             async move {
                 tree.start().await?;
                 let mut standing = tree.standing();
                 let ended = |standing: &Standing| matches!(standing, Standing::Ended(_));
                 tokio::select! {
                     _ = standing.wait_for(ended) => return Ok(()),
-                    () = task.shutdown_requested() => tree.stop(),
+                    () = task.shutdown_requested() => {
+                        if control.is_leaving() {
+                            return Ok(());
+                        }
+                        tree.stop();
+                    }
                 }
                 standing.wait_for(ended).await?;
                 Ok(())
@@ -331,10 +341,11 @@ async fn beat(task: TaskContext, control: Arc<Control>) -> Result<(), crate::act
     loop {
         control.context.launcher.send(ToLauncher::Alive);
         let status = control.status_line();
-        if status != said {
-            control.context.launcher.send(ToLauncher::Notify { state: format!("STATUS={status}") });
-            said = status;
+        let news = (status != said).then_some(status.as_str());
+        if let Some(state) = standing::notice(control.phase(), news) {
+            control.context.launcher.send(ToLauncher::Notify { state });
         }
+        said = status;
         tokio::select! {
             () = task.shutdown_requested() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}

@@ -1,11 +1,13 @@
 //! Carries out what operators and signals ask of the daemon as a whole.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::declarations::{self, Loaded};
+use super::standing::{self, Phase, Tally};
 use super::{Settings, brain, program};
 use crate::actor::SupervisorRef;
 use crate::actor::context::Context;
@@ -15,8 +17,9 @@ use crate::base::exit::{ExitReason, Signal};
 use crate::base::time::format_duration;
 use crate::event::Event;
 use crate::launcher::wire::{ToBrain, ToLauncher, Upgrade};
-use crate::os::clock;
-use crate::plan::{Diff, UnitChange, diff};
+use crate::os::systemd::{self, Job};
+use crate::os::{clock, inherited};
+use crate::plan::{Diff, OnLauncherDeath, UnitChange, diff};
 use crate::spec::Diagnostics;
 
 /// The daemon as a whole.
@@ -31,6 +34,12 @@ pub(super) struct Control {
     upgrading: std::sync::Mutex<Option<oneshot::Sender<String>>>,
     /// One reload at a time.
     loaded: Mutex<Loaded>,
+    /// How many faults the declarations had that were to be applied last.
+    faults: AtomicUsize,
+    /// A brain before this one has told systemd that the service is up.
+    announced: bool,
+    /// The daemon ends and units run on: the next one finds them.
+    leaving: AtomicBool,
 }
 
 impl Control {
@@ -40,9 +49,21 @@ impl Control {
         tree: Arc<Tree>,
         history: Arc<History>,
         loaded: Loaded,
-        upgraded: Option<Upgrade>,
+        (upgraded, announced): (Option<Upgrade>, bool),
     ) -> Arc<Self> {
-        Arc::new(Self { settings, context, tree, history, upgraded, upgrading: std::sync::Mutex::default(), loaded: Mutex::new(loaded) })
+        let (upgrading, loaded) = (std::sync::Mutex::default(), Mutex::new(loaded));
+        Arc::new(Self {
+            settings,
+            context,
+            tree,
+            history,
+            upgraded,
+            upgrading,
+            loaded,
+            faults: AtomicUsize::new(0),
+            announced,
+            leaving: AtomicBool::new(false),
+        })
     }
 
     /// Goes over to another program. Returns only if it cannot be gone over to: otherwise this process ends.
@@ -64,6 +85,10 @@ impl Control {
         }
     }
 
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     fn is_upgrading(&self) -> bool {
         self.upgrading.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
@@ -74,10 +99,13 @@ impl Control {
         let new = match self.read().await {
             Ok(new) => new,
             Err(diagnostics) => {
-                self.context.bus.tell(Event::ReloadRefused { errors: diagnostics.iter().len() });
+                let errors = diagnostics.iter().len();
+                self.faults.store(errors, Ordering::Relaxed);
+                self.context.bus.tell(Event::ReloadRefused { errors });
                 return Err(diagnostics);
             }
         };
+        self.faults.store(0, Ordering::Relaxed);
         let diff = diff(&loaded.plan, &new.plan);
         if let Err(error) = self.tree.reload(new.plan.clone(), &diff).await {
             tracing::error!("cannot start the actor of a new unit: {error}");
@@ -92,13 +120,15 @@ impl Control {
         Ok(diff)
     }
 
-    /// Reloads for nobody who waits: the answer is in the events and in the log.
+    /// Reloads for nobody who waits: the answer is in the events, in the log and in the status line.
     pub(super) fn reload_later(self: &Arc<Self>) {
         let control = self.clone();
         tokio::spawn(async move {
-            control.context.launcher.send(ToLauncher::Notify { state: "RELOADING=1".into() });
+            control.context.launcher.send(ToLauncher::Notify { state: standing::reloading(clock::mono()) });
             control.reload_quietly().await;
-            control.context.launcher.send(ToLauncher::Notify { state: "READY=1".into() });
+            // Of a tree that is not up yet `READY=1` would say that it is; there it ends the reload as well, once it comes.
+            let ready = if control.phase() == Phase::Starting { "" } else { "READY=1\n" };
+            control.context.launcher.send(ToLauncher::Notify { state: format!("{ready}STATUS={}", control.status_line()) });
         });
     }
 
@@ -131,25 +161,27 @@ impl Control {
         root.reason.filter(|_| root.state == "degraded")
     }
 
+    /// Where the tree is on its way.
+    pub(super) fn phase(&self) -> Phase {
+        if self.context.stopping.load(Ordering::Relaxed) {
+            Phase::Stopping
+        } else if !self.announced && *self.tree.standing().borrow() == Standing::Starting {
+            Phase::Starting
+        } else {
+            Phase::Up
+        }
+    }
+
     /// How things stand, in a line.
     pub(super) fn status_line(&self) -> String {
-        let (mut all, mut ready, mut held, mut failed) = (0, 0, 0, 0);
-        self.context.view.each_unit(|unit| {
-            all += 1;
-            ready += u32::from(unit.ready);
-            held += u32::from(unit.held);
-            failed += u32::from(unit.state == "failed");
-        });
-        let mut line = format!("{ready} of {all} units active");
-        if let Some(why) = self.degraded() {
-            line.push_str(&format!(", degraded: {why}"));
-        }
-        for (count, what) in [(failed, "failed"), (held, "stopped by an operator")] {
-            if count > 0 {
-                line.push_str(&format!(", {count} {what}"));
-            }
-        }
-        line
+        let degraded = self.degraded().map(|why| format!("degraded: {why}"));
+        let refused = match self.faults.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some("the declarations have a fault and were not applied".to_owned()),
+            faults => Some(format!("the declarations have {faults} faults and were not applied")),
+        };
+        let faults: Vec<String> = degraded.into_iter().chain(refused).collect();
+        Tally::of(&self.context.view).line(self.phase(), &faults)
     }
 }
 
@@ -178,8 +210,8 @@ impl Orders {
         Self { control, ordered, asked: 0, started: clock::mono() }
     }
 
-    /// Obeys until the tree has ended; the exit code of the daemon, or nothing when another program goes on.
-    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<Option<u8>, String> {
+    /// Obeys until the tree has ended, or goes on without us.
+    pub(super) async fn obey(mut self, root: &SupervisorRef) -> Result<Outcome, String> {
         let mut standing = self.control.tree.standing();
         // The tree may have been quicker than this.
         standing.mark_changed();
@@ -188,10 +220,11 @@ impl Orders {
             tokio::select! {
                 why = brain::broken(root) => return Err(why),
                 order = self.ordered.recv() => match order {
-                    Some(ToBrain::Signalled { signal }) => self.signalled(signal),
+                    Some(ToBrain::Signalled { signal }) if self.signalled(signal).await => return Ok(Outcome::Left),
+                    Some(ToBrain::Signalled { .. }) => {}
                     Some(ToBrain::UpgradeRefused { why }) => self.control.upgrade_refused(why),
                     // Another program has taken the launcher's place, and brings its own brain.
-                    _ if self.control.is_upgrading() => return Ok(None),
+                    _ if self.control.is_upgrading() => return Ok(Outcome::Replaced),
                     _ => return Err("the launcher is gone".into()),
                 },
                 changed = standing.changed() => {
@@ -203,8 +236,8 @@ impl Orders {
                             up = true;
                             self.ready();
                         }
-                        Standing::Ended(_) if self.asked > 0 => return Ok(Some(0)),
-                        Standing::Ended(reason) => return Ok(Some(self.ended(&reason))),
+                        Standing::Ended(_) if self.asked > 0 => return Ok(Outcome::Ended(0)),
+                        Standing::Ended(reason) => return Ok(Outcome::Ended(self.ended(&reason))),
                     }
                 }
             }
@@ -225,7 +258,8 @@ impl Orders {
         1
     }
 
-    fn signalled(&mut self, signal: Signal) {
+    /// Whether the daemon is to end and units are to run on.
+    async fn signalled(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::HUP => self.control.reload_later(),
             _ => {
@@ -233,6 +267,11 @@ impl Orders {
                 let tree = &self.control.tree;
                 if self.asked == 1 {
                     self.control.context.launcher.send(ToLauncher::Notify { state: "STOPPING=1".into() });
+                    if signal == Signal::TERM && self.restarts().await {
+                        self.control.leaving.store(true, Ordering::Relaxed);
+                        self.control.context.bus.tell(Event::DaemonStopping { by: "a restart of the service; units run on".into() });
+                        return true;
+                    }
                     self.control.context.bus.tell(Event::DaemonStopping { by: signal.to_string() });
                     tree.stop();
                 } else {
@@ -240,5 +279,30 @@ impl Orders {
                 }
             }
         }
+        false
     }
+
+    /// Whether it is only the service that is started again: units that are not in its cgroup may run on.
+    async fn restarts(&self) -> bool {
+        if !inherited::has_units_elsewhere() || self.control.tree.plan().daemon.on_launcher_death == OnLauncherDeath::Stop {
+            return false;
+        }
+        match systemd::job_of(std::os::unix::process::parent_id()).await {
+            Ok(job) => job == Job::Restart,
+            Err(why) => {
+                tracing::warn!("{why}; stopping the units, too");
+                false
+            }
+        }
+    }
+}
+
+/// How it ends.
+pub(super) enum Outcome {
+    /// The tree is down; the exit code of the daemon.
+    Ended(u8),
+    /// Another program goes on.
+    Replaced,
+    /// Units run on, for the next launcher to find.
+    Left,
 }

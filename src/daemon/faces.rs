@@ -9,14 +9,16 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::control::Control;
+use super::greeting::Listeners;
 use crate::actor::{BoxError, TaskContext};
 use crate::api::dto::UpgradeStatus;
 use crate::api::{self, Daemon, Node, ReloadRefused, socket};
 use crate::cli::Listen;
 use crate::launcher::wire::Upgrade;
-use crate::os::clock;
+use crate::os::{clock, journald};
 use crate::plan::Diff;
 use crate::sink::console::{self, Console};
+use crate::sink::journald::Journald;
 use crate::sink::metrics::Exporter;
 use crate::spec::Diagnostics;
 
@@ -25,10 +27,12 @@ pub(super) struct Faces {
     control: Arc<Control>,
     node: Arc<Node>,
     console: Arc<Console>,
+    /// Sockets that systemd listens on for us, by name.
+    listeners: Listeners,
 }
 
 impl Faces {
-    pub(super) fn new(control: Arc<Control>, launcher: u32, cgroup: Option<PathBuf>) -> Arc<Self> {
+    pub(super) fn new(control: Arc<Control>, launcher: u32, cgroup: Option<PathBuf>, listeners: Listeners) -> Arc<Self> {
         let version = env!("CARGO_PKG_VERSION");
         let exporter =
             Arc::new(Exporter::new(control.context.clone(), control.tree.clone(), control.history.clone(), version.into(), launcher));
@@ -54,24 +58,31 @@ impl Faces {
             color: std::io::stdout().is_terminal() && !control.settings.plain,
         };
         let console = Arc::new(Console::new(control.context.clone(), &control.history, options));
-        Arc::new(Self { control, node: Arc::new(node), console })
+        Arc::new(Self { control, node: Arc::new(node), console, listeners })
     }
 
     /// Serves the control socket.
     pub(super) async fn control(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
         let path = self.control.settings.directories.control_socket()?;
-        let listener = socket::bind_control(&path).await?;
+        let listener = match self.listeners.get("control") {
+            Some(passed) => socket::passed_control(passed)?,
+            None => socket::bind_control(&path).await?,
+        };
         api::serve_control(async move { task.shutdown_requested().await }, listener, self.node.clone()).await;
         Ok(())
     }
 
     /// Serves metrics and health, if it may and can; supervision does not depend on it.
     pub(super) async fn public(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
-        let Some(address) = self.address() else {
-            task.shutdown_requested().await;
-            return Ok(());
+        let bound = match (self.listeners.get("metrics"), self.address()) {
+            (Some(passed), _) => socket::passed_public(passed),
+            (None, Some(address)) => socket::bind_public(address).await,
+            (None, None) => {
+                task.shutdown_requested().await;
+                return Ok(());
+            }
         };
-        match socket::bind_public(address).await {
+        match bound {
             Ok(listener) => api::serve_public(async move { task.shutdown_requested().await }, listener, self.node.clone()).await,
             Err(why) => {
                 tracing::error!("{why}; metrics and health are on the control socket only");
@@ -87,6 +98,17 @@ impl Faces {
             Some(Listen::Address(address)) => Some(address),
             None => self.control.tree.plan().daemon.listen,
         }
+    }
+
+    /// Hands events to systemd's journal, if the daemon is a service of it.
+    pub(super) async fn journald(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
+        if self.control.settings.journald {
+            let state = &self.control.settings.directories.state;
+            let sink = Arc::new(Journald::new(self.control.history.clone(), journald::socket_path(), state));
+            sink.run(async { task.shutdown_requested().await }).await;
+        }
+        task.shutdown_requested().await;
+        Ok(())
     }
 
     /// Prints what happens, if somebody wants to see it.

@@ -1,10 +1,15 @@
 //! What the launcher says first: who it is and what it holds.
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::actor::tree::{Held, HeldUnits};
 use crate::launcher::link::Receiver;
 use crate::launcher::wire::{self, BrainEnd, HeldState, ToBrain, Upgrade};
+
+/// Sockets by name.
+pub(super) type Listeners = BTreeMap<String, OwnedFd>;
 
 /// What the launcher said first.
 pub(super) struct Greeting {
@@ -18,6 +23,10 @@ pub(super) struct Greeting {
     pub(super) upgrade: Option<Upgrade>,
     /// Where units' cgroups are.
     pub(super) cgroup: Option<PathBuf>,
+    /// systemd was told that the service is up.
+    pub(super) announced: bool,
+    /// Sockets that systemd listens on for us, by name.
+    pub(super) listeners: Listeners,
     pub(super) held: HeldUnits,
 }
 
@@ -37,6 +46,7 @@ impl Greeting {
 pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
     let mut greeting = None;
     let mut held = HeldUnits::new();
+    let mut listeners = Listeners::new();
     loop {
         let message = receiver.recv().await.map_err(|error| format!("cannot hear the launcher: {error}"))?;
         let Some((message, fds)) = message else { return Err("the launcher hung up".into()) };
@@ -44,16 +54,17 @@ pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
             ToBrain::Hello { version, .. } if version != wire::VERSION => {
                 return Err(format!("the launcher speaks version {version}, I speak version {}: restart the daemon", wire::VERSION));
             }
-            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, .. } => {
-                greeting = Some((pid, generation, inherited, last, upgrade, cgroup));
+            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, announced, .. } => {
+                greeting = Some((pid, generation, inherited, last, upgrade, cgroup, announced));
             }
+            ToBrain::Listener { name } => listeners.extend(fds.listener.map(|socket| (name, socket))),
             ToBrain::Held { unit, run, state, earlier, has_successor, note, .. } => {
                 let known = Held::new(run, state, earlier, has_successor, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
                 held.insert(unit, known);
             }
             ToBrain::HeldEnd => {
-                let (launcher, generation, inherited, last, upgrade, cgroup) = greeting.ok_or("the launcher did not greet")?;
-                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, held });
+                let (launcher, generation, inherited, last, upgrade, cgroup, announced) = greeting.ok_or("the launcher did not greet")?;
+                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, announced, listeners, held });
             }
             _ => return Err("the launcher spoke out of turn".into()),
         }

@@ -10,6 +10,7 @@ mod memory;
 mod past;
 mod program;
 mod settings;
+mod standing;
 
 pub use brain::brain;
 pub use launch::launch;

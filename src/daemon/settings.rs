@@ -16,6 +16,9 @@ pub struct Settings {
     pub events: bool,
     /// Whether nothing is printed in colour.
     pub plain: bool,
+    /// Whether events go to systemd's journal.
+    #[serde(default)]
+    pub journald: bool,
     /// Whether the units' output is printed.
     pub logs: bool,
 }

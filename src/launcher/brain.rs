@@ -17,6 +17,19 @@ use crate::base::exit::{ExitCause, Signal};
 use crate::base::time::Mono;
 use crate::os::signal;
 
+/// What is between systemd and the launcher, and no matter of the brain's.
+const BETWEEN: [&str; 9] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "FDSTORE",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "MS_LAUNCHER_FD",
+];
+
 /// Where the brain finds its socket.
 const SOCKET_AT: i32 = 3;
 
@@ -69,13 +82,14 @@ pub(super) struct Brain {
     beats: u32,
     /// When its patience is over.
     kill_at: Option<Mono>,
+    /// Since when it is there although it was killed.
+    undead_since: Option<Mono>,
 }
 
 impl Brain {
     /// A brain to be started at once. It inherits the launcher's environment without what is between systemd and the launcher.
     pub(super) fn new(argv: Vec<OsString>) -> io::Result<Self> {
-        let inherited = std::env::vars_os()
-            .filter(|(name, _)| name != "NOTIFY_SOCKET" && name != "WATCHDOG_USEC" && name != "WATCHDOG_PID" && name != "MS_LAUNCHER_FD");
+        let inherited = std::env::vars_os().filter(|(name, _)| BETWEEN.iter().all(|between| name != between));
         let mut environment = Vec::new();
         for (mut entry, value) in inherited {
             entry.push("=");
@@ -104,6 +118,7 @@ impl Brain {
             alive: None,
             beats: 0,
             kill_at: None,
+            undead_since: None,
         })
     }
 
@@ -175,7 +190,7 @@ impl Brain {
     /// Takes note of its death, and decides when the next one is started.
     pub(super) fn ended(&mut self, cause: ExitCause, now: Mono) -> BrainEnd {
         self.disconnect();
-        self.kill_at = None;
+        (self.kill_at, self.undead_since) = (None, None);
         let lived = now.since(self.started);
         let condemned = std::mem::take(&mut self.is_condemned);
         // One that had come up and was then killed from outside is not to blame.
@@ -297,8 +312,14 @@ impl Brain {
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = Some(now + GRACE);
+            self.undead_since.get_or_insert(now);
             self.signal(Signal::KILL);
         }
+    }
+
+    /// Whether there is one, or another one can be expected: false when one that was killed does not go, so that none can follow.
+    pub(super) fn is_well(&self, now: Mono) -> bool {
+        self.undead_since.is_none_or(|since| now.since(since) < GRACE)
     }
 
     /// Sends a message with its descriptors, or keeps it until the socket takes more. Without a brain it is dropped: the next one

@@ -168,8 +168,12 @@ impl Launcher {
             last: self.brain.last,
             upgrade: self.upgraded.clone(),
             cgroup: self.cgroups.path(),
+            announced: self.systemd.announced,
         };
         self.brain.send(&hello, &[]);
+        for (name, socket) in &self.listeners {
+            self.brain.send(&ToBrain::Listener { name: name.clone() }, &[socket.as_fd()]);
+        }
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();
             let earlier = slot.exits.iter().filter(|(run, _)| *run != slot.run).copied().collect();

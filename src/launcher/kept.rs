@@ -17,6 +17,7 @@ use super::complain;
 use super::exec::{Command, Executor, Leads};
 use super::keeper::{Operation, Packet, SOCKET_AT, in_order, receive, send};
 use super::serve::{Launcher, Role};
+use super::store::Store;
 use super::wire::ToBrain;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
@@ -49,14 +50,16 @@ pub(super) struct Keeper {
     backoff: Duration,
     /// Places it has to be told of; `None`: there is nothing there any more.
     untold: BTreeMap<u32, Option<UnitId>>,
+    /// What systemd holds besides.
+    pub(super) store: Option<Store>,
 }
 
 impl Keeper {
     /// One that a launcher before us has left, with what it holds; otherwise one is to be started.
-    pub(super) fn find(run_directory: &Path) -> (Self, Returned) {
+    pub(super) fn find(run_directory: &Path, store: Option<Store>) -> (Self, Returned) {
         let path = run_directory.join("keeper");
-        let mut keeper =
-            Self { path, socket: None, pid: None, start_at: None, started: Mono(0), backoff: AGAIN.0, untold: BTreeMap::new() };
+        let (started, backoff, untold) = (Mono(0), AGAIN.0, BTreeMap::new());
+        let mut keeper = Self { path, socket: None, pid: None, start_at: None, started, backoff, untold, store };
         match keeper.take_back() {
             Ok(returned) => (keeper, returned),
             Err(_) => {
@@ -96,8 +99,11 @@ impl Keeper {
         self.pid.filter(|&pid| process::stat(pid).is_some_and(|stat| stat.parent == std::process::id()))
     }
 
-    /// It has to be told how the unit stands.
+    /// It has to be told how the unit stands, and systemd as well.
     pub(super) fn note(&mut self, place: Place, unit: Option<UnitId>) {
+        if let Some(store) = &mut self.store {
+            store.note(place.number(), unit.clone());
+        }
         self.untold.insert(place.number(), unit);
     }
 

@@ -68,6 +68,8 @@ pub struct FdSet {
     pub ready: Option<OwnedFd>,
     /// The read end of the output pipe, non-blocking.
     pub output: Option<OwnedFd>,
+    /// A socket that systemd listens on.
+    pub listener: Option<OwnedFd>,
 }
 
 /// Hears the launcher.
@@ -88,7 +90,10 @@ impl Receiver {
     pub async fn recv(&mut self) -> io::Result<Option<(ToBrain, FdSet)>> {
         loop {
             if let Some(message) = self.decoder.next()? {
-                let fds = self.take_fds(fds_of(&message))?;
+                let fds = match message {
+                    ToBrain::Listener { .. } => FdSet { listener: self.fds.pop_front(), ..FdSet::default() },
+                    _ => self.take_fds(fds_of(&message))?,
+                };
                 return Ok(Some((message, fds)));
             }
             tokio::select! {
@@ -116,7 +121,13 @@ impl Receiver {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors are missing"));
         }
         let mut take = |there: bool| if there { self.fds.pop_front() } else { None };
-        Ok(FdSet { pidfd: take(which.pidfd), notify: take(which.notify), ready: take(which.ready), output: take(which.output) })
+        Ok(FdSet {
+            pidfd: take(which.pidfd),
+            notify: take(which.notify),
+            ready: take(which.ready),
+            output: take(which.output),
+            listener: None,
+        })
     }
 }
 

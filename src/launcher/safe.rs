@@ -9,7 +9,7 @@ use crate::os::paths::SAFE_MODE;
 
 impl Launcher {
     /// After a death: says what it means if it is one of many.
-    pub(super) fn enter_safe_mode(&self, end: &BrainEnd) {
+    pub(super) fn enter_safe_mode(&mut self, end: &BrainEnd) {
         let Some(wait) = self.brain.safe_mode() else { return };
         let running = self.slots.values().filter(|slot| slot.main.is_some()).count();
         let text = format!(

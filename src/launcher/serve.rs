@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ use super::foreign::Foreign;
 use super::hold::Slot;
 use super::kept::{Keeper, Returned};
 use super::options::Options;
+use super::passed::{self, Passed};
 use super::spill::Spilling;
+use super::store::{Store, Stored};
 use super::systemd::Systemd;
 use super::tree::{Killing, send_to_trees};
-use super::upgrade::{Handover, Trial};
+use super::upgrade::{Handover, Trial, listeners};
 use super::wire::{ToBrain, ToLauncher, Upgrade};
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
@@ -102,12 +105,16 @@ pub(super) struct Launcher {
     pub(super) killing: Killing,
     pub(super) spilling: Spilling,
     pub(super) closing: Option<Closing>,
+    /// It ends now, and the next launcher finds everything in the book.
+    leaves: bool,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
     /// Some unit has been started, by us or by a launcher before us.
     pub(super) has_spawned: bool,
     signals: SignalFd,
     pub(super) systemd: Systemd,
+    /// Sockets that systemd listens on for us, by name.
+    pub(super) listeners: Vec<(String, OwnedFd)>,
     pub(super) options: Arc<Options>,
     /// The program has been gone over to, or back to.
     pub(super) upgraded: Option<Upgrade>,
@@ -137,7 +144,8 @@ impl Launcher {
             .create(directory)
             .map_err(|fault| format!("cannot make {}: {fault}", directory.display()))?;
         let (book, found) = Book::open(directory)?;
-        let (keeper, returned) = Keeper::find(directory);
+        let mut passed = if after.is_none() { passed::take() } else { Passed::default() };
+        let (keeper, returned) = Keeper::find(directory, Store::offered(&passed.stored));
         let mut launcher = Self {
             executor: Executor::new(after.as_ref().map(|after| after.files)).map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain.clone()).map_err(cannot("prepare the brain"))?,
@@ -156,10 +164,12 @@ impl Launcher {
             killing: Killing::default(),
             spilling: Spilling::default(),
             closing: None,
+            leaves: false,
             more_to_reap: false,
             has_spawned: !found.is_empty(),
             signals,
-            systemd: Systemd::from_environment(),
+            systemd: Systemd::from_environment(after.as_ref().is_some_and(|after| after.announced)),
+            listeners: std::mem::take(&mut passed.listeners),
             upgraded: after.as_ref().map(Handover::outcome),
             trial: None,
             // Log files get the mode they are made with, whatever mask the launcher was started under.
@@ -175,7 +185,7 @@ impl Launcher {
         }
         match after {
             Some(after) => launcher.go_on(after, found)?,
-            None => launcher.take_over(found, false, returned),
+            None => launcher.take_over(found, false, returned, passed.stored),
         }
         Ok(launcher)
     }
@@ -190,7 +200,8 @@ impl Launcher {
             self.brain.succeed(brain, now);
         }
         self.trial = Trial::of(&after, now)?;
-        self.take_over(found, true, Returned::new());
+        self.listeners = listeners(after.listeners);
+        self.take_over(found, true, Returned::new(), Stored::new());
         // Signals that came meanwhile may have been one for many.
         self.more_to_reap = true;
         Ok(())
@@ -206,6 +217,7 @@ impl Launcher {
             }
             self.brain.flush();
             self.tend_keeper(now);
+            self.tend_store(now);
             let (signalled, spoken, keeper_gone) = self.sleep();
             self.has_looked = false;
             if signalled || self.more_to_reap {
@@ -232,6 +244,7 @@ impl Launcher {
             self.foreign.deadline(),
             self.cgroups.look_at,
             self.keeper.start_at,
+            self.keeper.store.as_ref().and_then(Store::deadline),
             trial,
             closing,
         ];
@@ -288,7 +301,8 @@ impl Launcher {
         self.brain.tick(now);
         self.judge_trial(now);
         self.look_at_cgroups(now);
-        self.systemd.tick(now);
+        let is_well = self.brain.is_well(now);
+        self.systemd.tick(now, is_well);
         self.kill_again(now);
     }
 
@@ -355,6 +369,7 @@ impl Launcher {
                 ToLauncher::Alive => self.hear_alive(clock::mono()),
                 ToLauncher::Upgrade { program } => self.upgrade(&program),
                 ToLauncher::Exit { code } => self.close(code),
+                ToLauncher::Leave => self.leaves = true,
                 ToLauncher::Spill { unit, to } => self.spill_to(&unit, to),
             }
         }
@@ -403,6 +418,9 @@ impl Launcher {
 
     /// The exit code, when it is time to go.
     fn close_if_done(&mut self, now: Mono) -> Option<u8> {
+        if self.leaves {
+            return Some(0);
+        }
         let closing = self.closing.as_ref()?;
         let (code, give_up) = (closing.code, closing.give_up_at <= now);
         let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain | Role::Keeper)).map(|(&pid, _)| pid);

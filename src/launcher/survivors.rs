@@ -12,6 +12,7 @@ use super::keeper::Packet;
 use super::kept::Returned;
 use super::options::inherited;
 use super::serve::{Launcher, Role};
+use super::store::{self, Stored};
 use super::upgrade::Carried;
 use super::wire::{Exit, Process};
 use crate::base::exit::{ExitCause, Signal, Usage};
@@ -32,10 +33,11 @@ pub(super) fn invocation(unit: &UnitId, run: u64, instance: u64) -> String {
 
 impl Launcher {
     /// Takes over what the book tells of; after an upgrade it is `ours` as it was.
-    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>, ours: bool, mut returned: Returned) {
+    pub(super) fn take_over(&mut self, found: Vec<(Place, Found)>, ours: bool, mut returned: Returned, mut stored: Stored) {
         for (place, (pid, mut record)) in found {
             record.carried.take_if(|_| !ours);
-            let kept = returned.remove(&place.number()).map_or([const { None }; 4], |kept| fitting(kept, &record));
+            let kept = returned.remove(&place.number()).or_else(|| store::returned(&mut stored, place.number(), &record));
+            let kept = kept.map_or([const { None }; 4], |kept| fitting(kept, &record));
             self.inherit(place, pid, record, kept);
         }
         if !self.slots.is_empty() {

@@ -40,6 +40,12 @@ pub(super) struct Handover {
     /// What the launcher changed of itself and units are not to inherit.
     pub(super) umask: u32,
     pub(super) files: (u64, u64),
+    /// systemd was told that the service is up.
+    #[serde(default)]
+    pub(super) announced: bool,
+    /// Sockets that systemd listens on for us: name and number.
+    #[serde(default)]
+    pub(super) listeners: Vec<(String, RawFd)>,
 }
 
 impl Handover {
@@ -123,6 +129,8 @@ impl Launcher {
             brain: self.brain.pid(),
             umask: self.umask.bits(),
             files: self.executor.files(),
+            announced: self.systemd.announced,
+            listeners: self.listeners.iter().map(|(name, socket)| (name.clone(), socket.as_raw_fd())).collect(),
         };
         let arguments = self.options.to_argv_after(name, &serde_json::to_string(&handover).unwrap_or_default());
         self.carry(image, true);
@@ -144,6 +152,7 @@ impl Launcher {
         };
         set(image);
         self.options.lock_fd.iter().for_each(set);
+        self.listeners.iter().for_each(|(_, socket)| set(socket));
         for slot in self.slots.values_mut() {
             let (output, notify) = (slot.output.as_ref(), slot.notify.as_ref().map(|notify| &notify.socket));
             output.into_iter().flat_map(|(read, write)| [read, write]).chain(notify).chain(slot.ready.as_ref()).for_each(set);
@@ -157,6 +166,11 @@ impl Launcher {
             self.enter(&unit);
         }
     }
+}
+
+/// Takes the sockets that came along. One that has not come is done without: it would have been listened on anew as well.
+pub(super) fn listeners(carried: Vec<(String, RawFd)>) -> Vec<(String, OwnedFd)> {
+    carried.into_iter().filter_map(|(name, number)| Some((name, inherited(number).ok()?))).collect()
 }
 
 /// Goes back before there even is a launcher, with everything as it came. Returns only the reason why not.

@@ -15,7 +15,7 @@ use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -99,6 +99,8 @@ pub enum ToLauncher {
         /// The exit code of the daemon.
         code: u8,
     },
+    /// End, and leave the units to the next launcher, as if this one had been killed.
+    Leave,
     /// Where the output pipe of a unit is emptied to while there is no brain. Without it, it waits for the next one.
     Spill {
         /// The unit.
@@ -202,6 +204,13 @@ pub enum ToBrain {
         upgrade: Option<Upgrade>,
         /// The directory of the cgroup that units' cgroups are in; `None`: there is no place for them.
         cgroup: Option<PathBuf>,
+        /// systemd was told that the service is up, by a brain before this one.
+        announced: bool,
+    },
+    /// A socket that systemd listens on for us comes with this frame. Told after [`ToBrain::Hello`].
+    Listener {
+        /// What for: `control` or `metrics`.
+        name: String,
     },
     /// A unit the launcher knows from earlier brains.
     Held {

@@ -25,6 +25,13 @@ pub fn under_systemd() -> bool {
     std::env::var_os("JOURNAL_STREAM").is_some() && std::env::var_os("INVOCATION_ID").is_some()
 }
 
+/// Whether units are in a cgroup of another service than the daemon's own (`MS_UNITS_CGROUP`), where systemd leaves them alone when it starts the daemon
+/// again.
+#[must_use]
+pub fn has_units_elsewhere() -> bool {
+    std::env::var_os("MS_UNITS_CGROUP").is_some_and(|name| !name.is_empty())
+}
+
 /// Whether the user wants no colours (<https://no-color.org>).
 #[must_use]
 pub fn no_color() -> bool {

@@ -17,8 +17,9 @@ pub mod evidence;
 #[cfg(feature = "daemon")]
 pub mod inherited;
 #[cfg(feature = "daemon")]
-pub mod last_words;
+pub mod journald;
 #[cfg(feature = "daemon")]
+pub mod last_words;
 pub mod lock;
 #[cfg(feature = "daemon")]
 pub mod logfile;
@@ -50,6 +51,8 @@ pub mod sd_notify;
 pub mod search;
 #[cfg(feature = "daemon")]
 pub mod signal;
+#[cfg(feature = "daemon")]
+pub mod systemd;
 #[cfg(feature = "daemon")]
 pub mod timekeeping;
 #[cfg(feature = "daemon")]

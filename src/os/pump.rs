@@ -6,7 +6,7 @@
 //! again. What was not written when the process is killed still is in the pipe, whose ends the launcher holds.
 
 mod bucket;
-mod journal;
+mod entry;
 mod peek;
 mod sink;
 mod stream;
@@ -25,6 +25,7 @@ use rustix::fs::fstat;
 
 use self::peek::Kit;
 use self::sink::{Sink, Turn};
+use super::journald;
 use super::logfile::{LogError, RotateReport, live_path, rotate_pipe};
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
@@ -66,7 +67,7 @@ impl PumpLog {
     /// The log of `unit` in `dir`.
     #[must_use]
     pub fn new(dir: &Path, unit: &str, run: u64, plan: LogsPlan) -> Self {
-        Self { dir: dir.to_owned(), run, spill: spill_path(dir, unit, plan.mode), journal: journal::socket_path(), plan }
+        Self { dir: dir.to_owned(), run, spill: spill_path(dir, unit, plan.mode), journal: journald::socket_path(), plan }
     }
 }
 

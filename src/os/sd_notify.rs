@@ -1,12 +1,16 @@
 //! Datagram sockets for `sd_notify(3)`: the one systemd listens on, and those for units.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendmsg_addr,
+};
 
 /// The address in `$NOTIFY_SOCKET`: a path, or a name in the abstract name space after an `@`.
 ///
@@ -27,13 +31,20 @@ pub fn sender() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)
 }
 
-/// Sends `state` to who listens at `address`; never waits.
+/// The most descriptors that go with one notification.
+pub const FDS_MAX: usize = 4;
+
+/// Sends `state`, and `fds` with it, to who listens at `address`; never waits.
 ///
 /// # Errors
-/// As sendto(2).
-pub fn send(socket: &OwnedFd, address: &SocketAddrUnix, state: &str) -> io::Result<()> {
-    rustix::net::sendto(socket, state.as_bytes(), SendFlags::NOSIGNAL, address)?;
-    Ok(())
+/// As sendmsg(2); `INVAL` for more than [`FDS_MAX`] descriptors.
+pub fn send(socket: &OwnedFd, address: &SocketAddrUnix, state: &str, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::INVAL);
+    }
+    sendmsg_addr(socket, address, &[IoSlice::new(state.as_bytes())], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Binds a notification socket at `path` that `owner` may write to, and whose messages say who sent them.
@@ -45,7 +56,7 @@ pub fn bind(path: &Path, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
     let socket = sender()?;
     rustix::net::sockopt::set_socket_passcred(&socket, true)?;
     match rustix::fs::unlink(path) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Ok(()) | Err(Errno::NOENT) => {}
         Err(fault) => return Err(fault.into()),
     }
     rustix::net::bind(&socket, &address)?;

@@ -29,7 +29,10 @@ install_program() {
     ln -sf ms-supervisor /usr/bin/msctl
     install -m 644 deploy/ms-supervisor.service /etc/systemd/system/
     mkdir -p /etc/ms-supervisor/{supervisors,units} /etc/systemd/system/ms-supervisor.service.d
+    if is_newer 253; then install -m 644 deploy/notify-reload.conf /etc/systemd/system/ms-supervisor.service.d/; fi
 }
+# is_newer VERSION: whether systemd is of that version or a later one.
+is_newer() { [ "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" -ge "$1" ]; }
 
 # The end: shows what the service said if something failed.
 finish() {

@@ -51,12 +51,20 @@ check "msctl finds it" msctl status
 check "the launcher is spared when memory is short" test "$(score_of "$(show MainPID)")" = -900
 check "a unit is not" test "$(score_of "$(pid_of first)")" = 0
 # What a unit writes to the journal, with its fields.
-entries() { journalctl --no-pager -o json MS_UNIT=scribe "$@"; }
+entries() { journalctl --no-pager -o json MS_UNIT=scribe MS_RUN=1 "$@"; }
 has_entries() { [ "$(entries | wc -l)" -ge 9 ]; }
 check "scribe's lines are in the journal" within 20 has_entries
-check "with priority and identifier" test "$(entries PRIORITY=3 SYSLOG_IDENTIFIER=scribe MS_RUN=1 -o cat)" = "a serious line"
+check "with priority and identifier" test "$(entries PRIORITY=3 SYSLOG_IDENTIFIER=scribe -o cat)" = "a serious line"
 check "a line without a prefix is informational" test "$(entries PRIORITY=6 -o cat | head -n 1)" = "a line"
 check "long lines come in pieces, whole" test "$(entries -o cat | grep -E '^x+$' | tr -d '\n' | wc -c)" = 300000
+# What happened, with its fields.
+told() { [ -n "$(journalctl --no-pager -o cat SYSLOG_IDENTIFIER=ms-supervisor "$@")" ]; }
+check "events are in the journal" within 20 told MS_EVENT=DaemonReady PRIORITY=5
+check "and can be searched by unit" told MS_EVENT=UnitActive MS_UNIT=third
+journalctl --no-pager -o cat SYSLOG_IDENTIFIER=ms-supervisor MS_UNIT=third | head -n 3
+if is_newer 254; then
+    check "systemd keeps descriptors of units: $(show NFileDescriptorStore)" test "$(show NFileDescriptorStore)" -ge 5
+fi
 check "it says that it is ready" curl -sS -f -o /dev/null http://127.0.0.1:8001/readyz
 
 # Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
@@ -68,6 +76,14 @@ launcher_was_replaced() { is ActiveState active && ! is MainPID "$launcher" && !
 check "a stopped launcher is killed and started again" within 90 launcher_was_replaced
 check "systemd says why: $(show NRestarts) restart" is NRestarts 1
 check "every unit runs once" within 30 all_run_once
+
+# A brain that hangs is the launcher's to replace; systemd, the launcher and the units notice nothing.
+brain_of() { pgrep -f "^/usr/bin/ms-supervisor brain"; }
+launcher=$(show MainPID) brain=$(brain_of) first=$(pid_of first)
+kill -STOP "$brain"
+brain_was_replaced() { [ -n "$(brain_of)" ] && [ "$(brain_of)" != "$brain" ] && is StatusText "4 of 4 units active"; }
+check "a stopped brain is replaced by the launcher" within 120 brain_was_replaced
+check "the launcher and the units are as before" test "$(show MainPID) $(show NRestarts) $(pid_of first)" = "$launcher 1 $first"
 
 # Reload: what changed is applied, the rest is left alone; a faulty file changes nothing.
 launcher=$(show MainPID)
@@ -81,7 +97,11 @@ check "first and second were left alone" test "$(pid_of first) $(pid_of second)"
 check "the tree is up again" within 30 is StatusText "4 of 4 units active"
 third=$(pid_of third)
 echo 'no_such_key: 1' >> /etc/ms-supervisor/units/third.yaml
-check "systemctl reload with a faulty file" systemctl reload ms-supervisor
+if systemctl reload ms-supervisor; then fail "a reload with a faulty file succeeds"; else pass "a reload with a faulty file fails"; fi
+check "the service is active all the same" is ActiveState active
+if is_newer 253; then
+    check "status says so: $(show StatusText)" within 10 is StatusText "4 of 4 units active, the declarations have a fault and were not applied"
+fi
 said_so() { journalctl -u ms-supervisor --no-pager | grep -q 'no_such_key'; }
 check "the journal says what is wrong" within 10 said_so
 check "nothing was touched" test "$(show MainPID) $(pid_of first) $(pid_of second) $(pid_of third)" = "$launcher $first $second $third"

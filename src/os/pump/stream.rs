@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::PumpLog;
-use super::journal::{Journal, Origin};
+use super::entry::{Origin, entry};
 use super::peek::{Kit, PEEK};
 use super::sink::{Fault, Taken};
 use crate::base::id::UnitId;
+use crate::os::journald::Journal;
 
 /// The longest entry, in bytes, as with what systemd reads itself; longer lines come in pieces.
 const LINE_MAX: usize = 48 * 1024;
@@ -108,7 +109,7 @@ impl Stream {
         for (line, length) in lines {
             // An empty line is no entry: the journal would not take it.
             if !line.is_empty()
-                && let Err(errno) = journal.send(&self.origin, line)
+                && let Err(errno) = journal.send(&entry(&self.origin, line))
             {
                 if errno == Errno::AGAIN {
                     self.journal = Some(journal);

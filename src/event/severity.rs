@@ -1,0 +1,60 @@
+//! How serious an event is.
+
+use super::Event;
+
+/// How serious an event is, in the levels of syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Severity {
+    /// Something is not done that ought to be, and will not be by itself.
+    Error = 3,
+    /// Something went wrong and is dealt with, or may become worse.
+    Warning = 4,
+    /// Somebody wanted it so, and others may like to know.
+    Notice = 5,
+    /// The course of things.
+    Info = 6,
+}
+
+/// How serious it is.
+#[must_use]
+pub const fn severity(event: &Event) -> Severity {
+    match event {
+        Event::UnitGivenUp { .. }
+        | Event::UnitStartFailed { .. }
+        | Event::IntensityReached { .. }
+        | Event::DaemonDegraded { .. }
+        | Event::BrainEnded { .. }
+        | Event::ReloadRefused { .. }
+        | Event::UpgradeFailed { .. }
+        | Event::StoreFailed { .. } => Severity::Error,
+        Event::UnitExited { expected: false, .. }
+        | Event::UnitTimedOut { .. }
+        | Event::UnitUnwell { .. }
+        | Event::UnitUnready { .. }
+        | Event::UnitLost(_)
+        | Event::UnitMainRefused { .. }
+        | Event::ProbeChanged { passing: false, .. }
+        | Event::BreakerChanged { .. }
+        | Event::KeeperLost { .. }
+        | Event::LogLost { .. }
+        | Event::LogDropped { .. }
+        | Event::LogFull { .. }
+        | Event::LogBlocked { .. }
+        | Event::StoreRestored(_)
+        | Event::StoreBackupFailed { .. }
+        | Event::WishForgotten { .. }
+        | Event::EventsDropped { .. }
+        | Event::ObserverStalled(_)
+        | Event::DegradationStepped(_)
+        | Event::Remediation(_) => Severity::Warning,
+        Event::DaemonStarted { .. }
+        | Event::DaemonReady { .. }
+        | Event::DaemonStopping { .. }
+        | Event::DaemonUpgraded { .. }
+        | Event::PlanApplied { .. }
+        | Event::CommandReceived { .. }
+        | Event::HealthChanged { .. } => Severity::Notice,
+        _ => Severity::Info,
+    }
+}
