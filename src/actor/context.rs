@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::degradation::Degradation;
 use super::gate::Gates;
+use super::limits::Limits;
 use super::logs::ToLogs;
 use super::observer::Host;
 use super::prober::Turns;
@@ -54,6 +55,8 @@ pub struct Context {
     pub turns: Arc<Turns>,
     /// How the machine and this process stand.
     pub host: Arc<Host>,
+    /// What units and supervisors may use.
+    pub limits: Limits,
     /// What is done without under pressure.
     pub degradation: Degradation,
     /// Where things are.

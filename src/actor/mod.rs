@@ -11,6 +11,8 @@ pub mod gate;
 pub mod health;
 mod library;
 #[cfg(feature = "daemon")]
+pub mod limits;
+#[cfg(feature = "daemon")]
 pub mod logs;
 #[cfg(feature = "daemon")]
 pub mod observer;

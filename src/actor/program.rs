@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
+use crate::base::scheduling::Scheduling;
 use crate::launcher::link::{self, FdSet};
 use crate::launcher::wire::{Credentials, Output, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::{clock, environment};
@@ -150,6 +151,9 @@ async fn order(program: Program, unit: UnitId) -> Result<Spawn, String> {
         credentials: program.credentials,
         umask: UMASK,
         nice: 0,
+        scheduling: Scheduling::default(),
+        group: Vec::new(),
+        limits: Vec::new(),
         input: program.input,
         output: Output::Pipe,
         stderr: (!program.keeps_stderr).then(|| PathBuf::from("/dev/null")),

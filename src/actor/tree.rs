@@ -75,6 +75,7 @@ impl Tree {
             standing: watch::Sender::new(Standing::Starting),
         });
         tree.context.gates.plan(&plan);
+        tree.context.limits.plan(&tree.context, &plan).await;
         held.iter().for_each(|(target, held)| tree.context.wishes.compare(target.as_str(), &held.note));
         tree.context.wishes.plan(&plan);
         for (id, supervisor) in &plan.supervisors {
@@ -146,6 +147,9 @@ impl Tree {
             | ToBrain::MainChanged { unit, .. }
             | ToBrain::MainRefused { unit, .. }
             | ToBrain::Gone { unit, .. } => unit,
+            ToBrain::Limited { target, cgroup, applied } => {
+                return self.context.limits.hear(&self.context, target, cgroup.clone(), applied);
+            }
             ToBrain::Keeper { pid } => return self.context.keeper_is(*pid),
             ToBrain::Hello { .. }
             | ToBrain::Listener { .. }
@@ -261,6 +265,7 @@ impl Tree {
     pub async fn reload(self: &Arc<Self>, plan: Arc<Plan>, diff: &Diff) -> Result<(), SpawnErr> {
         let old = std::mem::replace(&mut *self.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
         self.context.gates.plan(&plan);
+        self.context.limits.plan(&self.context, &plan).await;
         self.context.wishes.plan(&plan);
         for unit in plan.units.keys().filter(|unit| !old.units.contains_key(*unit)) {
             let leaving = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit).cloned();

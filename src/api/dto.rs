@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
-use crate::event::{DegradationStatus, Gap, HealthStatus, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, Wish};
+use crate::event::{
+    DegradationStatus, Gap, GroupUse, HealthStatus, HostStatus, LimitsUnavailable, StoreStatus, SupervisorStatus, UnitStatus, Wish,
+};
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
 
@@ -62,6 +64,9 @@ pub struct DaemonStatus {
     /// What is done without under pressure.
     #[serde(default)]
     pub degradation: DegradationStatus,
+    /// Declared limits that have no effect here.
+    #[serde(default)]
+    pub limits: Vec<LimitsUnavailable>,
 }
 
 /// What a program is: `version --json`.
@@ -113,6 +118,9 @@ pub struct UnitDetails {
     pub exec: Vec<String>,
     /// Where it runs.
     pub working_directory: PathBuf,
+    /// What its cgroup uses, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default, rename = "use")]
+    pub used: Option<GroupUse>,
     /// When it is started again. Empty for a unit that is only watched.
     pub restart: String,
     /// Units it requires.

@@ -17,7 +17,7 @@ use super::{Node, actions, chain, events, health, logs};
 use crate::actor::health::assessed;
 use crate::actor::tree::Standing;
 use crate::event::{Event, HealthStatus};
-use crate::os::{clock, logfile};
+use crate::os::{clock, logfile, usage};
 use crate::plan::{Diff, LogMode, Plan};
 
 /// What every handler gets.
@@ -94,6 +94,7 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         store: node.context.wishes.store(),
         host: node.context.host.status(),
         degradation: node.context.degradation.status(),
+        limits: node.context.limits.unavailable(),
     }
 }
 
@@ -122,7 +123,10 @@ async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<U
     };
     let words = |names: &[crate::base::id::UnitId]| names.iter().map(|name| name.as_str().to_owned()).collect();
     let logs = &app.node.context.directories.logs;
+    let cgroup = app.node.context.limits.cgroup(&name);
+    let used = tokio::task::spawn_blocking(move || usage::used(&cgroup?).ok()).await.unwrap_or_default();
     Ok(Json(UnitDetails {
+        used,
         now: clock::wall(),
         supervisors: above(&plan, &name),
         exec: unit.exec.clone(),

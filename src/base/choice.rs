@@ -159,6 +159,8 @@ choices! {
         Hang = "hang",
         /// A startup or liveness probe failed.
         Probe = "probe",
+        /// The kernel killed it, or a process of it, because memory was short.
+        Oom = "oom",
     }
 }
 

@@ -4,13 +4,19 @@
 
 pub mod breaker;
 pub mod choice;
+#[cfg(feature = "daemon")]
+pub mod cpus;
 pub mod exit;
 pub mod id;
 #[cfg(feature = "daemon")]
 pub mod identity;
+#[cfg(feature = "daemon")]
+pub mod limit;
 pub mod outcome;
 pub mod pressure;
 pub mod quantity;
 pub mod rng;
+#[cfg(feature = "daemon")]
+pub mod scheduling;
 pub mod shutdown;
 pub mod time;

@@ -9,6 +9,7 @@ mod declarations;
 mod events;
 mod exit;
 mod graph;
+mod limits;
 mod logs;
 mod offline;
 mod output;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::limits;
 use super::output::Look;
 use crate::api::dto::{DaemonStatus, Kind, Status, TreeRow, UnitDetails};
 use crate::base::breaker::BreakerState;
@@ -118,6 +119,9 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     let started = status.started.map(|started| format!(", up {}", approx_duration(unit.now.since(started)))).unwrap_or_default();
     row("PID", status.pid.map(|pid| format!("{pid}{started}")).unwrap_or_default());
     for (name, value) in watch_rows(status.watch.as_ref()) {
+        row(name, value);
+    }
+    for (name, value) in limits::rows(unit.used.as_ref(), &status.limits) {
         row(name, value);
     }
     row("Restarts", restarts(unit));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::exit::{Ending, Exit, json};
-use super::{Session, render};
+use super::{Session, limits, render};
 use crate::api::client::ClientError;
 use crate::api::dto::{Status, TreeRow, UnitDetails};
 use crate::api::targets::Known;
@@ -39,6 +39,7 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
             render::store_trouble(&status.daemon.store),
             render::host_trouble(&status.daemon.host),
             render::degradation_trouble(&status.daemon.degradation),
+            limits::trouble(&status.daemon.limits),
         ];
         for trouble in troubles.iter().filter(|trouble| !trouble.is_empty()) {
             session.out.line(trouble)?;

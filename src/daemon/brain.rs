@@ -16,6 +16,7 @@ use crate::actor::context::{Bus, Context};
 use crate::actor::degradation::{self, Degradation};
 use crate::actor::gate::Gates;
 use crate::actor::health;
+use crate::actor::limits::{self, Limits};
 use crate::actor::logs::{self, INBOX, Inbox, ToLogs};
 use crate::actor::observer;
 use crate::actor::program::Programs;
@@ -86,7 +87,8 @@ async fn run(settings: Settings) -> Result<(), String> {
     let (logs, inbox) = mpsc::channel(INBOX);
     let (resigned, resignations) = mpsc::channel(RESIGNED_MAX);
     let (symptom, symptoms) = mpsc::channel(SYMPTOMS_MAX);
-    let inlets = Inlets { bus, logs, resigned, symptom };
+    let limits = Limits::new(greeting.controllers.clone(), greeting.cgroup.clone());
+    let inlets = Inlets { bus, logs, resigned, symptom, limits };
     let context = Arc::new(context(&settings, &loaded, sender.clone(), inlets, wishes)?);
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
@@ -173,6 +175,7 @@ struct Inlets {
     logs: mpsc::Sender<ToLogs>,
     resigned: mpsc::Sender<Resignation>,
     symptom: mpsc::Sender<Symptom>,
+    limits: Limits,
 }
 
 fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets: Inlets, wishes: Wishes) -> Result<Context, String> {
@@ -194,6 +197,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         turns: Arc::default(),
         host: Arc::default(),
         degradation: Degradation::default(),
+        limits: inlets.limits,
         directories: settings.directories.clone(),
         wishes,
         environment: inherited::base_environment(),
@@ -258,6 +262,8 @@ impl Parts {
         let control = self.control.clone();
         let search = ChildSpec::task("search", move |task| search::run(task, control.context.clone()));
         let control = self.control.clone();
+        let limits = ChildSpec::task("limits", move |task| limits::run(task, control.context.clone(), control.tree.clone()));
+        let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
         SupervisorSpec::new(Strategy::OneForAll)
             .intensity(5, Duration::from_secs(60))
@@ -270,6 +276,7 @@ impl Parts {
             .child(degradation)
             .child(health)
             .child(search)
+            .child(limits)
             .child(heartbeat)
     }
 

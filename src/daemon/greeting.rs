@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::actor::tree::{Held, HeldUnits};
 use crate::launcher::link::Receiver;
 use crate::launcher::wire::{self, BrainEnd, HeldState, ToBrain, Upgrade};
+use crate::os::controllers::Controllers;
 
 /// Sockets by name.
 pub(super) type Listeners = BTreeMap<String, OwnedFd>;
@@ -27,6 +28,8 @@ pub(super) struct Greeting {
     pub(super) announced: bool,
     /// Sockets that systemd listens on for us, by name.
     pub(super) listeners: Listeners,
+    /// Which controllers work there.
+    pub(super) controllers: Controllers,
     pub(super) held: HeldUnits,
 }
 
@@ -54,17 +57,19 @@ pub(super) async fn hear(receiver: &mut Receiver) -> Result<Greeting, String> {
             ToBrain::Hello { version, .. } if version != wire::VERSION => {
                 return Err(format!("the launcher speaks version {version}, I speak version {}: restart the daemon", wire::VERSION));
             }
-            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, announced, .. } => {
-                greeting = Some((pid, generation, inherited, last, upgrade, cgroup, announced));
+            ToBrain::Hello { pid, generation, inherited, last, upgrade, cgroup, controllers, announced, .. } => {
+                greeting = Some((pid, generation, inherited, last, upgrade, (cgroup, controllers, announced)));
             }
             ToBrain::Listener { name } => listeners.extend(fds.listener.map(|socket| (name, socket))),
-            ToBrain::Held { unit, run, state, earlier, has_successor, note, .. } => {
-                let known = Held::new(run, state, earlier, has_successor, &note, fds).map_err(|error| format!("{unit}: {error}"))?;
+            ToBrain::Held { unit, run, state, earlier, has_successor, cgroup, note, .. } => {
+                let known =
+                    Held::new(run, state, earlier, has_successor, &note, (cgroup, fds)).map_err(|error| format!("{unit}: {error}"))?;
                 held.insert(unit, known);
             }
             ToBrain::HeldEnd => {
-                let (launcher, generation, inherited, last, upgrade, cgroup, announced) = greeting.ok_or("the launcher did not greet")?;
-                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, announced, listeners, held });
+                let (launcher, generation, inherited, last, upgrade, (cgroup, controllers, announced)) =
+                    greeting.ok_or("the launcher did not greet")?;
+                return Ok(Greeting { launcher, generation, inherited, last, upgrade, cgroup, controllers, announced, listeners, held });
             }
             _ => return Err("the launcher spoke out of turn".into()),
         }

@@ -11,8 +11,9 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall,
-    StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    DegradationStepped, GapReason, HealthStatus, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, LimitsUnavailable,
+    OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, UnitFound,
+    UnitLost, Wish,
 };
 
 /// Something that has happened.
@@ -425,74 +426,25 @@ pub enum Event {
         /// Why it was dropped.
         why: String,
     },
+    /// Limits were changed while what they are for runs.
+    LimitsChanged(LimitsChanged),
+    /// The kernel does not take a limit.
+    LimitRefused(LimitRefused),
+    /// Somebody else has changed a limit; it was set again.
+    LimitDrifted(LimitDrifted),
+    /// Declared limits have no effect here.
+    LimitsUnavailable(LimitsUnavailable),
+    /// The kernel has killed a process of a unit because memory was short.
+    OomKilled(OomKilled),
+    /// No process or thread can be started in a unit or below a supervisor, because there are too many.
+    TasksMaxReached(LimitReached),
+    /// A unit, or what is below a supervisor, has more memory than it is to have, and is slowed down.
+    MemoryHighReached(LimitReached),
+    /// One of these is over.
+    LimitCleared(LimitCleared),
     /// Events were lost, because they came faster than they could be recorded.
     EventsDropped {
         /// How many.
         count: u64,
     },
-}
-
-impl Event {
-    /// The unit, supervisor or child it is about.
-    #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        match self {
-            Self::UnitStarting { unit, .. }
-            | Self::UnitHeldBack { unit, .. }
-            | Self::UnitActive { unit, .. }
-            | Self::UnitAdopted { unit, .. }
-            | Self::UnitStartFailed { unit, .. }
-            | Self::UnitExited { unit, .. }
-            | Self::ProbeChanged { unit, .. }
-            | Self::UnitGivenUp { unit, .. }
-            | Self::UnitUnbound { unit, .. }
-            | Self::UnitUnwell { unit, .. }
-            | Self::UnitUnready { unit, .. }
-            | Self::UnitReady { unit }
-            | Self::UnitStopping { unit }
-            | Self::UnitTimedOut { unit }
-            | Self::UnitStopped { unit }
-            | Self::UnitSignalled { unit, .. }
-            | Self::UnitMainChanged { unit, .. }
-            | Self::UnitMainRefused { unit, .. }
-            | Self::BreakerChanged { unit, .. }
-            | Self::UnitPaused { unit, .. }
-            | Self::UnitResumed { unit, .. }
-            | Self::LogLost { unit, .. }
-            | Self::LogRotated { unit, .. }
-            | Self::LogDropped { unit, .. }
-            | Self::LogFull { unit, .. }
-            | Self::LogHasRoom { unit }
-            | Self::LogBlocked { unit, .. } => Some(unit.as_str()),
-            Self::Remediation(remediation) => Some(remediation.unit.as_str()),
-            Self::ProcessFound(ProcessFound { unit, .. })
-            | Self::ProcessGone(ProcessGone { unit, .. })
-            | Self::UnitFound(UnitFound { unit, .. })
-            | Self::UnitLost(UnitLost { unit, .. }) => Some(unit.as_str()),
-            Self::ChildTerminated { supervisor, .. }
-            | Self::HealthChanged { supervisor, .. }
-            | Self::SupervisorUp { supervisor }
-            | Self::IntensityReached { supervisor, .. }
-            | Self::SupervisorEnded { supervisor, .. } => Some(supervisor.as_str()),
-            Self::CommandReceived { target, .. } | Self::WishForgotten { target, .. } => Some(target),
-            Self::DaemonStarted { .. }
-            | Self::BrainEnded { .. }
-            | Self::KeeperLost { .. }
-            | Self::DaemonUpgraded { .. }
-            | Self::UpgradeFailed { .. }
-            | Self::DaemonReady { .. }
-            | Self::DaemonStopping { .. }
-            | Self::DaemonDegraded { .. }
-            | Self::PlanApplied { .. }
-            | Self::ReloadRefused { .. }
-            | Self::StoreFailed { .. }
-            | Self::StoreRecovered { .. }
-            | Self::StoreRestored(_)
-            | Self::StoreBackupFailed { .. }
-            | Self::ObserverStalled(_)
-            | Self::ObserverRecovered(_)
-            | Self::DegradationStepped(_)
-            | Self::EventsDropped { .. } => None,
-        }
-    }
 }

@@ -23,6 +23,8 @@ pub struct Counters {
     pub log_dropped: BTreeMap<GapReason, u64>,
     /// Bytes its log files take.
     pub log_bytes: u64,
+    /// Processes of it that were killed because memory was short.
+    pub oom_kills: u64,
 }
 
 /// An exit as metric labels.

@@ -8,8 +8,10 @@ mod envelope;
 mod gap;
 mod health;
 mod host;
+mod limits;
 mod remediation;
 mod severity;
+mod subject;
 mod text;
 mod view;
 mod watch;
@@ -23,6 +25,10 @@ pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use health::{HealthStatus, ProbeStatus};
 pub use host::{HostStatus, Stall, StallCause, StallOver};
+pub use limits::{
+    GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, OomKilled, OomPlace,
+    OomVictim,
+};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use severity::{Severity, severity};
 pub use text::event_text;

@@ -9,7 +9,7 @@ use crate::base::breaker::BreakerState;
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
-use crate::event::{Counters, ProbeStatus, WatchStatus, Wish};
+use crate::event::{Counters, LimitStatus, ProbeStatus, WatchStatus, Wish};
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub struct UnitStatus {
     /// What was done about it last, or would have been, and what came of that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remedy: Option<String>,
+    /// Its limits that were set, or could not be.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub limits: Vec<LimitStatus>,
     /// How its probes stand.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub probes: Vec<ProbeStatus>,
@@ -80,6 +83,7 @@ impl UnitStatus {
             separate_stderr: false,
             breaker: None,
             remedy: None,
+            limits: Vec::new(),
             probes: Vec::new(),
             watch: None,
             supervisor,

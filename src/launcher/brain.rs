@@ -174,6 +174,7 @@ impl Brain {
             credentials: None,
             umask,
             nice: executor.nice(),
+            scheduling: None,
             input: None,
             output: None,
             extra: Some((theirs.as_fd(), SOCKET_AT)),

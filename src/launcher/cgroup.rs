@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::complain;
 use super::hold::Slot;
+use super::limit::Groups;
 use super::serve::Launcher;
+use super::wire::Spawn;
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
 use crate::os::cgroup::{Cgroup, of_process};
-use crate::os::{process, signal};
+use crate::os::controllers::{Absence, Controllers};
+use crate::os::{clock, process, signal};
 use std::os::fd::AsFd;
 
 /// How soon, and how seldom at most, a cgroup is looked at that something was left in.
@@ -25,6 +28,14 @@ const REMOVALS: u32 = 100;
 /// Where units' cgroups are.
 pub(super) struct Cgroups {
     base: Option<Cgroup>,
+    /// What that is in.
+    place: Option<Cgroup>,
+    /// What can be limited there.
+    pub(super) controllers: Controllers,
+    /// Those of supervisors, in which those of units are.
+    pub(super) groups: Groups,
+    /// Those of supervisors that could not be removed yet.
+    disposed_groups: Vec<Cgroup>,
     /// Those that could not be removed yet.
     disposed: Vec<Cgroup>,
     /// When to look again at those that something was left in.
@@ -34,11 +45,28 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     /// A place below our own cgroup, if we may have one. `instance` tells it from those of other daemons.
-    pub(super) fn new(instance: u64) -> Self {
+    /// `ours`: the processes of the daemon itself.
+    pub(super) fn new(instance: u64, ours: &[u32]) -> Self {
+        let found = || {
+            let place = Cgroup::delegated()?;
+            let base = place.child(&format!("ms-supervisor-{instance:016x}"))?;
+            Ok::<_, std::io::Error>((place, base))
+        };
         // Tests see what happens without.
-        let wanted = std::env::var_os("MS_NO_CGROUPS").is_none();
-        let own = || Cgroup::own()?.child(&format!("ms-supervisor-{instance:016x}"));
-        Self { base: wanted.then(own).and_then(Result::ok), disposed: Vec::new(), look_at: None, interval: LOOK_AGAIN.0 }
+        let found = if std::env::var_os("MS_NO_CGROUPS").is_some() {
+            Err(Absence::Unwanted)
+        } else {
+            found().map_err(|fault| Absence::NoPlace(fault.to_string()))
+        };
+        let (place, base, controllers) = match found {
+            Ok((place, base)) => {
+                let controllers = Controllers::take(&place, &base, ours);
+                (Some(place), Some(base), controllers)
+            }
+            Err(why) => (None, None, Controllers::none(&why)),
+        };
+        let (groups, look_at, interval) = (Groups::default(), None, LOOK_AGAIN.0);
+        Self { base, place, controllers, groups, disposed_groups: Vec::new(), disposed: Vec::new(), look_at, interval }
     }
 
     /// Where that is.
@@ -46,10 +74,26 @@ impl Cgroups {
         self.base.as_ref().map(|base| base.path().to_owned())
     }
 
-    /// A cgroup for `unit` that it has from this run on.
-    pub(super) fn make(&self, unit: &UnitId, run: u64) -> Option<Cgroup> {
-        let made = self.base.as_ref()?.child(&format!("{unit}:{run}"));
-        made.inspect_err(|fault| complain(format_args!("cannot make a cgroup for {unit}: {fault}"))).ok()
+    /// The cgroup of a supervisor; the root has that in which all others are.
+    pub(super) fn group(&mut self, names: &[String]) -> Option<Cgroup> {
+        let found = self.groups.find(self.base.as_ref()?, names, &self.controllers.usable);
+        found.inspect_err(|fault| complain(format_args!("cannot make the cgroup of {}: {fault}", names.join("/")))).ok()
+    }
+
+    /// Sees to it that the unit has a cgroup for a new run. Where something is counted in it, each run has its own.
+    pub(super) fn renew(&mut self, slot: &mut Slot, spawn: &Spawn) {
+        let group = self.group(&spawn.group);
+        let is_spent = std::mem::take(&mut slot.is_cgroup_spent) || !self.controllers.usable.is_empty();
+        let fits = |cgroup: &Cgroup| group.as_ref().is_none_or(|group| cgroup.path().parent() == Some(group.path()));
+        if let Some(spent) = slot.cgroup.take_if(|cgroup| is_spent || !fits(cgroup)) {
+            self.dispose(spent, clock::mono());
+        }
+        if slot.cgroup.is_none()
+            && let Some(group) = group
+        {
+            let made = group.child(&format!("{}:{}", spawn.unit, spawn.run));
+            slot.cgroup = made.inspect_err(|fault| complain(format_args!("cannot make a cgroup for {}: {fault}", spawn.unit))).ok();
+        }
     }
 
     /// Something is about to change.
@@ -62,6 +106,16 @@ impl Cgroups {
     pub(super) fn dispose(&mut self, cgroup: Cgroup, now: Mono) {
         if cgroup.remove().is_err() && self.disposed.len() < DISPOSED_MAX {
             self.disposed.push(cgroup);
+            self.look_at = Some(self.look_at.unwrap_or(now + LOOK_AGAIN.0));
+        }
+    }
+}
+
+impl Cgroups {
+    /// Removes that of a supervisor, once it is empty.
+    pub(super) fn dispose_group(&mut self, cgroup: Cgroup, now: Mono) {
+        if cgroup.remove_only().is_err() && self.disposed_groups.len() < DISPOSED_MAX {
+            self.disposed_groups.push(cgroup);
             self.look_at = Some(self.look_at.unwrap_or(now + LOOK_AGAIN.0));
         }
     }
@@ -101,7 +155,8 @@ impl Launcher {
             }
         }
         self.cgroups.disposed.retain(|cgroup| cgroup.remove().is_err());
-        left |= !self.cgroups.disposed.is_empty();
+        self.cgroups.disposed_groups.retain(|cgroup| cgroup.remove_only().is_err());
+        left |= !self.cgroups.disposed.is_empty() || !self.cgroups.disposed_groups.is_empty();
         self.cgroups.interval = (self.cgroups.interval * 2).min(LOOK_AGAIN.1);
         self.cgroups.look_at = left.then(|| now + self.cgroups.interval);
     }
@@ -130,7 +185,9 @@ impl Launcher {
         let base = self.cgroups.base.as_ref()?.path().file_name()?.to_str()?;
         let place = of_process(pid)?;
         let (_, below) = place.split_once(&format!("/{base}/"))?;
-        let (unit, _run) = below.split('/').next()?.rsplit_once(':')?;
+        // Above a unit's own are those of supervisors, which end otherwise; what is below it is its own business.
+        let is_run = |run: &str| run.bytes().all(|byte| byte.is_ascii_digit());
+        let (unit, _run) = below.split('/').filter_map(|name| name.rsplit_once(':')).find(|(_, run)| is_run(run))?;
         let (unit, _) = self.slots.get_key_value(unit)?;
         Some(unit.clone())
     }
@@ -141,10 +198,10 @@ impl Launcher {
             // One of a launcher before us may be elsewhere.
             slot.cgroup.take().into_iter().for_each(|cgroup| drop(cgroup.remove()));
         }
-        let Some(base) = self.cgroups.base.take() else { return };
+        let Some((base, place)) = self.cgroups.base.take().zip(self.cgroups.place.take()) else { return };
         for attempt in 1..=REMOVALS {
             match base.remove() {
-                Ok(()) => return,
+                Ok(()) => return self.cgroups.controllers.leave(&place),
                 Err(_) if attempt < REMOVALS => std::thread::sleep(LOOK_AGAIN.0),
                 Err(fault) => complain(format_args!("cannot remove the cgroup {}: {fault}", base.path().display())),
             }

@@ -15,7 +15,9 @@ use libc::{c_char, c_int, c_long, c_void};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::clone::clone_into;
+use super::schedule::{self, OOM_SCORE_ADJ};
 use super::wire::{Credentials, SpawnStep};
+use crate::base::scheduling::Scheduling;
 use crate::os::signal;
 
 /// The child's stack, in bytes, without the guard below it.
@@ -31,6 +33,8 @@ pub(super) struct Command<'a> {
     pub(super) credentials: Option<&'a Credentials>,
     pub(super) umask: u32,
     pub(super) nice: i32,
+    /// How else the kernel is to treat it.
+    pub(super) scheduling: Option<&'a Scheduling>,
     /// Stdin; `None`: /dev/null.
     pub(super) input: Option<BorrowedFd<'a>>,
     /// Stdout and stderr; `None` leaves them as they are.
@@ -217,6 +221,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
             be_like_others();
         }
     }
+    if let Some(scheduling) = command.scheduling {
+        schedule::apply(scheduling)?;
+    }
     if let Some(credentials) = command.credentials {
         change_user(credentials)?;
     }
@@ -263,9 +270,6 @@ fn reset_signals(signals: &[i32]) {
         call(libc::SYS_rt_sigaction, [c_long::from(signal), action, 0, size_of::<u64>() as c_long]);
     }
 }
-
-/// Where the kernel keeps how little it likes to kill a process when memory is short (proc_pid_oom_score_adj(5)).
-const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
 
 /// A process may be no more spared than its launcher, and less at will; that it stays as it is harms nobody but the launcher.
 /// The kernel leaves the launcher's own value alone, although the memory is still shared: it knows about vfork.
@@ -314,17 +318,17 @@ fn change_user(credentials: &Credentials) -> Result<(), Failure> {
     step(SpawnStep::User, call(libc::SYS_setresuid, [uid, uid, uid, 0]))
 }
 
-fn call(number: c_long, arguments: [c_long; 4]) -> c_long {
+pub(super) fn call(number: c_long, arguments: [c_long; 4]) -> c_long {
     let [a, b, c, d] = arguments;
     // SAFETY: the callers in this file pass what the call with this number takes; surplus arguments are ignored.
     unsafe { libc::syscall(number, a, b, c, d) }
 }
 
-fn step(which: SpawnStep, result: c_long) -> Result<(), Failure> {
+pub(super) fn step(which: SpawnStep, result: c_long) -> Result<(), Failure> {
     if result < 0 { Err((which, last_errno())) } else { Ok(()) }
 }
 
-fn last_errno() -> i32 {
+pub(super) fn last_errno() -> i32 {
     // SAFETY: the location is always valid; the child has the launcher's, which waits meanwhile.
     unsafe { *libc::__errno_location() }
 }

@@ -169,6 +169,7 @@ impl Launcher {
             upgrade: self.upgraded.clone(),
             cgroup: self.cgroups.path(),
             announced: self.systemd.announced,
+            controllers: self.cgroups.controllers.clone(),
         };
         self.brain.send(&hello, &[]);
         for (name, socket) in &self.listeners {
@@ -183,6 +184,7 @@ impl Launcher {
                 state: slot.state(),
                 earlier,
                 has_successor: slot.has_successor,
+                cgroup: slot.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf()),
                 note: slot.note.to_vec(),
                 fds,
             };

@@ -94,6 +94,11 @@ impl Keeper {
         Ok(socket)
     }
 
+    /// Its process, our child or not.
+    pub(super) const fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// Its process, if that is our child.
     pub(super) fn child(&self) -> Option<u32> {
         self.pid.filter(|&pid| process::stat(pid).is_some_and(|stat| stat.parent == std::process::id()))
@@ -131,6 +136,7 @@ impl Keeper {
             credentials: None,
             umask,
             nice: executor.nice(),
+            scheduling: None,
             // Not the launcher's own: who waits for that to end would wait for the keeper.
             input: None,
             output: Some((executor.null(), executor.null())),

@@ -146,13 +146,15 @@ impl Launcher {
         let (book, found) = Book::open(directory)?;
         let mut passed = if after.is_none() { passed::take() } else { Passed::default() };
         let (keeper, returned) = Keeper::find(directory, Store::offered(&passed.stored));
+        let ours = [Some(std::process::id()), keeper.pid(), after.as_ref().and_then(|after| after.brain)];
+        let ours: Vec<u32> = ours.into_iter().flatten().collect();
         let mut launcher = Self {
             executor: Executor::new(after.as_ref().map(|after| after.files)).map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain.clone()).map_err(cannot("prepare the brain"))?,
             slots: BTreeMap::new(),
             children: BTreeMap::new(),
             foreign: Foreign::new().map_err(cannot("watch processes"))?,
-            cgroups: Cgroups::new(book.instance()),
+            cgroups: Cgroups::new(book.instance(), &ours),
             keeper,
             book,
             inherited: !found.is_empty(),
@@ -371,6 +373,8 @@ impl Launcher {
                 ToLauncher::Exit { code } => self.close(code),
                 ToLauncher::Leave => self.leaves = true,
                 ToLauncher::Spill { unit, to } => self.spill_to(&unit, to),
+                ToLauncher::Limit { target, settings } => self.limit(target, &settings),
+                ToLauncher::Prune { group } => self.prune(&group),
             }
         }
         Ok(())

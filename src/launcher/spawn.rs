@@ -13,9 +13,10 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::book::{Book, Place, Record, Ticks};
 use super::exec::{Command, Executor, Failure, Leads};
 use super::hold::{Main, Notify, Slot};
+use super::limit;
 use super::serve::{Launcher, Role};
 use super::survivors;
-use super::wire::{Output, Process, Spawn, SpawnStep, ToBrain};
+use super::wire::{LimitTarget, Output, Process, Spawn, SpawnStep, ToBrain};
 use crate::os::cgroup::Cgroup;
 use crate::os::{clock, process, sd_notify};
 
@@ -35,11 +36,9 @@ impl Launcher {
         }
         slot.run = spawn.run;
         (slot.is_unwanted, slot.has_successor) = (false, false);
-        if let Some(spent) = slot.cgroup.take_if(|_| std::mem::take(&mut slot.is_cgroup_spent)) {
-            self.cgroups.dispose(spent, clock::mono());
-        }
-        if slot.cgroup.is_none() {
-            slot.cgroup = self.cgroups.make(&spawn.unit, spawn.run);
+        self.cgroups.renew(slot, &spawn);
+        if let Some(limited) = limited(slot, &spawn) {
+            self.brain.send(&limited, &[]);
         }
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
         let piped = if spawn.output == Output::Pipe { open_pipe(slot) } else { Ok(false) };
@@ -63,7 +62,8 @@ impl Launcher {
                     // The pipe of an earlier run: the brain has it, and this run does not write to it.
                     descriptors.pop();
                 }
-                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, fds };
+                let cgroup = slot.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf());
+                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, cgroup, fds };
                 self.brain.send(&spawned, &descriptors);
             }
             Err((step, errno)) => {
@@ -72,6 +72,19 @@ impl Launcher {
             }
         }
     }
+}
+
+/// Writes the limits that come with the order, before there is a process; what is to be told of that.
+fn limited(slot: &Slot, spawn: &Spawn) -> Option<ToBrain> {
+    if spawn.limits.is_empty() {
+        return None;
+    }
+    let cgroup = slot.cgroup.as_ref();
+    Some(ToBrain::Limited {
+        target: LimitTarget::Unit { unit: spawn.unit.clone(), group: spawn.group.clone() },
+        cgroup: cgroup.map(|cgroup| cgroup.path().to_path_buf()),
+        applied: cgroup.map(|cgroup| limit::write(cgroup, &spawn.limits)).unwrap_or_default(),
+    })
 }
 
 fn start(
@@ -122,6 +135,7 @@ fn start(
         credentials: spawn.credentials.as_ref(),
         umask: spawn.umask,
         nice: spawn.nice,
+        scheduling: Some(&spawn.scheduling),
         input: input.as_ref().map(AsFd::as_fd),
         output: Some((stdout, stderr)),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),

@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
+use crate::base::limit::Setting;
+use crate::base::scheduling::Scheduling;
 use crate::base::time::{Mono, Wall};
+use crate::os::controllers::Controllers;
+
+pub use super::limit::{Applied, LimitTarget};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
 pub const VERSION: u16 = 7;
@@ -101,6 +106,18 @@ pub enum ToLauncher {
     },
     /// End, and leave the units to the next launcher, as if this one had been killed.
     Leave,
+    /// Write limits into control files, read them back, and answer with [`ToBrain::Limited`].
+    Limit {
+        /// Of whom.
+        target: LimitTarget,
+        /// What is written.
+        settings: Vec<Setting>,
+    },
+    /// A supervisor is not in the plan any more: remove its cgroup, once it is empty.
+    Prune {
+        /// The names from below the root down to it.
+        group: Vec<String>,
+    },
     /// Where the output pipe of a unit is emptied to while there is no brain. Without it, it waits for the next one.
     Spill {
         /// The unit.
@@ -151,6 +168,12 @@ pub struct Spawn {
     pub umask: u32,
     /// The scheduling niceness.
     pub nice: i32,
+    /// How else the kernel treats it.
+    pub scheduling: Scheduling,
+    /// The supervisors whose cgroups it is in, from below the root down.
+    pub group: Vec<String>,
+    /// What is written into the control files of its own cgroup.
+    pub limits: Vec<Setting>,
     /// The file its stdin is; /dev/null without.
     pub input: Option<PathBuf>,
     /// Where stdout and stderr go.
@@ -204,6 +227,8 @@ pub enum ToBrain {
         upgrade: Option<Upgrade>,
         /// The directory of the cgroup that units' cgroups are in; `None`: there is no place for them.
         cgroup: Option<PathBuf>,
+        /// Which controllers work there.
+        controllers: Controllers,
         /// systemd was told that the service is up, by a brain before this one.
         announced: bool,
     },
@@ -224,6 +249,8 @@ pub enum ToBrain {
         earlier: Vec<(u64, Exit)>,
         /// The main process is, or was, not the one that was started.
         has_successor: bool,
+        /// The directory of its cgroup.
+        cgroup: Option<PathBuf>,
         /// What the last brain left to remember.
         note: Vec<u8>,
         /// Descriptors that come with this frame.
@@ -241,8 +268,19 @@ pub enum ToBrain {
         process: Process,
         /// Why its output goes to /dev/null instead of where it should: an errno.
         output_lost: Option<i32>,
+        /// The directory of its cgroup.
+        cgroup: Option<PathBuf>,
         /// Descriptors that come with this frame.
         fds: Fds,
+    },
+    /// Limits were written, or could not be. Told before [`ToBrain::Spawned`] of those that came with the order.
+    Limited {
+        /// Of whom.
+        target: LimitTarget,
+        /// The directory of the cgroup; `None`: there is none.
+        cgroup: Option<PathBuf>,
+        /// What became of each.
+        applied: Vec<Applied>,
     },
     /// The main process could not be started; nothing of it is left.
     SpawnFailed {
@@ -425,7 +463,6 @@ impl Fds {
 
 /// The step of starting a process that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(u8)]
 pub enum SpawnStep {
     /// Something of an earlier run is left.
     Busy,
@@ -443,6 +480,16 @@ pub enum SpawnStep {
     Stdio,
     /// Setting the niceness.
     Nice,
+    /// Setting the scheduling policy.
+    Scheduler,
+    /// Setting the I/O priority.
+    IoPriority,
+    /// Setting the processors it may run on.
+    Affinity,
+    /// Setting this resource limit.
+    Rlimit(u8),
+    /// Setting how much the kernel likes to kill it.
+    OomScore,
     /// Setting the supplementary groups.
     Groups,
     /// Becoming the group.

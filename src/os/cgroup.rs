@@ -8,6 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::base::limit::{Controller, Setting};
+
+/// The cgroup the daemon's own processes go into, where the one they were started in is to share out to others.
+pub const LEAF: &str = "ms-supervisor";
+
+/// How much of a control file is read, in bytes: `io.stat` has a line for each device.
+const READ_MAX: usize = 16 << 10;
+
 /// How deep cgroups below a unit's own are followed.
 const DEPTH: usize = 32;
 
@@ -28,6 +36,18 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let path = place(&own, &mounts).ok_or_else(|| io::Error::other("there is no cgroup v2 hierarchy here"))?;
         Self::at(path)
+    }
+
+    /// The cgroup that this daemon shares out: its own, or the one above it, if it has moved into a leaf.
+    ///
+    /// # Errors
+    /// As [`Cgroup::own`].
+    pub fn delegated() -> io::Result<Self> {
+        let own = Self::own()?;
+        match (own.path.file_name(), own.path.parent()) {
+            (Some(name), Some(above)) if name == LEAF => Self::at(above.to_path_buf()),
+            _ => Ok(own),
+        }
     }
 
     /// The cgroup that is the directory `path`.
@@ -62,6 +82,57 @@ impl Cgroup {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// The controllers that can be switched on for those below it.
+    #[must_use]
+    pub fn offered(&self) -> Vec<Controller> {
+        self.controllers("cgroup.controllers")
+    }
+
+    /// The controllers that are switched on for those below it.
+    #[must_use]
+    pub fn enabled(&self) -> Vec<Controller> {
+        self.controllers("cgroup.subtree_control")
+    }
+
+    fn controllers(&self, file: &str) -> Vec<Controller> {
+        let listed = self.read(file).unwrap_or_default();
+        Controller::ALL.into_iter().filter(|controller| listed.split_whitespace().any(|name| name == controller.as_str())).collect()
+    }
+
+    /// Switches a controller on for those below it.
+    ///
+    /// # Errors
+    /// As write(2): `ResourceBusy` while it has processes of its own.
+    pub fn enable(&self, controller: Controller) -> io::Result<()> {
+        self.write("cgroup.subtree_control", &format!("+{controller}"))
+    }
+
+    /// Switches it off again.
+    ///
+    /// # Errors
+    /// As write(2): `ResourceBusy` while it is in use.
+    pub fn disable(&self, controller: Controller) -> io::Result<()> {
+        self.write("cgroup.subtree_control", &format!("-{controller}"))
+    }
+
+    /// Puts a process into it.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn put(&self, pid: u32) -> io::Result<()> {
+        self.write("cgroup.procs", &pid.to_string())
+    }
+
+    /// Writes a setting, and reads what stands in the file then.
+    ///
+    /// # Errors
+    /// As open(2) and write(2): `NotFound` without the controller.
+    pub fn set(&self, setting: &Setting) -> io::Result<String> {
+        // An empty value has to be written all the same.
+        self.write(setting.file.as_str(), if setting.value.is_empty() { "\n" } else { &setting.value })?;
+        self.read(setting.file.as_str())
     }
 
     /// Whether any process is in it or below it. One that has ended and is not reaped does not count.
@@ -109,6 +180,30 @@ impl Cgroup {
         found
     }
 
+    /// The processes in it, not those below it.
+    #[must_use]
+    pub fn members(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        collect(&self.path, 0, &mut found);
+        found
+    }
+
+    /// Removes it, if there is nothing below it.
+    ///
+    /// # Errors
+    /// As rmdir(2).
+    pub fn remove_only(&self) -> io::Result<()> {
+        remove(&self.path, 0)
+    }
+
+    /// The same once more.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), directory: self.directory.try_clone()? })
+    }
+
     /// Removes it and those below it.
     ///
     /// # Errors
@@ -117,11 +212,21 @@ impl Cgroup {
         remove(&self.path, DEPTH)
     }
 
-    fn read(&self, name: &str) -> io::Result<String> {
+    /// What stands in one of its files.
+    ///
+    /// # Errors
+    /// As open(2) and read(2): `NotFound` if it is gone, or has no such controller.
+    pub fn read(&self, name: &str) -> io::Result<String> {
         let file = rustix::fs::openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut text = [0; 256];
-        let length = rustix::io::read(file, &mut text)?;
-        Ok(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned())
+        let mut text = Vec::with_capacity(512);
+        let mut part = [0; 2048];
+        while text.len() < READ_MAX {
+            match rustix::io::read(&file, &mut part)? {
+                0 => break,
+                length => text.extend_from_slice(part.get(..length).unwrap_or_default()),
+            }
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn write(&self, name: &str, value: &str) -> io::Result<()> {

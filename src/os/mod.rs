@@ -11,6 +11,10 @@ pub mod cgroup;
 pub mod check;
 pub mod clock;
 #[cfg(feature = "daemon")]
+pub mod controllers;
+#[cfg(feature = "daemon")]
+pub mod device;
+#[cfg(feature = "daemon")]
 pub mod environment;
 #[cfg(feature = "daemon")]
 pub mod evidence;
@@ -19,7 +23,10 @@ pub mod inherited;
 #[cfg(feature = "daemon")]
 pub mod journald;
 #[cfg(feature = "daemon")]
+pub mod kmsg;
+#[cfg(feature = "daemon")]
 pub mod last_words;
+#[cfg(feature = "daemon")]
 pub mod lock;
 #[cfg(feature = "daemon")]
 pub mod logfile;
@@ -44,6 +51,8 @@ pub mod pump;
 #[cfg(feature = "daemon")]
 pub mod sample;
 #[cfg(feature = "daemon")]
+pub mod scheduling;
+#[cfg(feature = "daemon")]
 pub mod script;
 #[cfg(feature = "daemon")]
 pub mod sd_notify;
@@ -55,6 +64,8 @@ pub mod signal;
 pub mod systemd;
 #[cfg(feature = "daemon")]
 pub mod timekeeping;
+#[cfg(feature = "daemon")]
+pub mod usage;
 #[cfg(feature = "daemon")]
 pub mod users;
 #[cfg(feature = "daemon")]

@@ -6,7 +6,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::base::id::{SupervisorId, UnitId};
+use crate::base::scheduling::Scheduling;
 
+use super::limits::LimitsPlan;
 use super::model::{Child, DaemonPlan, Plan, SupervisorPlan, UnitPlan};
 
 /// Everything that changes from one plan to the next. Every unit and supervisor of either plan is named.
@@ -133,37 +135,45 @@ fn unit_change(old: Option<&std::sync::Arc<UnitPlan>>, new: Option<&std::sync::A
 
 /// Whether a change of this field takes effect without a new process.
 fn is_live(field: &str) -> bool {
-    matches!(
-        field,
-        "description"
-            | "requires"
-            | "binds"
-            | "wants"
-            | "after"
-            | "restart.type"
-            | "restart.backoff"
-            | "restart.on"
-            | "restart.breaker"
-            | "shutdown.signal"
-            | "shutdown.timeout"
-            | "success_exit"
-            | "significant"
-            | "optional"
-            | "readiness.timeout"
-            | "readiness.learned"
-            | "probes"
-            | "remediation"
-            | "logs.max_size"
-            | "logs.max_age"
-            | "logs.keep"
-            | "logs.keep_for"
-            | "logs.max_total"
-            | "logs.overflow"
-            | "logs.compress"
-            | "logs.rate_limit"
-            | "logs.timestamps"
-            | "supervisor"
-    )
+    let is_limit = field.starts_with("limits.");
+    is_limit
+        || matches!(
+            field,
+            "description"
+                | "nice"
+                | "scheduler"
+                | "io_priority"
+                | "cpu_affinity"
+                | "rlimits"
+                | "oom_score_adj"
+                | "requires"
+                | "binds"
+                | "wants"
+                | "after"
+                | "restart.type"
+                | "restart.backoff"
+                | "restart.on"
+                | "restart.breaker"
+                | "shutdown.signal"
+                | "shutdown.timeout"
+                | "success_exit"
+                | "significant"
+                | "optional"
+                | "readiness.timeout"
+                | "readiness.learned"
+                | "probes"
+                | "remediation"
+                | "logs.max_size"
+                | "logs.max_age"
+                | "logs.keep"
+                | "logs.keep_for"
+                | "logs.max_total"
+                | "logs.overflow"
+                | "logs.compress"
+                | "logs.rate_limit"
+                | "logs.timestamps"
+                | "supervisor"
+        )
 }
 
 fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
@@ -181,6 +191,8 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             environment_files: "environment_file",
             umask: "umask",
             nice: "nice",
+            scheduling: _,
+            limits: _,
             requires: "requires",
             binds: "binds",
             wants: "wants",
@@ -200,6 +212,8 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
         old,
         new
     );
+    names.extend(scheduling_changes(&old.scheduling, &new.scheduling));
+    names.extend(limits_changes(&old.limits, &new.limits));
     names.extend(changes!(
         RestartPlan { kind: "restart.type", backoff: "restart.backoff", on: "restart.on", breaker: "restart.breaker" },
         old.restart,
@@ -231,6 +245,41 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
     names
 }
 
+fn scheduling_changes(old: &Scheduling, new: &Scheduling) -> Vec<&'static str> {
+    changes!(
+        Scheduling {
+            scheduler: "scheduler",
+            io_priority: "io_priority",
+            affinity: "cpu_affinity",
+            rlimits: "rlimits",
+            oom_score_adj: "oom_score_adj",
+        },
+        old,
+        new
+    )
+}
+
+fn limits_changes(old: &LimitsPlan, new: &LimitsPlan) -> Vec<&'static str> {
+    changes!(
+        LimitsPlan {
+            memory_min: "limits.memory_min",
+            memory_low: "limits.memory_low",
+            memory_high: "limits.memory_high",
+            memory_max: "limits.memory_max",
+            memory_swap_max: "limits.memory_swap_max",
+            cpu_weight: "limits.cpu_weight",
+            cpu_max: "limits.cpu_max",
+            cpuset: "limits.cpuset",
+            io_weight: "limits.io_weight",
+            io_max: "limits.io_max",
+            tasks_max: "limits.tasks_max",
+            oom_policy: "limits.oom_policy",
+        },
+        old,
+        new
+    )
+}
+
 fn supervisor_change(
     old: Option<&std::sync::Arc<SupervisorPlan>>,
     new: Option<&std::sync::Arc<SupervisorPlan>>,
@@ -253,6 +302,7 @@ fn supervisor_change(
             auto_shutdown: "auto_shutdown",
             significant: "significant",
             health: "health",
+            limits: _,
             shutdown: "shutdown",
             start: "start",
             children: "children",
@@ -260,6 +310,7 @@ fn supervisor_change(
         old,
         new
     );
+    fields.extend(limits_changes(&old.limits, &new.limits));
     if moved {
         fields.push("supervisor");
     }
@@ -367,6 +418,8 @@ mod tests {
         check("", "", "leave as it is");
         check("nice: 0", "umask: 022", "leave as it is");
         check("", "nice: 5\nenvironment: {A: b}", "restart, because environment, nice changed");
+        check("", "nice: 5\nlimits: {memory_max: 1GiB, cpu_max: 50%}", "change live: nice, limits.memory_max, limits.cpu_max");
+        check("rlimits: {core: 0}", "rlimits: {core: 0, nofile: 9}\nscheduler: idle", "change live: scheduler, rlimits");
         check("", "restart: temporary", "change live: restart.type");
         check("", "shutdown: infinity", "change live: shutdown.timeout");
         check("logs: {keep: 2}", "logs: {keep: 3, max_size: 1MiB}", "change live: logs.max_size, logs.keep, logs.max_total");

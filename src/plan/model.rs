@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::aggregation::Aggregation;
 use super::breaker::RestartBreaker;
 use super::degradation::DegradationPlan;
+use super::limits::LimitsPlan;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::remediation::RemediationPlan;
 use super::response::{FailureCause, Response};
@@ -19,6 +20,7 @@ pub use crate::base::choice::{
 };
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
+use crate::base::scheduling::Scheduling;
 pub use crate::base::shutdown::ShutdownTimeout;
 
 /// Everything one daemon runs.
@@ -109,6 +111,9 @@ pub struct SupervisorPlan {
     pub significant: bool,
     /// How it judges its children together.
     pub health: Aggregation,
+    /// What everything below it may use together.
+    #[serde(skip_serializing_if = "LimitsPlan::is_default")]
+    pub limits: LimitsPlan,
     /// How long its parent waits for it to stop; `None`: as long as it takes.
     pub shutdown: Option<Duration>,
     /// Whether its children start one after the other.
@@ -165,6 +170,12 @@ pub struct UnitPlan {
     pub umask: u32,
     /// The scheduling niceness, -20 to 19.
     pub nice: i32,
+    /// How else the kernel treats its processes.
+    #[serde(skip_serializing_if = "Scheduling::is_default")]
+    pub scheduling: Scheduling,
+    /// What it may use.
+    #[serde(skip_serializing_if = "LimitsPlan::is_default")]
+    pub limits: LimitsPlan,
     /// Units that must be ready before it starts.
     pub requires: Vec<UnitId>,
     /// Units it requires, and is stopped and started again with.

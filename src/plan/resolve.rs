@@ -14,6 +14,7 @@ use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, co
 
 use super::aggregation::{aggregation, check_aggregation};
 use super::degradation::degradation;
+use super::limits::{check_limits, supervisors_limits};
 use super::model::{Child, DaemonPlan, Plan, RestartBudget, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
 use super::significant::check_significant;
@@ -46,6 +47,7 @@ pub fn resolve(declared: &Declared, directory: &Path) -> (Option<Plan>, Diagnost
     check_count(declared, &mut out);
     check_significant(&tree, &mut out);
     check_aggregation(&tree, &mut out);
+    check_limits(&tree, &mut out);
     out.sort();
     let plan = (out.is_empty() && !declared.incomplete).then(|| Plan {
         directory: directory.to_path_buf(),
@@ -86,6 +88,7 @@ fn supervisors(tree: &Tree<'_>) -> BTreeMap<SupervisorId, Arc<SupervisorPlan>> {
     let implied = SupervisorSpec::default();
     let declared = tree.items.iter().filter_map(|(name, item)| if let Item::Supervisor(spec) = item { Some((*name, *spec)) } else { None });
     let implied_root = (!tree.items.contains_key(ROOT)).then_some((ROOT, &implied));
+    let mut limits = supervisors_limits(tree);
     declared
         .chain(implied_root)
         .map(|(name, spec)| {
@@ -100,6 +103,7 @@ fn supervisors(tree: &Tree<'_>) -> BTreeMap<SupervisorId, Arc<SupervisorPlan>> {
                 auto_shutdown: or(&spec.auto_shutdown, Default::default(), |choice| choice.0),
                 significant: or(&spec.significant, false, |flag| flag.0),
                 health: aggregation(&spec.health),
+                limits: limits.remove(name).unwrap_or_default(),
                 shutdown: or(&spec.shutdown, None, |shutdown| shutdown.0),
                 start: start_order(spec),
                 children: children(tree, name),

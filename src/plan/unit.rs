@@ -16,6 +16,7 @@ use crate::spec::value::{TimeLimit, Umask};
 use crate::spec::watchdog::WatchdogSpec;
 
 use super::breaker::restart_breaker;
+use super::limits::limits_plan;
 use super::model::{
     Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
@@ -26,6 +27,7 @@ use super::probing;
 use super::remediation::remediation;
 use super::resolve::{absolute, or};
 use super::response::{FailureCause, Response};
+use super::scheduling::scheduling;
 use super::watch::watch_plan;
 
 /// So many failures of a unit begin its remediation.
@@ -60,6 +62,8 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         environment_files: environment_files(spec, &text, directory),
         umask: or(&spec.umask, DEFAULT_UMASK, |&Umask(mask)| mask),
         nice: or(&spec.nice, 0, |nice| i32::try_from(nice.0).unwrap_or(0)),
+        scheduling: scheduling(spec),
+        limits: limits_plan(spec.limits.as_ref().map(|limits| &limits.value)),
         requires: dependencies.requires.clone(),
         binds: dependencies.binds.clone(),
         wants: dependencies.wants.clone(),

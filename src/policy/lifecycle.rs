@@ -73,6 +73,8 @@ pub enum Input {
     Unwell(FailureClass, Arc<str>),
     /// Something it binds to has gone down: it is to come up again after that.
     Unbound,
+    /// The kernel has killed it, or something of it, because memory was short: for this reason its main process ends, as is told next.
+    OutOfMemory(Arc<str>),
     /// Its main process has ended.
     Exited {
         /// How.
@@ -173,6 +175,8 @@ pub struct Lifecycle {
     failure: Failure,
     /// What the failure of the latest run was, if it was one, and how its process ended by itself.
     failed: Option<(FailureClass, Option<ExitCause>)>,
+    /// Memory was short.
+    oom: Option<Arc<str>>,
     /// What to tell the supervisor once nothing is left.
     verdict: Option<Verdict>,
     /// A stop came while the process was being made.
@@ -213,6 +217,7 @@ impl Lifecycle {
             spawned: None,
             failure: Failure::default(),
             failed: None,
+            oom: None,
             verdict: None,
             stop_wanted: false,
             start_wanted: false,
@@ -346,16 +351,17 @@ impl Lifecycle {
         self.failure = Failure { up_for, cpu, weight: if heavy { EARLY_WEIGHT } else { 1 } };
         self.thaw(ResumeCause::Exit, out);
         out.push(Effect::Acknowledge);
-        let reason = self.reason(cause);
+        let (reason, oom) = (self.reason(cause), self.oom.take());
         match self.state {
             State::Activating => {
                 out.extend([Effect::LeaveGate, Effect::ForgetReadiness]);
-                let why = format_args!("ended before it was ready: {cause}").to_string();
-                self.failed = Some((FailureClass::Start, Some(cause)));
+                let why = format!("ended before it was ready: {}", oom.as_deref().unwrap_or(&cause.to_string()));
+                self.failed = Some((if oom.is_some() { FailureClass::Oom } else { FailureClass::Start }, Some(cause)));
                 self.verdict = Some(Verdict::StartFailed(ExitReason::error(why)));
             }
             State::Active => {
-                self.failed = Some((FailureClass::Crash, Some(cause)));
+                self.failed = Some((if oom.is_some() { FailureClass::Oom } else { FailureClass::Crash }, Some(cause)));
+                let reason = oom.filter(|_| reason != ExitReason::Normal).map_or(reason, ExitReason::error);
                 self.verdict = Some(Verdict::Ended(reason));
             }
             State::Stopping | State::Killing => {}
@@ -426,6 +432,7 @@ impl Machine for Lifecycle {
             }
             Input::Unwell(class, why) => self.unwell(now, class, &why, out),
             Input::Unbound => self.unbound(now, out),
+            Input::OutOfMemory(why) => self.oom = Some(why),
             Input::Exited { cause, leftovers, cpu } => self.exited(now, (cause, cpu), leftovers, out),
             Input::Gone => {
                 if self.state == State::Cleaning {

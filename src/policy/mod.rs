@@ -14,6 +14,8 @@ pub mod budget;
 pub mod degradation;
 #[cfg(feature = "daemon")]
 pub mod detector;
+#[cfg(feature = "daemon")]
+pub mod episode;
 #[cfg(feature = "library")]
 pub mod health;
 pub mod intensity;

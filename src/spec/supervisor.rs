@@ -9,6 +9,7 @@ use crate::base::choice::{AutoShutdown, RestartType, StartOrder, Strategy};
 use super::aggregation::AggregationSpec;
 use super::code;
 use super::decode::{Cx, Decode, mapping};
+use super::limits::LimitsSpec;
 use super::node::Node;
 use super::value::{Flag, Int, Name, OneOf, OneOrMany, PositiveTime, Reference, Text, TimeLimit, schema};
 
@@ -37,6 +38,8 @@ mapping! {
         significant: Flag = false,
         /// How it judges its children together, for `/healthz`, the metrics and `status`. It decides nothing about restarts.
         health: AggregationSpec = "worst",
+        /// What everything below it may use together.
+        limits: LimitsSpec,
         /// How long its parent waits for it to stop.
         shutdown: TimeOrInfinity = "infinity",
         /// Whether its children start one after the other; `parallel` if not given with `one_for_one`, else `ordered`.
@@ -52,7 +55,9 @@ impl Decode for SupervisorSpec {
     const EXPECTED: &'static str = "a mapping";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        Self::from_mapping(node, cx)
+        let spec = Self::from_mapping(node, cx)?;
+        LimitsSpec::check_supervisor(&spec.limits, cx);
+        Some(spec)
     }
 }
 

@@ -6,25 +6,33 @@ use super::code;
 use super::command::Exec;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, quote};
+use super::limits::{CpuList, LimitsSpec};
 use super::logs::LogsSpec;
 use super::node::{Kind, Node};
 use super::probe::ProbesSpec;
 use super::readiness::ReadinessSpec;
 use super::remediation::RemediationSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
+use super::scheduling::{IoPrioritySpec, RlimitsSpec, SchedulerSpec};
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
 use super::watch::WatchSpec;
 use super::watchdog::WatchdogSpec;
 
 /// What says how a program is run: of no use for one that somebody else runs.
-const FOR_OUR_OWN: [&str; 19] = [
+const FOR_OUR_OWN: [&str; 25] = [
     "user",
     "group",
     "environment",
     "environment_file",
     "umask",
     "nice",
+    "scheduler",
+    "io_priority",
+    "cpu_affinity",
+    "rlimits",
+    "oom_score_adj",
+    "limits",
     "requires",
     "binds",
     "wants",
@@ -71,6 +79,18 @@ mapping! {
         umask: Umask = "0022",
         /// The scheduling niceness.
         nice: Int<-20, 19> = 0,
+        /// How processor time is shared out to it; a bare word is its `policy`. Real time needs root, or a limit `rtprio`.
+        scheduler: SchedulerSpec = "other",
+        /// Who is served first by a disk; a bare word is its `class`, a bare number its `level`.
+        io_priority: IoPrioritySpec,
+        /// The processors it may run on, as its processes see and may change it; `limits.cpuset` is what they cannot leave.
+        cpu_affinity: CpuList,
+        /// Limits of each of its processes (setrlimit(2)); what is not given is inherited.
+        rlimits: RlimitsSpec,
+        /// How much the kernel likes to kill it when memory is short: -1000 never, 1000 first.
+        oom_score_adj: Int<-1000, 1000> = 0,
+        /// What it may use, with all of its processes together.
+        limits: LimitsSpec,
         /// Units and supervisors that must be ready before it starts.
         requires: OneOrMany<Reference> = [],
         /// Units and supervisors it requires, and cannot be without: when one of them ends or is stopped, it is stopped, too, and comes up again

@@ -2,6 +2,7 @@
 
 use super::{Ask, Tree, TreeError, parent_of};
 use crate::actor::unit;
+use crate::base::choice::FailureClass;
 use crate::base::id::UnitId;
 use crate::policy::degradation::Rest;
 
@@ -10,6 +11,12 @@ impl Tree {
     pub(crate) fn rest(&self, target: &UnitId, rest: Rest) {
         // One that is gone needs no rest.
         drop(self.tell_unit(target.as_str(), unit::Msg::Rest(rest)));
+    }
+
+    /// A run of a unit was found not to be well.
+    pub(crate) fn unwell(&self, unit: &UnitId, run: u64, class: FailureClass, why: String) {
+        // One that is gone is not to be ended.
+        drop(self.tell_unit(unit.as_str(), unit::Msg::Unwell(run, class, why, None)));
     }
 
     /// Has a unit stopped or started as an operator would, but not durably.

@@ -160,7 +160,7 @@ impl Unit {
         if let Some(order) = self.order.take() {
             return self.send_order(order);
         }
-        let (plan, places) = (self.plan.clone(), prepare::Places::new(&self.context, &self.plan));
+        let (plan, places) = (self.plan.clone(), prepare::Places::new(&self.context, &self.plan, &self.supervisor()));
         let (actor, token) = (myself.clone(), self.token + 1);
         self.wait(async move {
             let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places)).await;
@@ -173,6 +173,7 @@ impl Unit {
         match order {
             Ok(prepared) => {
                 self.log_start = prepared.log_start;
+                self.context.limits.refuse(&self.context, self.plan.id.as_str(), &prepared.unfit);
                 self.send_order(prepared.order);
             }
             Err(why) => self.step(myself, Input::Unfit(why.into())),
@@ -184,6 +185,7 @@ impl Unit {
             self.order = Some(order.clone());
         }
         order.run = self.run;
+        self.context.limits.ordered(&self.plan.id, self.run, &order.group, &order.limits);
         self.context.launcher.send(ToLauncher::Spawn(order));
         self.remember();
     }

@@ -1,5 +1,7 @@
 //! What is there of a unit when a brain begins.
 
+use std::path::PathBuf;
+
 use super::note::{ForeignNote, Note};
 use crate::base::id::UnitId;
 use crate::event::Event;
@@ -22,6 +24,8 @@ pub struct Held {
     pub(crate) note: Note,
     /// It is to be stopped and started anew, as what a dead launcher left may have to be.
     pub unwelcome: bool,
+    /// The directory of its cgroup.
+    pub(super) cgroup: Option<PathBuf>,
     pub(super) fds: FdSet,
 }
 
@@ -36,7 +40,7 @@ impl Held {
         mut earlier: Vec<(u64, Exit)>,
         has_successor: bool,
         note: &[u8],
-        fds: FdSet,
+        (cgroup, fds): (Option<PathBuf>, FdSet),
     ) -> Result<Self, ForeignNote> {
         let note = Note::decode(note)?;
         if let HeldState::Exited { exit, leftovers } = state
@@ -45,7 +49,7 @@ impl Held {
             earlier.push((run, exit));
             state = if leftovers { HeldState::Leftovers } else { HeldState::Idle };
         }
-        Ok(Self { run, state, earlier, reported: false, has_successor, note, unwelcome: false, fds })
+        Ok(Self { run, state, earlier, reported: false, has_successor, note, unwelcome: false, cgroup, fds })
     }
 
     /// Whether the end of an earlier run was expected, as far as that is known.

@@ -3,9 +3,11 @@
 mod actor;
 mod binding;
 mod effects;
+mod exited;
 mod health;
 mod held;
 mod host;
+mod limits;
 mod note;
 mod pause;
 mod prepare;
@@ -190,6 +192,7 @@ impl Unit {
         if let Some(held) = arguments.held {
             let unwelcome = held.unwelcome;
             unit.take_over(myself, held);
+            unit.limit_found();
             if !arguments.wanted || unwelcome {
                 unit.finish_stop(myself);
             }
@@ -265,6 +268,7 @@ impl Unit {
     fn take_over(&mut self, myself: &ActorRef<Msg>, held: Held) {
         let rng = Rng::derive(self.context.seed ^ held.run, &[self.plan.id.as_str(), "backoff"]);
         self.run = held.run;
+        self.found_in(held.cgroup);
         self.note = held.note;
         self.succession = Succession::begun(held.has_successor);
         let ready = self.note.ready && self.note.run == held.run;
@@ -408,8 +412,9 @@ impl Unit {
 
     fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {
         match message {
-            ToBrain::Spawned { run, process, output_lost, .. } if run == self.run => {
+            ToBrain::Spawned { run, process, output_lost, cgroup, .. } if run == self.run => {
                 self.process = Some(process);
+                self.found_in(cgroup);
                 self.succession = Succession::default();
                 self.take_descriptors(myself, fds);
                 if let Some(errno) = output_lost {
@@ -439,28 +444,6 @@ impl Unit {
         }
     }
 
-    fn exited(&mut self, myself: &ActorRef<Msg>, Missed { exit, leftovers, reported }: Missed) {
-        let life = self.driver.machine.state();
-        let expected = matches!(life, Life::Stopping | Life::Killing);
-        self.failed_at = (!expected).then_some(exit.at);
-        self.process = None;
-        self.note.ready = false;
-        self.notify = None;
-        if let Some(listener) = self.listener.take() {
-            listener.abort();
-        }
-        self.end_probes();
-        self.succession.end();
-        self.change(|status| status::exited(status, &exit));
-        (self.note.handled, self.note.expected) = (self.run, expected);
-        if reported {
-            self.context.launcher.send(ToLauncher::Ack { unit: self.id().clone(), run: self.run });
-        } else {
-            self.tell(exit_event(self.id(), self.run, &exit, expected));
-        }
-        self.step(myself, Input::Exited { cause: exit.cause, leftovers, cpu: exit.usage.user + exit.usage.system });
-    }
-
     fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
         for notice in notices {
             match notice {
@@ -478,6 +461,7 @@ impl Unit {
         symptom::unwanted(&self.context, &self.plan);
         self.context.view.remove_unit(self.id());
         self.context.gates.remove(self.id());
+        self.context.limits.forget(self.id());
         self.context.launcher.send(ToLauncher::Forget { unit: self.id().clone() });
     }
 

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::actor::context::Context;
+use crate::actor::limits::{Unfit, resolved};
+use crate::base::id::SupervisorId;
 use crate::launcher::wire::{Credentials, Output, Spawn};
+use crate::os::controllers::Controllers;
 use crate::os::logfile::{self, LogReader};
 use crate::os::{environment, users};
 use crate::plan::{LogMode, ReadinessKind, UnitPlan};
@@ -13,6 +16,8 @@ use crate::plan::{LogMode, ReadinessKind, UnitPlan};
 pub(crate) struct Prepared {
     pub(super) order: Box<Spawn>,
     pub(super) log_start: Option<u64>,
+    /// Limits that cannot be asked for.
+    pub(super) unfit: Vec<Unfit>,
 }
 
 /// What a unit's order needs that its plan does not hold.
@@ -21,14 +26,18 @@ pub(super) struct Places {
     base: Vec<(String, String)>,
     logs: PathBuf,
     notify: PathBuf,
+    group: Vec<String>,
+    controllers: Controllers,
 }
 
 impl Places {
-    pub(super) fn new(context: &Context, plan: &UnitPlan) -> Self {
+    pub(super) fn new(context: &Context, plan: &UnitPlan, supervisor: &SupervisorId) -> Self {
         Self {
             base: context.environment.clone(),
             logs: context.directories.logs.clone(),
             notify: context.directories.run.join("notify").join(format!("{}.sock", plan.id)),
+            group: context.limits.group(supervisor),
+            controllers: context.limits.controllers().clone(),
         }
     }
 }
@@ -57,6 +66,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
     }
     let path = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     let program = environment::find_program(&plan.exec[0], path, &plan.working_directory).map_err(|error| error.to_string())?;
+    let (limits, unfit) = resolved(plan.limits.settings(), &places.controllers);
     let order = Spawn {
         unit: plan.id.clone(),
         run: 0,
@@ -67,6 +77,9 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
         credentials,
         umask: plan.umask,
         nice: plan.nice,
+        scheduling: plan.scheduling.clone(),
+        group: places.group.clone(),
+        limits,
         input: None,
         output: match plan.logs.mode {
             LogMode::Direct => Output::File(logfile::live_path(&places.logs, plan.id.as_str())),
@@ -80,7 +93,7 @@ pub(super) fn prepare(plan: &UnitPlan, places: &Places) -> Result<Prepared, Stri
             _ => None,
         },
     };
-    Ok(Prepared { order: Box::new(order), log_start: log_start(plan, places)? })
+    Ok(Prepared { order: Box::new(order), log_start: log_start(plan, places)?, unfit })
 }
 
 /// Only a unit whose log is watched for readiness needs to know.

@@ -11,8 +11,12 @@ use crate::policy::lifecycle::State as Life;
 
 impl Unit {
     pub(super) fn replan(&mut self, myself: &ActorRef<Msg>, plan: Arc<UnitPlan>, supervisor: SupervisorId) {
+        let is_late = crate::plan::needs_restart(&self.plan, &plan) && self.driver.machine.state() != Life::Stopped;
+        if !is_late {
+            self.limit_anew(&plan, &supervisor);
+        }
         self.change(|status| status.supervisor = supervisor);
-        if crate::plan::needs_restart(&self.plan, &plan) && self.driver.machine.state() != Life::Stopped {
+        if is_late {
             self.next_plan = Some(plan);
         } else {
             // One before it that still waits is out of date.

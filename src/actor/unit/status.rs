@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Entry, Unit};
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::UnitId;
+use crate::base::scheduling::RLIMITS;
 use crate::base::time::format_duration;
 use crate::event::RestartCause;
 use crate::event::{LastExit, UnitStatus};
@@ -61,11 +62,20 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
         SpawnStep::Busy => return "something of its last run is still there".into(),
         SpawnStep::NotifySocket => "make its notification socket".into(),
         SpawnStep::Pipe => "make a pipe".into(),
+        SpawnStep::Clone | SpawnStep::Cgroup if error.raw_os_error() == Some(libc::EAGAIN) => {
+            return "cannot make a process: there are too many (`tasks_max` of a supervisor above it, or a limit of the daemon's user)"
+                .into();
+        }
         SpawnStep::Clone => "make a process".into(),
         SpawnStep::Cgroup => "put it into its cgroup".into(),
         SpawnStep::Session => "start a session".into(),
         SpawnStep::Stdio => "connect its output".into(),
         SpawnStep::Nice => format!("set its niceness to {}", plan.nice),
+        SpawnStep::Scheduler => "set its scheduling policy (real time needs root or a limit `rtprio`)".into(),
+        SpawnStep::IoPriority => "set its I/O priority (the class `real_time` needs root)".into(),
+        SpawnStep::Affinity => "set the processors it may run on (`cpu_affinity`)".into(),
+        SpawnStep::Rlimit(number) => format!("set its resource limit `{}`", rlimit_name(number)),
+        SpawnStep::OomScore => "set its `oom_score_adj` (less than that of the daemon needs root)".into(),
         SpawnStep::Groups => "set its supplementary groups".into(),
         SpawnStep::Group => format!("become its group ({})", plan.group.as_deref().unwrap_or("the user's")),
         SpawnStep::User => format!("become its user ({})", plan.user.as_deref().unwrap_or("?")),
@@ -73,6 +83,11 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
         SpawnStep::Exec => format!("execute {program}"),
     };
     format!("cannot {what}: {error}")
+}
+
+/// What a resource limit is called.
+fn rlimit_name(number: u8) -> &'static str {
+    RLIMITS.iter().find(|(_, known)| *known == u32::from(number)).map_or("?", |(name, _)| *name)
 }
 
 /// Changes an entry. The lock is held for the change only.

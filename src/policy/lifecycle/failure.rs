@@ -40,10 +40,14 @@ impl Lifecycle {
         });
     }
 
-    /// What is declared for the failure of the latest run. An end that counts as success is none, unless it is named exactly.
+    /// What is declared for the failure of the latest run. An end that counts as success is none, unless it is named exactly. Who says
+    /// nothing of `oom` means it by `crash`.
     pub(super) fn response(&self) -> Option<(FailureCause, Response)> {
         let (class, exit) = self.failed?;
-        let is_success = class == FailureClass::Crash && exit.is_some_and(|cause| self.reason(cause) == ExitReason::Normal);
+        let is_success =
+            matches!(class, FailureClass::Crash | FailureClass::Oom) && exit.is_some_and(|cause| self.reason(cause) == ExitReason::Normal);
+        let is_named = self.plan.restart.on.iter().any(|(cause, _)| *cause == FailureCause::Class(class));
+        let class = if class == FailureClass::Oom && !is_named { FailureClass::Crash } else { class };
         let fits = |cause: &FailureCause| match (cause, exit) {
             (FailureCause::Class(wanted), _) => *wanted == class && !is_success,
             (FailureCause::Exit(wanted), Some(cause)) => is_exit(*wanted, cause),

@@ -18,7 +18,7 @@ pub(super) struct Family {
     pub(super) series: fn(&Snapshot, MetricEncoder<'_>) -> Result<(), Error>,
 }
 
-const fn family(
+pub(super) const fn family(
     name: &'static str,
     kind: MetricType,
     help: &'static str,
@@ -127,7 +127,7 @@ impl<const N: usize> EncodeLabelSet for Labels<'_, N> {
     }
 }
 
-fn gauge<const N: usize>(
+pub(super) fn gauge<const N: usize>(
     metric: &mut MetricEncoder<'_>,
     labels: [(&'static str, &str); N],
     value: impl EncodeGaugeValue,
@@ -135,11 +135,11 @@ fn gauge<const N: usize>(
     metric.encode_family(&Labels(labels))?.encode_gauge(&value)
 }
 
-fn counter<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: u64) -> Result<(), Error> {
+pub(super) fn counter<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: u64) -> Result<(), Error> {
     metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
-fn seconds<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: f64) -> Result<(), Error> {
+pub(super) fn seconds<const N: usize>(metric: &mut MetricEncoder<'_>, labels: [(&'static str, &str); N], value: f64) -> Result<(), Error> {
     metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 

@@ -1,6 +1,7 @@
 //! Metrics as OpenMetrics text, made anew at each scrape from the view and from /proc.
 
 mod families;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +15,13 @@ use tokio::sync::Mutex;
 
 use crate::actor::context::Context;
 use crate::actor::health::assessed;
+use crate::actor::limits::Limits;
 use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::base::choice::HealthLevel;
 use crate::base::id::UnitId;
 use crate::base::time::{Mono, Wall};
-use crate::event::{HostStatus, StoreStatus, SupervisorStatus, UnitStatus, WatchStatus};
+use crate::event::{GroupUse, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, WatchStatus};
 use crate::os::clock;
 use crate::os::sample::{Sample, SampleError, Samples, sample};
 
@@ -44,8 +46,11 @@ pub struct Exporter {
     version: String,
     launcher_pid: u32,
     /// Held while /proc is read: one look at a time.
-    last: Mutex<Option<(Mono, Arc<Samples>)>>,
+    last: Mutex<Option<(Mono, Look)>>,
 }
+
+/// What was found in /proc and in cgroups.
+type Look = (Arc<Samples>, Arc<BTreeMap<String, GroupUse>>);
 
 /// Everything one page tells.
 #[derive(Debug, Default)]
@@ -55,6 +60,7 @@ struct Snapshot {
     supervisors: Vec<SupervisorStatus>,
     health: BTreeMap<String, HealthLevel>,
     samples: Arc<Samples>,
+    groups: Arc<BTreeMap<String, GroupUse>>,
     events: u64,
     events_dropped: u64,
     store: StoreStatus,
@@ -74,7 +80,7 @@ impl Exporter {
     /// # Errors
     /// A sentence that says why there is none.
     pub async fn page(&self) -> Result<String, String> {
-        let samples = self.samples().await.map_err(|error| error.to_string())?;
+        let (samples, groups) = self.samples().await.map_err(|error| error.to_string())?;
         let health = assessed(&self.context.view, &self.tree.plan());
         let snapshot = Snapshot {
             version: self.version.clone(),
@@ -82,6 +88,7 @@ impl Exporter {
             supervisors: self.context.view.supervisors(),
             health: health.into_iter().map(|(name, opinion)| (name, opinion.health.level)).collect(),
             samples,
+            groups,
             events: self.history.last(),
             events_dropped: self.context.bus.dropped(),
             store: self.context.wishes.store(),
@@ -91,12 +98,12 @@ impl Exporter {
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }
 
-    async fn samples(&self) -> Result<Arc<Samples>, SampleError> {
+    async fn samples(&self) -> Result<Look, SampleError> {
         let mut last = self.last.lock().await;
-        if let Some((at, samples)) = &*last
+        if let Some((at, look)) = &*last
             && clock::mono() - *at < self.context.degradation.slow(FRESH)
         {
-            return Ok(samples.clone());
+            return Ok(look.clone());
         }
         let mut mains: BTreeMap<UnitId, u32> = BTreeMap::new();
         let mut watched = BTreeMap::new();
@@ -108,12 +115,13 @@ impl Exporter {
         mains.insert(LAUNCHER.into(), self.launcher_pid);
         mains.extend(self.context.keeper().map(|pid| (KEEPER.into(), pid)));
         mains.insert(BRAIN.into(), std::process::id());
-        let taken = tokio::task::spawn_blocking(move || sample(&mains)).await;
-        let mut samples = taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??;
+        let cgroups = self.context.limits.cgroups();
+        let taken = tokio::task::spawn_blocking(move || Ok::<_, SampleError>((sample(&mains)?, Limits::used(cgroups)))).await;
+        let (mut samples, groups) = taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??;
         samples.units.extend(watched);
-        let samples = Arc::new(samples);
-        *last = Some((clock::mono(), samples.clone()));
-        Ok(samples)
+        let look = (Arc::new(samples), Arc::new(groups));
+        *last = Some((clock::mono(), look.clone()));
+        Ok(look)
     }
 }
 
@@ -141,7 +149,7 @@ fn render(snapshot: Snapshot) -> Result<String, std::fmt::Error> {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for family in families::ALL {
+        for family in families::ALL.iter().chain(limits::ALL) {
             let metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
             (family.series)(self, metric)?;
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ms_supervisor::base::exit::Signal;
 use ms_supervisor::base::id::UnitId;
+use ms_supervisor::base::scheduling::Scheduling;
 use ms_supervisor::launcher::Options;
 use ms_supervisor::launcher::link::{FdSet, Link, Receiver, Sender};
 use ms_supervisor::launcher::wire::{Exit, HeldState, Output, Process, Spawn, Target, ToBrain, ToLauncher};
@@ -140,6 +141,9 @@ impl Bench {
             umask: 0o022,
             stderr: None,
             nice: 0,
+            scheduling: Scheduling::default(),
+            group: Vec::new(),
+            limits: Vec::new(),
             input: None,
             output: Output::File(self.path(&format!("{unit}.log"))),
             notify: None,

@@ -1,0 +1,342 @@
+//! Limits of units and supervisors: what is to hold, what the launcher has found in the control files, and what has no effect here.
+
+mod oom;
+mod unavailable;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::unavailable::unavailable;
+pub use self::watch::run;
+use super::context::Context;
+use crate::base::id::{SupervisorId, UnitId};
+use crate::base::limit::{ControlFile, Setting};
+use crate::base::time::Mono;
+use crate::event::{Event, GroupUse, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable};
+use crate::launcher::wire::{Applied, LimitTarget, ToLauncher};
+use crate::os::controllers::Controllers;
+use crate::os::kmsg::{KernelLog, Kill};
+use crate::os::usage::Hits;
+use crate::os::{clock, device, usage};
+use crate::plan::{LimitsPlan, Plan, UnitPlan, groups};
+use crate::policy::episode::Episode;
+
+/// The limits of everything.
+#[derive(Debug)]
+pub struct Limits {
+    controllers: Controllers,
+    /// The directory of the cgroup in which all others are.
+    base: Option<PathBuf>,
+    /// Where it is told which processes were killed; or why that cannot be read.
+    log: Result<KernelLog, String>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    groups: BTreeMap<SupervisorId, Vec<String>>,
+    supervisors: BTreeMap<SupervisorId, LimitsPlan>,
+    unavailable: Vec<LimitsUnavailable>,
+    /// By the name of the unit or supervisor.
+    standings: BTreeMap<String, Standing>,
+    /// Processes that were killed lately.
+    kills: VecDeque<Kill>,
+}
+
+/// How the limits of one unit or supervisor stand.
+#[derive(Debug)]
+struct Standing {
+    target: LimitTarget,
+    run: u64,
+    cgroup: Option<PathBuf>,
+    /// What is to stand in its control files, besides what does so by itself.
+    wanted: Vec<Setting>,
+    statuses: BTreeMap<String, LimitStatus>,
+    /// The next answer tells of a change.
+    is_changing: bool,
+    /// How often it was at its limits when that was looked at last.
+    hits: Option<Hits>,
+    tasks: Episode,
+    high: Episode,
+    /// When something of it was killed last, and what is to be said of that.
+    killed: Option<(Mono, String)>,
+    /// What was told to have been changed by others.
+    drifts: BTreeMap<ControlFile, String>,
+}
+
+impl Standing {
+    fn new(target: LimitTarget) -> Self {
+        Self {
+            target,
+            run: 0,
+            cgroup: None,
+            wanted: Vec::new(),
+            statuses: BTreeMap::new(),
+            is_changing: false,
+            hits: None,
+            tasks: Episode::default(),
+            high: Episode::default(),
+            killed: None,
+            drifts: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of what is to hold from now on.
+    fn want(&mut self, changes: &[Setting]) {
+        for change in changes {
+            let device = |setting: &Setting| setting.value.split(' ').next().map(str::to_owned);
+            let same =
+                |known: &Setting| known.file == change.file && (change.file != ControlFile::IoMax || device(known) == device(change));
+            self.wanted.retain(|known| !same(known));
+            if !is_default(change) {
+                self.wanted.push(change.clone());
+            }
+        }
+    }
+}
+
+/// Whether this stands in the file anyway.
+fn is_default(setting: &Setting) -> bool {
+    match setting.file {
+        ControlFile::IoMax => setting.value.ends_with(setting.file.default_value()),
+        file => setting.value == file.default_value(),
+    }
+}
+
+/// A limit that cannot even be asked for, and why.
+pub(crate) type Unfit = (ControlFile, String);
+
+/// With devices by number, and without those whose controllers are not to be had: that is told for all together. Reads files.
+pub(crate) fn resolved(settings: Vec<Setting>, controllers: &Controllers) -> (Vec<Setting>, Vec<Unfit>) {
+    let (mut fit, mut unfit) = (Vec::new(), Vec::new());
+    for mut setting in settings.into_iter().filter(|setting| controllers.usable.contains(&setting.file.controller())) {
+        if setting.file == ControlFile::IoMax
+            && let Some((name, limits)) = setting.value.split_once(' ')
+        {
+            match device::number(name) {
+                Ok(number) => setting.value = format!("{number} {limits}"),
+                Err(why) => {
+                    unfit.push((setting.file, why));
+                    continue;
+                }
+            }
+        }
+        fit.push(setting);
+    }
+    (fit, unfit)
+}
+
+impl Limits {
+    /// What the launcher has said can be limited, and where.
+    #[must_use]
+    pub fn new(controllers: Controllers, base: Option<PathBuf>) -> Self {
+        let log = KernelLog::open().map_err(|fault| format!("the kernel's log cannot be read: {fault}"));
+        Self { controllers, base, log, state: Mutex::default() }
+    }
+
+    /// What can be limited.
+    #[must_use]
+    pub const fn controllers(&self) -> &Controllers {
+        &self.controllers
+    }
+
+    /// Declared limits that have no effect.
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<LimitsUnavailable> {
+        self.state().unavailable.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the units of a supervisor have their cgroups.
+    pub(crate) fn group(&self, supervisor: &SupervisorId) -> Vec<String> {
+        self.state().groups.get(supervisor).cloned().unwrap_or_default()
+    }
+
+    /// The directory of a unit's cgroup, while it has one.
+    #[must_use]
+    pub fn cgroup(&self, unit: &str) -> Option<PathBuf> {
+        self.state().standings.get(unit)?.cgroup.clone()
+    }
+
+    /// The cgroup of each unit that has one.
+    #[must_use]
+    pub fn cgroups(&self) -> Vec<(String, PathBuf)> {
+        let state = self.state();
+        let units = state.standings.iter().filter(|(_, standing)| matches!(standing.target, LimitTarget::Unit { .. }));
+        units.filter_map(|(name, standing)| Some((name.clone(), standing.cgroup.clone()?))).collect()
+    }
+
+    /// What each of these cgroups uses. Reads files.
+    #[must_use]
+    pub fn used(cgroups: Vec<(String, PathBuf)>) -> BTreeMap<String, GroupUse> {
+        cgroups.into_iter().filter_map(|(name, cgroup)| Some((name, usage::used(&cgroup).ok()?))).collect()
+    }
+
+    /// Takes over a plan: supervisors are limited, and it is said what has no effect.
+    pub(crate) async fn plan(&self, context: &Arc<Context>, plan: &Plan) {
+        let unavailable = unavailable(plan, &self.controllers);
+        let (mut wanted, mut pruned) = (Vec::new(), Vec::new());
+        {
+            let mut state = self.state();
+            for told in unavailable.iter().filter(|told| !state.unavailable.contains(told)) {
+                context.bus.tell(Event::LimitsUnavailable(told.clone()));
+            }
+            state.unavailable = unavailable;
+            let before = std::mem::replace(&mut state.groups, groups(plan));
+            pruned.extend(before.into_values().filter(|path| !state.groups.values().any(|kept| kept.starts_with(path))));
+            let is_first = state.supervisors.is_empty();
+            let limits = plan.supervisors.iter().map(|(id, supervisor)| (id.clone(), supervisor.limits.clone())).collect();
+            let before = std::mem::replace(&mut state.supervisors, limits);
+            for (id, limits) in &state.supervisors {
+                let changes = before.get(id).map_or_else(|| limits.settings(), |before| before.changes(limits));
+                if !changes.is_empty() {
+                    wanted.push((
+                        id.clone(),
+                        state.groups.get(id).cloned().unwrap_or_default(),
+                        changes,
+                        !is_first && before.contains_key(id),
+                    ));
+                }
+            }
+            state.standings.retain(|_, standing| !matches!(&standing.target, LimitTarget::Supervisor(path) if pruned.contains(path)));
+        }
+        for (id, path, changes, is_change) in wanted {
+            let controllers = self.controllers.clone();
+            let found = tokio::task::spawn_blocking(move || resolved(changes, &controllers)).await;
+            let (fit, unfit) = found.unwrap_or_default();
+            self.change(context, id.as_str(), LimitTarget::Supervisor(path), fit, &unfit, is_change);
+        }
+        for group in pruned {
+            context.launcher.send(ToLauncher::Prune { group });
+        }
+    }
+
+    /// A unit is about to be started with these limits.
+    pub(crate) fn ordered(&self, unit: &UnitId, run: u64, group: &[String], limits: &[Setting]) {
+        let mut state = self.state();
+        let target = LimitTarget::Unit { unit: unit.clone(), group: group.to_vec() };
+        let standing = state.standings.entry(unit.as_str().into()).or_insert_with(|| Standing::new(target.clone()));
+        let (tasks, high) = (standing.tasks, standing.high);
+        // A storm outlives the run: one that is started again and again in the middle of it is not told each time.
+        *standing = Standing { run, wanted: limits.to_vec(), hits: Some(Hits::default()), tasks, high, ..Standing::new(target) };
+    }
+
+    /// Where the launcher has put a unit.
+    pub(crate) fn found_in(&self, unit: &UnitId, run: u64, cgroup: Option<PathBuf>) {
+        let mut state = self.state();
+        let target = LimitTarget::Unit { unit: unit.clone(), group: Vec::new() };
+        let standing = state.standings.entry(unit.as_str().into()).or_insert_with(|| Standing::new(target));
+        (standing.run, standing.cgroup) = (run, cgroup);
+    }
+
+    /// A unit is not in the plan any more.
+    pub(crate) fn forget(&self, unit: &UnitId) {
+        self.state().standings.remove(unit.as_str());
+    }
+
+    /// A unit that runs goes on under another plan, or another supervisor, or was found running. `old`: what held before.
+    pub(crate) fn change_unit(&self, context: &Arc<Context>, old: Option<&UnitPlan>, new: &Arc<UnitPlan>, supervisor: &SupervisorId) {
+        let group = self.group(supervisor);
+        let changes = old.map_or_else(|| new.limits.settings(), |old| old.limits.changes(&new.limits));
+        let target = LimitTarget::Unit { unit: new.id.clone(), group };
+        let stays = self.state().standings.get(new.id.as_str()).is_some_and(|standing| standing.target == target);
+        if changes.is_empty() && (stays || self.base.is_none()) {
+            return;
+        }
+        let (context, new, is_change) = (context.clone(), new.clone(), old.is_some());
+        tokio::spawn(async move {
+            let controllers = context.limits.controllers.clone();
+            let found = tokio::task::spawn_blocking(move || resolved(changes, &controllers)).await;
+            let (fit, unfit) = found.unwrap_or_default();
+            context.limits.change(&context, new.id.as_str(), target, fit, &unfit, is_change);
+        });
+    }
+
+    fn change(&self, context: &Context, name: &str, target: LimitTarget, settings: Vec<Setting>, unfit: &[Unfit], is_change: bool) {
+        {
+            let mut state = self.state();
+            let standing = state.standings.entry(name.into()).or_insert_with(|| Standing::new(target.clone()));
+            standing.target = target.clone();
+            standing.want(&settings);
+            standing.is_changing = is_change;
+        }
+        self.refuse(context, name, unfit);
+        if self.base.is_some() {
+            context.launcher.send(ToLauncher::Limit { target, settings });
+        }
+    }
+
+    /// These limits cannot even be asked for.
+    pub(crate) fn refuse(&self, context: &Context, name: &str, unfit: &[Unfit]) {
+        for (file, why) in unfit {
+            let refused = LimitRefused { target: name.into(), limit: file.limit().into(), wanted: "set".into(), why: why.clone() };
+            let status = LimitStatus { limit: file.limit().into(), wanted: String::new(), refused: Some(why.clone()) };
+            if let Some(standing) = self.state().standings.get_mut(name) {
+                standing.statuses.insert(file.limit().into(), status);
+            }
+            context.bus.tell(Event::LimitRefused(refused));
+        }
+        self.show(context, name);
+    }
+
+    /// What the launcher has found in the control files.
+    pub(crate) fn hear(&self, context: &Context, target: &LimitTarget, cgroup: Option<PathBuf>, applied: &[Applied]) {
+        let (mut events, mut held) = (Vec::new(), Vec::new());
+        let name = {
+            let mut state = self.state();
+            let name = match target {
+                LimitTarget::Unit { unit, .. } => unit.as_str().to_owned(),
+                LimitTarget::Supervisor(path) => {
+                    let owner = state.groups.iter().find(|(_, known)| *known == path).map(|(id, _)| id.as_str().to_owned());
+                    let Some(owner) = owner else { return };
+                    owner
+                }
+            };
+            let Some(standing) = state.standings.get_mut(&name) else { return };
+            standing.cgroup = cgroup;
+            for Applied { setting, found } in applied {
+                let (limit, wanted) = (setting.file.limit().to_owned(), setting.value.clone());
+                let refused = match found {
+                    Ok(found) if setting.is_in(found) => None,
+                    Ok(found) => Some(format!("the kernel has taken it and says {}", found.trim())),
+                    Err(errno) => Some(std::io::Error::from_raw_os_error(*errno).to_string()),
+                };
+                match &refused {
+                    None => held.push(setting.to_string()),
+                    Some(why) => {
+                        let (target, why) = (name.clone(), why.clone());
+                        events.push(Event::LimitRefused(LimitRefused { target, limit: limit.clone(), wanted: wanted.clone(), why }));
+                    }
+                }
+                if refused.is_none() && is_default(setting) {
+                    standing.statuses.remove(&limit);
+                } else {
+                    standing.statuses.insert(limit.clone(), LimitStatus { limit, wanted, refused });
+                }
+            }
+            if std::mem::take(&mut standing.is_changing) && !held.is_empty() {
+                events.push(Event::LimitsChanged(LimitsChanged { target: name.clone(), limits: held }));
+            }
+            name
+        };
+        events.into_iter().for_each(|event| context.bus.tell(event));
+        self.show(context, &name);
+    }
+
+    /// Brings the entry of a unit up to date.
+    fn show(&self, context: &Context, name: &str) {
+        let statuses = self.state().standings.get(name).map(|standing| standing.statuses.values().cloned().collect::<Vec<_>>());
+        context.view.change_unit(name, |status| status.limits = statuses.unwrap_or_default());
+    }
+
+    /// What was killed of a unit lately, if anything: a sentence.
+    fn killed_lately(&self, unit: &str) -> Option<String> {
+        let now = clock::mono();
+        self.state().standings.get(unit)?.killed.clone().filter(|(at, _)| now.since(*at) < oom::LATELY).map(|(_, why)| why)
+    }
+}

@@ -1,0 +1,89 @@
+//! What a cgroup uses, and how often it was at its limits: a few small files of the kernel, counted for everything in it together.
+
+use std::io;
+use std::path::Path;
+
+use super::cgroup::Cgroup;
+use crate::event::GroupUse;
+
+/// How often a cgroup was at its limits, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Processes killed because memory was short.
+    pub oom_kills: u64,
+    /// Times it was slowed down because of `memory_high`.
+    pub high: u64,
+    /// Processes and threads that could not be made because of `tasks_max`.
+    pub tasks: u64,
+}
+
+/// How often the cgroup at `path` was at its limits. A file that is not there counts nothing.
+///
+/// # Errors
+/// The cgroup is gone.
+pub fn hits(path: &Path) -> io::Result<Hits> {
+    let cgroup = Cgroup::at(path.to_path_buf())?;
+    let memory = cgroup.read("memory.events").unwrap_or_default();
+    let pids = cgroup.read("pids.events").unwrap_or_default();
+    let number = |text: &str, key: &str| field(text, key).unwrap_or(0);
+    // `oom_kill` counts each process, those that were killed together too.
+    Ok(Hits { oom_kills: number(&memory, "oom_kill"), high: number(&memory, "high"), tasks: number(&pids, "max") })
+}
+
+/// What the cgroup at `path` uses, as far as its controllers tell.
+///
+/// # Errors
+/// The cgroup is gone.
+pub fn used(path: &Path) -> io::Result<GroupUse> {
+    let cgroup = Cgroup::at(path.to_path_buf())?;
+    let read = |name: &str| cgroup.read(name).ok();
+    let number = |name: &str| read(name)?.trim().parse().ok();
+    let cpu = read("cpu.stat").unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "microseconds are exact enough")]
+    let seconds = |key: &str| field(&cpu, key).map(|micros| micros as f64 / 1e6);
+    let io = read("io.stat");
+    let bytes =
+        |key: &str| io.as_ref().map(|io| io.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum());
+    Ok(GroupUse {
+        memory: number("memory.current"),
+        memory_peak: number("memory.peak"),
+        swap: number("memory.swap.current"),
+        cpu: seconds("usage_usec"),
+        throttled: seconds("throttled_usec"),
+        tasks: number("pids.current"),
+        read: bytes("rbytes="),
+        written: bytes("wbytes="),
+        oom_kills: read("memory.events").as_deref().and_then(|events| field(events, "oom_kill")),
+    })
+}
+
+/// The share of the last ten seconds in which something in the cgroup waited for memory.
+#[must_use]
+pub fn memory_pressure(path: &Path) -> Option<f64> {
+    let text = Cgroup::at(path.to_path_buf()).ok()?.read("memory.pressure").ok()?;
+    let some = text.lines().find(|line| line.starts_with("some"))?;
+    let share: f64 = some.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()?;
+    Some(share / 100.0)
+}
+
+/// The number behind `key` in lines of `key number`.
+fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_by_their_names() {
+        let events = "low 0\nhigh 12\nmax 3\noom 2\noom_kill 1\noom_group_kill 5\n";
+        assert_eq!((field(events, "oom_kill"), field(events, "oom"), field(events, "high")), (Some(1), Some(2), Some(12)));
+        assert_eq!(field(events, "nothing"), None);
+    }
+
+    #[test]
+    fn what_is_gone_is_an_error() {
+        assert!(hits(Path::new("/nowhere/at/all")).is_err() && used(Path::new("/nowhere/at/all")).is_err());
+    }
+}
