@@ -11,10 +11,10 @@ use super::wire::Spawn;
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
-use crate::os::cgroup::{Cgroup, of_process};
+use crate::os::cgroup::{Cgroup, LEAF, of_process};
 use crate::os::controllers::{Absence, Controllers};
 use crate::os::{clock, process, signal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// How soon, and how seldom at most, a cgroup is looked at that something was left in.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -30,6 +30,8 @@ pub(super) struct Cgroups {
     base: Option<Cgroup>,
     /// What that is in.
     place: Option<Cgroup>,
+    /// Where what has to live as long as the units is, if they are not in the cgroup of our own service.
+    home: Option<Cgroup>,
     /// What can be limited there.
     pub(super) controllers: Controllers,
     /// Those of supervisors, in which those of units are.
@@ -47,8 +49,13 @@ impl Cgroups {
     /// A place below our own cgroup, if we may have one. `instance` tells it from those of other daemons.
     /// `ours`: the processes of the daemon itself.
     pub(super) fn new(instance: u64, ours: &[u32]) -> Self {
+        let elsewhere = std::env::var("MS_UNITS_CGROUP").ok().filter(|name| !name.is_empty());
         let found = || {
-            let place = Cgroup::delegated()?;
+            let own = Cgroup::delegated()?;
+            let place = match &elsewhere {
+                Some(name) => own.beside(name)?,
+                None => own,
+            };
             let base = place.child(&format!("ms-supervisor-{instance:016x}"))?;
             Ok::<_, std::io::Error>((place, base))
         };
@@ -60,18 +67,25 @@ impl Cgroups {
         };
         let (place, base, controllers) = match found {
             Ok((place, base)) => {
-                let controllers = Controllers::take(&place, &base, ours);
+                let holders = elsewhere.is_some().then(|| place.members());
+                let controllers = Controllers::take(&place, &base, holders.as_deref().unwrap_or(ours));
                 (Some(place), Some(base), controllers)
             }
             Err(why) => (None, None, Controllers::none(&why)),
         };
         let (groups, look_at, interval) = (Groups::default(), None, LOOK_AGAIN.0);
-        Self { base, place, controllers, groups, disposed_groups: Vec::new(), disposed: Vec::new(), look_at, interval }
+        let home = elsewhere.and_then(|_| place.as_ref()?.child(LEAF).ok());
+        Self { base, place, home, controllers, groups, disposed_groups: Vec::new(), disposed: Vec::new(), look_at, interval }
     }
 
     /// Where that is.
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.base.as_ref().map(|base| base.path().to_owned())
+    }
+
+    /// The cgroup of the keeper, if it has to be another than ours: systemd would end it with us.
+    pub(super) fn home(&self) -> Option<BorrowedFd<'_>> {
+        self.home.as_ref().map(Cgroup::fd)
     }
 
     /// The cgroup of a supervisor; the root has that in which all others are.

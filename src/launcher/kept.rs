@@ -118,7 +118,7 @@ impl Keeper {
     }
 
     /// Starts it.
-    fn start(&mut self, executor: &Executor, umask: u32) -> io::Result<u32> {
+    fn start(&mut self, executor: &Executor, umask: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<u32> {
         match rustix::fs::unlink(&self.path) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
@@ -143,7 +143,7 @@ impl Keeper {
             extra: Some((listener.as_fd(), SOCKET_AT)),
             book: None,
             outlives: true,
-            cgroup: None,
+            cgroup,
             leads: Leads::Group,
         };
         let (pid, _pidfd) = executor.start(&command).map_err(|(_, errno)| io::Error::from_raw_os_error(errno))?;
@@ -171,7 +171,7 @@ impl Launcher {
     pub(super) fn tend_keeper(&mut self, now: Mono) {
         if self.closing.is_none() && self.keeper.start_at.is_some_and(|at| at <= now) {
             (self.keeper.start_at, self.keeper.started) = (None, now);
-            match self.keeper.start(&self.executor, self.umask.bits()) {
+            match self.keeper.start(&self.executor, self.umask.bits(), self.cgroups.home()) {
                 Ok(pid) => {
                     self.children.insert(pid, Role::Keeper);
                     self.tell_of_keeper();

@@ -50,6 +50,15 @@ impl Cgroup {
         }
     }
 
+    /// The cgroup `name` in the same one as this.
+    ///
+    /// # Errors
+    /// As open(2); this one is the root.
+    pub fn beside(&self, name: &str) -> io::Result<Self> {
+        let above = self.path.parent().ok_or(io::ErrorKind::NotFound)?;
+        Self::at(above.join(name)).map_err(|fault| io::Error::new(fault.kind(), format!("{name}: {fault}")))
+    }
+
     /// The cgroup that is the directory `path`.
     ///
     /// # Errors

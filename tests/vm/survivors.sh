@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Units that survive a restart of the service, sockets that systemd listens on, and what its descriptor store keeps. Runs as root in the emulated
+# machine (tests/vm/run).
+# shellcheck disable=SC2317,SC2329  # the functions are called by check and within
+# shellcheck source=tests/vm/lib.sh
+. ./lib.sh
+
+install_program
+# The launcher is to be found dead soon.
+printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
+cat > /etc/ms-supervisor/supervisors/root.yaml << 'YAML'
+supervisor: root
+children: [quiet, talker]
+YAML
+cat > /etc/ms-supervisor/units/all.yaml << 'YAML'
+unit: quiet
+exec: sleep 86400
+limits: {memory_max: 64MiB}
+---
+unit: talker
+exec: [sh, -c, 'i=0; while :; do i=$((i + 1)); echo "line $i"; sleep 0.1; done']
+logs: pipe
+YAML
+pid_of() { msctl status --json | grep -o "\"unit\":\"$1\"[^}]*\"pid\":[0-9]*" | grep -o '[0-9]*$'; }
+both() { echo "$(pid_of quiet) $(pid_of talker)"; }
+up() { is StatusText "2 of 2 units active"; }
+# No line is missing, none is there twice: the numbers in all that was written, rotated or not, are 1, 2, 3 …
+whole() { msctl logs -n 1000000 talker | grep -o '[0-9]*$' | awk '$1 != NR {exit 1}'; }
+
+# Without the drop-in a restart starts everything anew.
+check "systemctl start" systemctl start ms-supervisor
+before=$(both)
+check "systemctl restart" systemctl restart ms-supervisor
+check "it is up" within 60 up
+check "units are others than before" test "$(both)" != "$before"
+systemctl stop ms-supervisor
+check "nothing is left" test -z "$(pgrep -f 'sleep 86400')"
+
+# With it units do not notice.
+install -m 644 deploy/ms-supervisor-units.service /etc/systemd/system/
+install -m 644 deploy/survivors.conf /etc/systemd/system/ms-supervisor.service.d/
+install -m 644 deploy/ms-supervisor.socket deploy/ms-supervisor-metrics.socket /etc/systemd/system/
+systemctl daemon-reload
+check "the unit files are understood" systemd-analyze verify /etc/systemd/system/ms-supervisor{,-units}.service /etc/systemd/system/ms-supervisor{,-metrics}.socket
+check "systemd listens" systemctl start ms-supervisor.socket ms-supervisor-metrics.socket
+check "systemctl start with survivors" systemctl start ms-supervisor
+check "it is up" within 60 up
+units=/sys/fs/cgroup/system.slice/ms-supervisor-units.service
+check "units are in the other service" grep -q ms-supervisor-units.service "/proc/$(pid_of quiet)/cgroup"
+limit=$(cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(pid_of quiet)/cgroup")/memory.max")
+check "and have their limits there: $limit" test "$limit" = 67108864
+systemctl status ms-supervisor-units --no-pager -n 0 | sed -n '1,20p' | cut -c 1-120
+check "metrics come through systemd's socket" curl -sS -f -o /dev/null http://127.0.0.1:8001/metrics
+before=$(both) launcher=$(show MainPID)
+check "systemctl restart with survivors" systemctl restart ms-supervisor
+check "it is up again" within 60 up
+check "with another launcher" test "$(show MainPID)" != "$launcher"
+check "and the same units: $before" test "$(both)" = "$before"
+check "an event says so" test -n "$(msctl events -n 100 | grep '2 units found running')"
+check "no line is lost or doubled" within 20 whole
+
+# A launcher that stands still is killed by systemd, with all that is in its own cgroup.
+launcher=$(show MainPID)
+kill -STOP "$launcher"
+another() { is ActiveState active && ! is MainPID "$launcher" && ! is MainPID 0 && up; }
+check "a stopped launcher is replaced" within 90 another
+check "the units have not noticed" test "$(both)" = "$before"
+check "no line is lost or doubled" within 20 whole
+
+# Keeper and launcher killed together: systemd has the pipes.
+if is_newer 254; then
+    check "systemd keeps descriptors: $(show NFileDescriptorStore)" test "$(show NFileDescriptorStore)" -ge 3
+    launcher=$(show MainPID)
+    talker=$(pid_of talker)
+    kill -STOP "$(pgrep -f '^/usr/bin/ms-supervisor brain')"
+    kill -STOP "$launcher"
+    sleep 1
+    kill -KILL "$talker" "$(pgrep -f '^ms-supervisor keep')" "$launcher"
+    check "they are replaced" within 120 another
+    last=$(msctl logs -n 1000000 talker | grep -c '^.*line 1$')
+    check "talker runs again" test "$last" = 2
+    # The second run begins at 1 again: what is before that is whole up to its last line.
+    first_run=$(msctl logs -n 1000000 talker | grep -o '[0-9]*$' | awk '$1 == 1 && NR > 1 {exit} {print}')
+    check "what it had in its pipe when it died is in the log" test "$(awk '$1 != NR {exit 1}' <<< "$first_run" && echo whole)" = whole
+    check "its end is told once" test "$(msctl events -n 1000 --json | grep -c '"type":"UnitExited".*"unit":"talker"')" = 1
+fi
+
+# Somebody who comes while the service is down waits at systemd's socket.
+check "systemctl stop" systemctl stop ms-supervisor
+gone() { [ -z "$(pgrep -f 'sleep 86400')" ] && ! systemctl -q is-active ms-supervisor-units; }
+check "units are stopped, and their service with them" within 30 gone
+check "its cgroup is gone" test ! -e "$units"
+check "whoever asks starts the service" curl -sS -f --max-time 60 -o /dev/null http://127.0.0.1:8001/livez
+check "it is up" within 60 up
+check "the control socket is systemd's" test "$(stat -c %a /run/ms-supervisor/control.sock)" = 660
+systemctl stop ms-supervisor.socket ms-supervisor-metrics.socket ms-supervisor
+check "no process is left" within 30 test -z "$(pgrep -f 'sleep 86400|ms-supervisor')"
+finish
