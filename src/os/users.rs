@@ -23,6 +23,15 @@ pub struct Account {
     pub shell: Option<PathBuf>,
 }
 
+impl Account {
+    /// Whether a process with these effective ids runs as this account already, and is not root: then nothing has to be changed, and its
+    /// groups may not be.
+    #[must_use]
+    pub const fn is_held_without_root(&self, uid: u32, gid: u32) -> bool {
+        uid != 0 && self.uid == uid && self.gid == gid
+    }
+}
+
 /// Why an account could not be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
@@ -123,6 +132,14 @@ mod tests {
     fn the_caller_needs_no_name() {
         let own = lookup(None, None).unwrap();
         assert_eq!(own.uid, Uid::effective().as_raw());
+    }
+
+    #[test]
+    fn an_own_account_is_held_by_those_who_are_not_root() {
+        let account = |uid, gid| Account { name: None, uid, gid, groups: vec![gid], home: None, shell: None };
+        assert!(account(7, 8).is_held_without_root(7, 8));
+        assert!(!account(7, 8).is_held_without_root(7, 9) && !account(7, 8).is_held_without_root(9, 8));
+        assert!(!account(0, 0).is_held_without_root(0, 0));
     }
 
     #[test]

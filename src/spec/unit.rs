@@ -67,7 +67,7 @@ mapping! {
         watch: WatchSpec,
         /// Where it runs, relative to the configuration directory.
         working_directory: Text = ".",
-        /// The user it runs as, by name or number; the daemon's if not given.
+        /// The user it runs as, by name or number; the daemon's if not given. A daemon that is not root may name its own.
         user: Account,
         /// The group it runs as, by name or number; the user's if not given.
         group: Account,

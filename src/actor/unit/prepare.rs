@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{getegid, geteuid};
+
 use crate::actor::context::Context;
 use crate::actor::limits::{Unfit, resolved};
 use crate::base::id::SupervisorId;
@@ -111,6 +113,8 @@ fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Resu
         return Ok(None);
     }
     let account = users::lookup(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
+    // A daemon that is not root may name its own user: the same declarations then serve it and one that is root.
+    let is_ours = account.is_held_without_root(geteuid().as_raw(), getegid().as_raw());
     if plan.user.is_some() {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let facts = [
@@ -126,7 +130,7 @@ fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Resu
             }
         }
     }
-    Ok(Some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups }))
+    Ok((!is_ours).then_some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups }))
 }
 
 #[expect(clippy::disallowed_methods, reason = "read at each start of the unit, on a thread that may block")]
