@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The Debian package and the setup scripts on a real system: what they install, that it runs, that limits are those of the kernel, and that
+# nothing is left. Beside it lie the package (*.deb) and a nats-server; deploy/ is there as in the repository.
+# shellcheck disable=SC2317,SC2329  # the functions are called by check and within
+# shellcheck source=tests/vm/lib.sh
+. ./lib.sh
+package=$(echo ./*.deb)
+setup=/usr/sbin/setup-mister-smith-production.sh
+install -m 755 nats-server /usr/local/bin/nats-server
+
+# snapshot NAME: every path with its kind, mode, owner and content, but for what the running system and dpkg write themselves.
+snapshot() {
+    {
+        find /etc /usr /var /opt /srv -xdev \( -path /var/lib/dpkg -o -path /var/log/journal -o -path /var/cache -o -path /var/lib/systemd -o -path /var/tmp \
+            -o -path /var/log/dpkg.log -o -path /var/log/wtmp -o -path /var/log/lastlog -o -path /var/log/alternatives.log \) -prune -o -printf '%p %y %m %U:%G %l\n'
+        find /etc /usr /var/lib/mister-smith* /var/lib/ms-supervisor -xdev -type f -exec sha256sum {} + 2> /dev/null
+    } | sort > "/run/snapshot.$1"
+}
+same() {
+    snapshot now
+    diff "/run/snapshot.$1" /run/snapshot.now
+}
+ran() { "$@" > /run/output 2>&1 || { cat /run/output; return 1; }; }
+says() { "${@:2}" > /run/output 2>&1; grep -q -- "$1" /run/output || { cat /run/output; return 1; }; }
+active() { systemctl is-active --quiet "$@"; }
+slice() { cat "/sys/fs/cgroup/mister.slice/mister-smith.slice/$1"; }
+# limits PATH MEMORY_GIB CPU_PERCENT: what the kernel says.
+limits() {
+    local memory cpu
+    memory=$(slice "$1/memory.max") cpu=$(slice "$1/cpu.max")
+    echo "  $1: memory.max $memory, memory.high $(slice "$1/memory.high"), cpu.max $cpu, pids.max $(slice "$1/pids.max")"
+    [ "$memory" = $(($2 << 30)) ] && [ "$cpu" = "$(($3 * 1000)) 100000" ] && [ "$(slice "$1/memory.high")" -lt "$memory" ]
+}
+pid_in() { MS_RUN_DIR=$1 msctl status --json "$2" | grep -oE '"pid": ?[0-9]+' | head -n 1 | grep -oE '[0-9]+'; }
+user_of() { stat -c %U "/proc/$1"; }
+published() { [ "$(cat /var/lib/mister-smith/spool/state/published 2> /dev/null || echo 0)" -ge "$1" ]; }
+of_all_slices() {
+    check "mister-smith.slice has 8 GiB and 800 %" limits . 8 800
+    check "mister-smith-orchestrator.slice has 4 GiB and 400 %" limits mister-smith-orchestrator.slice 4 400
+    check "mister-smith-workers.slice has 3 GiB and 300 %" limits mister-smith-workers.slice 3 300
+    check "mister-smith-messaging.slice has 1 GiB and 100 %" limits mister-smith-messaging.slice 1 100
+}
+
+snapshot clean
+check "dpkg -i $package" ran dpkg -i "$package"
+snapshot installed
+check "the program and its other name" test "$(msctl --version)" = "$(ms-supervisor --version)"
+check "nothing is started, nothing is enabled" test "$(systemctl is-active ms-supervisor)$(systemctl is-enabled ms-supervisor)" = inactivedisabled
+check "the users are there" id mister-smith-orchestrator mister-smith-worker mister-smith-messaging
+units=$(cd /usr/lib/systemd/system && ls mister-smith* ms-supervisor.service)
+# shellcheck disable=SC2086  # names, one word each
+check "systemd understands the units" ran systemd-analyze verify ${units/@./@1.}
+
+# One daemon with the whole tree.
+check "--dry-run" says "changes would be made" $setup --dry-run
+check "it changed nothing" same installed
+check "--check says what is missing" says "differences" $setup --check
+check "setup, one daemon" ran $setup
+check "the daemon is up" active ms-supervisor.service
+systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,14p' | cut -c 1-110
+check "every unit is up" says "11 of 11 units active" msctl status
+check "it is in mister-smith.slice" test "$(show ControlGroup)" = /mister.slice/mister-smith.slice/ms-supervisor.service
+check "a worker is the workers' user" test "$(user_of "$(pid_in /run/ms-supervisor worker@1)")" = mister-smith-worker
+check "NATS is the messaging user" test "$(user_of "$(pid_in /run/ms-supervisor nats)")" = mister-smith-messaging
+check "variables are for root and the group" test "$(stat -c '%a %U:%G' /etc/mister-smith/worker.env)" = "640 root:mister-smith"
+check "jobs are done and published in NATS" within 60 published 3
+check "again: nothing to do" says "nothing to do" $setup
+check "--check: everything is as it should be" ran $setup --check
+launcher=$(show MainPID) nats=$(pid_in /run/ms-supervisor nats)
+check "the package again: the daemon goes over in place" ran dpkg -i "$package"
+check "same launcher, same units" test "$(show MainPID) $(pid_in /run/ms-supervisor nats)" = "$launcher $nats"
+check "system-health-check.sh" ran /usr/lib/mister-smith/system-health-check.sh
+cat /run/output
+check "as the service of the timer" ran systemctl start mister-smith-health-check.service
+check "another tier" ran $setup --tier tier_1
+check "its limits hold" test "$(cat /sys/fs/cgroup/mister.slice/mister-smith.slice/ms-supervisor.service/memory.max)" = $((2 << 30))
+check "its variables hold" grep -qx IDLE_SECONDS=2 /etc/mister-smith/worker.env
+check "undone" ran $setup --undo --purge
+check "the file system is as before" same installed
+check "no process is left" test -z "$(pgrep -f 'mister-smith|ms-supervisor|nats')"
+
+# A daemon for each branch.
+check "setup, split" ran $setup --mode split
+for name in orchestrator messaging worker@1; do
+    check "mister-smith-$name is up" active "mister-smith-$name"
+done
+systemctl status 'mister-smith-*.service' --no-pager -n 0 | grep -E '●|Active|Status|CGroup' | cut -c 1-110
+of_all_slices
+group_of() { show ControlGroup "mister-smith-$1.service"; }
+check "each is in its slice" test "$(group_of orchestrator) $(group_of worker@1) $(group_of messaging)" = \
+    "$(printf '/mister.slice/mister-smith.slice/mister-smith-%s ' orchestrator.slice/mister-smith-orchestrator.service workers.slice/mister-smith-worker@1.service messaging.slice/mister-smith-messaging.service | sed 's/ $//')"
+check "the orchestrator is a user of its own" test "$(user_of "$(show MainPID mister-smith-orchestrator)")" = mister-smith-orchestrator
+check "its unit is too" test "$(user_of "$(pid_in /run/mister-smith/orchestrator planner)")" = mister-smith-orchestrator
+check "each serves its metrics" ran curl -sS -f -o /dev/null http://127.0.0.1:8002/metrics http://127.0.0.1:8003/metrics http://127.0.1.1:8001/metrics
+check "jobs go through all three" within 60 published 3
+check "a second pool" ran systemctl start mister-smith-worker@2
+check "it works beside the first" ran curl -sS -f -o /dev/null http://127.0.1.2:8001/readyz
+launcher=$(show MainPID mister-smith-worker@2)
+kill -9 "$launcher"
+replaced() { active mister-smith-worker@2 && [ "$(show MainPID mister-smith-worker@2)" != "$launcher" ] && curl -s -f -o /dev/null http://127.0.1.2:8001/readyz; }
+check "a launcher that is killed comes back" within 60 replaced
+check "reload" ran systemctl reload mister-smith-worker@2
+check "system-health-check.sh asks all" ran /usr/lib/mister-smith/system-health-check.sh
+cat /run/output
+check "the limits of the slices are read back" says "everything is as it should be" /usr/share/ms-supervisor/deploy/setup-mister-smith-cgroups.sh --check
+check "stopping the target stops all" ran systemctl stop mister-smith.target
+check "no process is left" within 30 eval '! pgrep -f "^/usr/bin/ms-supervisor|nats-server"'
+check "undone" ran $setup --undo --purge
+check "the file system is as before" same installed
+
+# Away with it, with a deployment in place.
+check "setup once more" ran $setup --mode split --tier tier_2
+check "dpkg --purge" ran dpkg --purge ms-supervisor
+check "no process is left" test -z "$(pgrep -f 'mister-smith|ms-supervisor|nats')"
+check "nothing of the package is left" same clean
+
+# Only the control groups, from the repository.
+cgroups=deploy/setup-mister-smith-cgroups.sh
+check "control groups alone" ran $cgroups
+of_all_slices
+check "again: nothing to do" says "nothing to do" $cgroups
+check "--check" ran $cgroups --check
+check "undone" ran $cgroups --undo
+check "the slices are gone" test ! -e /sys/fs/cgroup/mister.slice/mister-smith.slice/mister-smith-workers.slice
+check "the file system is as before" same clean
+
+finish
