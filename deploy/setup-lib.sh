@@ -14,7 +14,7 @@ export LC_ALL=C
 umask 022
 
 name=${name:?} root='' doing=apply force='' purge='' changes=0 notes=0
-declare -A kind=() detail=() saved=()
+declare -A kind=() detail=() saved=() told=() ids=()
 order=()
 
 say() { printf '%s\n' "$*"; }
@@ -24,9 +24,19 @@ usage_error() { code=2 die "$* (--help tells what there is)"; }
 sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
 is_live() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
 
-# id_of FILE NAME: the number of a user or group below $root.
-id_of() { awk -F : -v name="$2" '$1 == name {print $3; found = 1} END {exit !found}' "$root/etc/$1" 2> /dev/null; }
-known() { id_of "$1" "$2" > /dev/null; }
+# id_of passwd|group NAME: the number of a user or group below $root, in $REPLY.
+id_of() {
+    local database who number
+    if [ ${#ids[@]} = 0 ]; then
+        for database in passwd group; do
+            [ -r "$root/etc/$database" ] || continue
+            while IFS=: read -r who _ number _; do ids[$database:$who]=$number; done < "$root/etc/$database"
+        done
+        ids[.]=
+    fi
+    REPLY=${ids[$1:$2]:-}
+    [ -n "$REPLY" ]
+}
 
 open_state() {
     state=$root/var/lib/mister-smith-setup/$name
@@ -134,9 +144,13 @@ change() {
 ensure_dir() {
     local path=$root$1
     if [ ! -d "$path" ]; then
+        # What a check does not make it tells once.
+        [ -z "${told[$1]+x}" ] || return 0
+        told[$1]=1
+        ensure_parents "$1"
         change "make $1/" || return 0
         journal dir "$path"
-        mkdir -p "$path"
+        mkdir "$path"
         remember dir "$1"
         set_owner "$path" "$2" "$3" "$4"
     fi
@@ -147,7 +161,10 @@ ensure_dir() {
 ensure_owner() {
     local path=$root$1 uid gid
     [ -e "$path" ] && [ -n "${kind[$1]+x}" ] || return 0
-    uid=$(id_of passwd "$3") && gid=$(id_of group "$4") || return 0
+    id_of passwd "$3" || return 0
+    uid=$REPLY
+    id_of group "$4" || return 0
+    gid=$REPLY
     if [ "$(stat -c '%u:%g:%a' "$path")" != "$uid:$gid:${2#0}" ]; then
         change "set $1 to $2 $3:$4" || return 0
         set_owner "$path" "$2" "$3" "$4"
@@ -155,8 +172,10 @@ ensure_owner() {
 }
 set_owner() {
     local uid gid
-    uid=$(id_of passwd "$3") || die "cannot make $1: there is no user $3"
-    gid=$(id_of group "$4") || die "cannot make $1: there is no group $4"
+    id_of passwd "$3" || die "cannot make $1: there is no user $3"
+    uid=$REPLY
+    id_of group "$4" || die "cannot make $1: there is no group $4"
+    gid=$REPLY
     chown "$uid:$gid" "$1"
     chmod "$2" "$1"
 }
@@ -174,14 +193,12 @@ ensure_parents() {
 ensure_file() {
     local source=$1 path=$root$2 now='' new
     [ -f "$source" ] || die "cannot make $2: $source is missing"
-    new=$(sum "$source")
-    if [ -e "$path" ] || [ -L "$path" ]; then
-        [ -f "$path" ] && [ -r "$path" ] && now=$(sum "$path")
-    fi
-    if [ "$now" = "$new" ]; then
+    if cmp -s "$source" "$path"; then
         ensure_owner "$2" "$3" "$4" "$5"
         return 0
     fi
+    new=$(sum "$source")
+    if [ -f "$path" ] && [ -r "$path" ]; then now=$(sum "$path"); fi
     if [ -n "$now" ] && [ "${kind[$2]:-}" = file ] && [ "${detail[$2]}" != "$now" ] && [ -z "$force" ]; then
         # No fault: variables and declarations are there to be changed.
         say "kept: $2 was changed since it was made; --force replaces it"
@@ -229,8 +246,12 @@ ensure_users() {
     local conf=$1 what who missing=() before
     while read -r what who _; do
         case $what in
-            u) known passwd "$who" || missing+=("user $who") ;;
-            g) known group "$who" || missing+=("group $who") ;;
+            u)
+                # It comes with a group of its name; the tools that remove it take that along on some systems only.
+                id_of group "$who" || missing+=("group $who")
+                id_of passwd "$who" || missing+=("user $who")
+                ;;
+            g) id_of group "$who" || missing+=("group $who") ;;
         esac
     done < "$conf"
     [ ${#missing[@]} != 0 ] || return 0
@@ -241,12 +262,12 @@ ensure_users() {
         [ -n "${kind[/etc/$before]+x}" ] || keep_beside "/etc/$before"
     done
     for what in "${missing[@]}"; do
-        # A user of the same name takes the group with it, so groups are removed last.
         journal "${what%% *}" "${what#* }"
     done
     systemd-sysusers ${root:+--root="$root"} "$conf" 2> "$state/sysusers" || { cat "$state/sysusers" >&2; die "cannot add users"; }
     rm -f "$state/sysusers"
-    for what in "${missing[@]}"; do remember "${what%% *}" "${what#* }"; done
+    ids=()
+    for what in "${missing[@]}"; do remember "${what%% *}" "$what" "${what#* }"; done
 }
 keep_beside() {
     replace "$1"
@@ -255,8 +276,9 @@ keep_beside() {
 # drop_account user|group NAME
 drop_account() {
     local tool=${1}del
-    [ "$1" = group ] && { known group "$2" || return 0; }
-    [ "$1" = user ] && { known passwd "$2" || return 0; }
+    # Read anew: a group may have gone with its user.
+    ids=()
+    if [ "$1" = user ]; then id_of passwd "$2" || return 0; else id_of group "$2" || return 0; fi
     "$tool" ${root:+--prefix "$root"} "$2" 2> /dev/null
 }
 
@@ -307,7 +329,7 @@ undo_one() {
             fi
             ;;
         user | group)
-            if drop_account "${kind[$path]}" "$path"; then say "remove ${kind[$path]} $path"; else note "kept: ${kind[$path]} $path cannot be removed"; fi
+            if drop_account "${kind[$path]}" "${detail[$path]}"; then say "remove $path"; else note "kept: $path cannot be removed"; fi
             ;;
     esac
 }
