@@ -7,9 +7,11 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use super::Settings;
+use super::{Settings, declarations};
 use crate::launcher;
+use crate::os::controllers::Controllers;
 use crate::os::lock::{self, LockError};
+use crate::os::{inherited, systemd};
 
 /// Becomes the launcher. Returns only if that cannot be done: 2 for what the operator can mend, 1 for the rest.
 #[must_use]
@@ -31,6 +33,10 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     }
     make(&directories.run.join("notify"), 0o711)?;
     let lock = lock::acquire(&directories.state).map_err(|error| held(&error))?;
+    let limited = declarations::load(directories).is_ok_and(|loaded| loaded.plan.has_limits());
+    if limited && !inherited::under_systemd() && Controllers::survey().usable.is_empty() && std::env::var_os("MS_NO_CGROUPS").is_none() {
+        enter_scope();
+    }
     let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;
     let told = serde_json::to_string(settings).map_err(|error| format!("cannot pass on the settings: {error}"))?;
     let brain: Vec<OsString> = vec![program.clone().into(), "brain".into(), told.into()];
@@ -39,6 +45,16 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "no process is made: this one becomes the launcher")]
     let error = Command::new(&program).args(argv).exec();
     Err(format!("cannot execute {}: {error}", program.display()))
+}
+
+/// Limits are declared, and nobody has delegated a cgroup: systemd may. If it does not, the daemon says which limits have no effect, and why.
+fn enter_scope() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let entered = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(systemd::enter_scope()));
+    match entered {
+        Ok(scope) => eprintln!("ms-supervisor: limits are declared: running in {scope}, where they can be kept"),
+        Err(why) => eprintln!("ms-supervisor: limits are declared and there is no cgroup for them: {why}"),
+    }
 }
 
 fn make(directory: &Path, mode: u32) -> Result<(), String> {

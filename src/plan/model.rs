@@ -39,6 +39,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether anything is limited by cgroups.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        let supervisors = self.supervisors.values().map(|supervisor| &supervisor.limits);
+        self.units.values().map(|unit| &unit.limits).chain(supervisors).any(|limits| !limits.settings().is_empty())
+    }
+
     /// The units among and below `names`, each once, in start order.
     #[must_use]
     pub fn units_below(&self, names: &[String]) -> Vec<UnitId> {

@@ -10,7 +10,7 @@ all_run_once() { runs_once first && runs_once second && runs_once third; }
 
 install_program
 # The shipped patience with the launcher is 60 s; a test has less.
-printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
+printf '[Service]\nWatchdogSec=8s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
 cat > /etc/ms-supervisor/unit.sh << 'SCRIPT'
 #!/bin/sh
 # Ready after some time; ends when asked, after noting that it was.
@@ -69,8 +69,8 @@ check "it says that it is ready" curl -sS -f -o /dev/null http://127.0.0.1:8001/
 
 # Watchdog: signs of life keep it running; a launcher that says nothing is replaced.
 launcher=$(show MainPID)
-sleep 10
-check "it is alive after 10 s under a watchdog of 4 s" is MainPID "$launcher"
+sleep 15
+check "it is alive after 15 s under a watchdog of 8 s" is MainPID "$launcher"
 kill -STOP "$launcher"
 launcher_was_replaced() { is ActiveState active && ! is MainPID "$launcher" && ! is MainPID 0; }
 check "a stopped launcher is killed and started again" within 90 launcher_was_replaced

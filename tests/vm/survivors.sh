@@ -7,7 +7,7 @@
 
 install_program
 # The launcher is to be found dead soon.
-printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
+printf '[Service]\nWatchdogSec=8s\n' > /etc/systemd/system/ms-supervisor.service.d/test.conf
 cat > /etc/ms-supervisor/supervisors/root.yaml << 'YAML'
 supervisor: root
 children: [quiet, talker]
