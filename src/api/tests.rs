@@ -98,6 +98,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         searches: crate::actor::search::Searches::new(1),
         turns: Arc::default(),
         host: Arc::default(),
+        limits: crate::actor::limits::Limits::new(crate::os::controllers::Controllers::default(), None),
         degradation: crate::actor::degradation::Degradation::default(),
         directories,
         environment: Vec::new(),

@@ -321,7 +321,7 @@ mod tests {
             output: Some(u64::MAX),
             ready: Some(3),
             notify: Some(("x".repeat(107).into(), Some((u32::MAX, u32::MAX)))),
-            cgroup: Some("x".repeat(512).into()),
+            cgroup: Some("x".repeat(1024).into()),
             carried: Some(Carried { output: Some((i32::MAX, i32::MAX)), notify: Some(i32::MAX), ready: Some(i32::MAX) }),
             has_successor: true,
         }

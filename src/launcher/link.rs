@@ -193,8 +193,16 @@ mod tests {
         codec::encode(&ToBrain::HeldEnd, &mut bytes).unwrap();
         codec::send(there.as_fd(), &bytes, &[]).unwrap();
         let fds = Fds { output: true, ..Fds::default() };
-        let held =
-            ToBrain::Held { unit: "a".into(), run: 1, state: HeldState::Idle, earlier: vec![], has_successor: false, note: vec![], fds };
+        let held = ToBrain::Held {
+            unit: "a".into(),
+            run: 1,
+            state: HeldState::Idle,
+            earlier: vec![],
+            has_successor: false,
+            cgroup: None,
+            note: vec![],
+            fds,
+        };
         bytes.clear();
         codec::encode(&held, &mut bytes).unwrap();
         codec::send(there.as_fd(), &bytes, &[read.as_fd()]).unwrap();
@@ -220,6 +228,9 @@ mod tests {
             credentials: None,
             umask: 0o22,
             nice: 0,
+            scheduling: crate::base::scheduling::Scheduling::default(),
+            group: vec![],
+            limits: vec![],
             input: None,
             output: Output::Null,
             stderr: None,

@@ -132,6 +132,9 @@ impl Controllers {
 
     /// Undoes that, when `base` is gone, as far as nobody else needs it.
     pub fn leave(&self, place: &Cgroup) {
+        if self.usable.is_empty() {
+            return;
+        }
         for controller in &self.usable {
             let _in_use = place.disable(*controller);
         }

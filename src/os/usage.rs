@@ -23,11 +23,15 @@ pub struct Hits {
 /// The cgroup is gone.
 pub fn hits(path: &Path) -> io::Result<Hits> {
     let cgroup = Cgroup::at(path.to_path_buf())?;
-    let memory = cgroup.read("memory.events").unwrap_or_default();
-    let pids = cgroup.read("pids.events").unwrap_or_default();
-    let number = |text: &str, key: &str| field(text, key).unwrap_or(0);
-    // `oom_kill` counts each process, those that were killed together too.
-    Ok(Hits { oom_kills: number(&memory, "oom_kill"), high: number(&memory, "high"), tasks: number(&pids, "max") })
+    let count = |name: &str, key: &str| Some(field(&cgroup.read(name).ok()?, key).unwrap_or(0));
+    Ok(Hits {
+        // Each process counts, those that were killed together too, and those in cgroups a unit has made itself.
+        oom_kills: count("memory.events", "oom_kill").unwrap_or(0),
+        // Its own limit, and not one of those below it.
+        high: count("memory.events.local", "high").unwrap_or(0),
+        // Older kernels have one file only, and count there where the process was to be made.
+        tasks: count("pids.events.local", "max").or_else(|| count("pids.events", "max")).unwrap_or(0),
+    })
 }
 
 /// What the cgroup at `path` uses, as far as its controllers tell.
@@ -55,6 +59,17 @@ pub fn used(path: &Path) -> io::Result<GroupUse> {
         written: bytes("wbytes="),
         oom_kills: read("memory.events").as_deref().and_then(|events| field(events, "oom_kill")),
     })
+}
+
+/// The least that the cgroups above the one at `path` guarantee, and which of them: a guarantee below is worth no more.
+#[must_use]
+pub fn guaranteed_above(path: &Path) -> Option<(std::path::PathBuf, u64)> {
+    let above = path.ancestors().skip(1).map_while(|above| {
+        // The top has no such file; above that is no cgroup.
+        let text = std::fs::read_to_string(above.join("memory.min")).ok()?;
+        Some((above.to_path_buf(), text.trim().parse().unwrap_or(u64::MAX)))
+    });
+    above.min_by_key(|(_, guaranteed)| *guaranteed)
 }
 
 /// The share of the last ten seconds in which something in the cgroup waited for memory.

@@ -40,6 +40,7 @@ pub use probe::{
 pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, StepPlan};
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
+pub use tree::ROOT;
 pub use watch::WatchPlan;
 
 /// The plan of declarations without a fault.

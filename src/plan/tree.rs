@@ -8,7 +8,7 @@ use crate::spec::value::Reference;
 use crate::spec::{Declared, Diagnostic, Diagnostics, Span, Spanned, code, did_you_mean};
 
 /// The name of the top supervisor.
-pub(super) const ROOT: &str = "root";
+pub const ROOT: &str = "root";
 
 /// How many comparisons of names are made for suggestions: each unknown name costs one with every name that is known.
 const COMPARISONS_MAX: usize = 100_000;

@@ -12,7 +12,8 @@ pub use self::unavailable::unavailable;
 pub use self::watch::run;
 use super::context::Context;
 use crate::base::id::{SupervisorId, UnitId};
-use crate::base::limit::{ControlFile, Setting};
+use crate::base::limit::{Bound, ControlFile, Controller, Setting};
+use crate::base::quantity::format_size;
 use crate::base::time::Mono;
 use crate::event::{Event, GroupUse, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable};
 use crate::launcher::wire::{Applied, LimitTarget, ToLauncher};
@@ -20,7 +21,7 @@ use crate::os::controllers::Controllers;
 use crate::os::kmsg::{KernelLog, Kill};
 use crate::os::usage::Hits;
 use crate::os::{clock, device, usage};
-use crate::plan::{LimitsPlan, Plan, UnitPlan, groups};
+use crate::plan::{LimitsPlan, Plan, ROOT, UnitPlan, groups};
 use crate::policy::episode::Episode;
 
 /// The limits of everything.
@@ -179,7 +180,9 @@ impl Limits {
 
     /// Takes over a plan: supervisors are limited, and it is said what has no effect.
     pub(crate) async fn plan(&self, context: &Arc<Context>, plan: &Plan) {
-        let unavailable = unavailable(plan, &self.controllers);
+        let mut unavailable = unavailable(plan, &self.controllers);
+        let needed = plan.supervisors.get(&plan.root).map_or(Bound::ZERO, |root| root.limits.memory_min);
+        unavailable.extend(self.not_guaranteed(needed).await);
         let (mut wanted, mut pruned) = (Vec::new(), Vec::new());
         {
             let mut state = self.state();
@@ -214,6 +217,19 @@ impl Limits {
         for group in pruned {
             context.launcher.send(ToLauncher::Prune { group });
         }
+    }
+
+    /// What units are guaranteed together is worth no more than what the daemon itself is.
+    async fn not_guaranteed(&self, needed: Bound) -> Option<LimitsUnavailable> {
+        let base = self.base.clone().filter(|_| needed != Bound::ZERO && self.controllers.usable.contains(&Controller::Memory))?;
+        let (above, least) = tokio::task::spawn_blocking(move || usage::guaranteed_above(&base)).await.ok()??;
+        needed.exceeds(Bound(Some(least))).then(|| LimitsUnavailable {
+            limits: vec![ControlFile::MemoryMin.limit().into()],
+            targets: vec![ROOT.into()],
+            count: 1,
+            why: format!("the cgroup {} above it is guaranteed only {}", above.display(), format_size(least)),
+            cure: "give the service, and the slices above it, `MemoryMin=`".into(),
+        })
     }
 
     /// A unit is about to be started with these limits.

@@ -173,8 +173,12 @@ impl Unit {
         match order {
             Ok(prepared) => {
                 self.log_start = prepared.log_start;
-                self.context.limits.refuse(&self.context, self.plan.id.as_str(), &prepared.unfit);
                 self.send_order(prepared.order);
+                if !prepared.unfit.is_empty() {
+                    // It is looked up again, and told again, with the next start.
+                    self.order = None;
+                    self.context.limits.refuse(&self.context, self.plan.id.as_str(), &prepared.unfit);
+                }
             }
             Err(why) => self.step(myself, Input::Unfit(why.into())),
         }

@@ -73,6 +73,7 @@ fn status() -> Status {
             upgrade: None,
             store: StoreStatus::default(),
             host: HostStatus::default(),
+            limits: Vec::new(),
             degradation: DegradationStatus::default(),
         },
         supervisors: vec![
@@ -123,6 +124,7 @@ fn one_unit_is_told_in_full() {
     let cause = ExitCause::Signal { signal: Signal::KILL, core: false };
     status.last_exit = Some(LastExit { cause, text: "SIGKILL".into(), at: Wall(NOW.0 - 190_000), usage });
     let details = UnitDetails {
+        used: None,
         status,
         now: NOW,
         supervisors: vec!["workers".into(), "root".into()],

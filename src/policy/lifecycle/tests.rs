@@ -20,6 +20,8 @@ fn plan() -> UnitPlan {
         environment_files: Vec::new(),
         umask: 0o022,
         nice: 0,
+        scheduling: Default::default(),
+        limits: Default::default(),
         requires: Vec::new(),
         binds: Vec::new(),
         wants: Vec::new(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::pressure::{Pressure, Pressures};
 use crate::base::time::Wall;
-use crate::event::{Counters, GapReason, RestartCause};
+use crate::event::{Counters, GapReason, LimitStatus, RestartCause};
 
 fn host() -> HostStatus {
     HostStatus {
@@ -23,7 +23,16 @@ fn snapshot() -> Snapshot {
     counters.start.observe(Duration::from_secs(70));
     counters.log_dropped.insert(GapReason::Quota, 4096);
     counters.log_bytes = 10_000;
+    let limit = |limit: &str, wanted: &str, refused: Option<&str>| LimitStatus {
+        limit: limit.into(),
+        wanted: wanted.into(),
+        refused: refused.map(str::to_owned),
+    };
+    let declared =
+        vec![limit("memory_max", "67108864", None), limit("cpu_max", "150000 100000", None), limit("cpuset", "7", Some("out of range"))];
+    counters.oom_kills = 1;
     let unit = UnitStatus {
+        limits: declared,
         unit: "web@1".into(),
         description: None,
         supervisor: "workers".into(),
@@ -76,12 +85,19 @@ fn snapshot() -> Snapshot {
         units: vec![unit],
         supervisors: vec![supervisor],
         samples: Arc::new(Samples { units, own: sample }),
+        groups: Arc::new(BTreeMap::from([("web@1".to_owned(), used())])),
         events: 42,
         events_dropped: 0,
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
         degradation_step: 2,
         host: host(),
     }
+}
+
+fn used() -> GroupUse {
+    let (memory, memory_peak, swap, tasks) = (Some(4096), Some(8192), Some(0), Some(3));
+    let (cpu, throttled, read, written) = (Some(1.5), Some(0.25), Some(10), Some(20));
+    GroupUse { memory, memory_peak, swap, cpu, throttled, tasks, read, written, oom_kills: Some(1) }
 }
 
 #[test]
@@ -91,11 +107,12 @@ fn the_page_tells_everything() {
 
 #[test]
 fn every_name_and_help_text_is_in_order() {
-    let mut names: Vec<_> = families::ALL.iter().map(|family| family.name).collect();
+    let all = || families::ALL.iter().chain(limits::ALL);
+    let mut names: Vec<_> = all().map(|family| family.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), families::ALL.len());
-    for family in families::ALL {
+    assert_eq!(names.len(), all().count());
+    for family in all() {
         assert!(family.name.starts_with("ms_") && !family.name.ends_with("_total"), "{}", family.name);
         assert!(family.help.ends_with('.') && !family.help.contains(['\n', '\\', '"']), "{}", family.name);
     }

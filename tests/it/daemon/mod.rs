@@ -9,6 +9,7 @@ mod faults;
 mod forking;
 mod launcher_death;
 mod lifecycle;
+mod limits;
 mod logs;
 mod metrics;
 mod older;

@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# Limits under a real systemd with every controller of cgroup v2. Runs as root in the emulated machine (tests/vm/run).
+# shellcheck disable=SC2317,SC2329  # the functions are called by check and within
+# shellcheck source=tests/vm/lib.sh
+. ./lib.sh
+install_program
+
+group() { echo /sys/fs/cgroup/system.slice/ms-supervisor.service/ms-supervisor-*/"$1"; }
+# in_group PATH: the only directory that fits.
+in_group() { for at in $(group "$1"); do [ -d "$at" ] && echo "$at" && return; done; echo /nowhere; }
+reads() { [ "$(cat "$(in_group "$1")/$2")" = "$3" ]; }
+pid_of() { msctl status --json "$1" | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -n 1; }
+events() { msctl events --json 2> /dev/null | grep "\"$1\"" | grep "${2:-}"; }
+has_event() { [ -n "$(events "$@")" ]; }
+count_events() { events "$@" | wc -l; }
+is_active() { msctl status --json "$1" | grep -q '"state": "active"'; }
+line() { printf '   %s\n' "$*"; }
+
+cat > /etc/ms-supervisor/supervisors/all.yaml << 'YAML'
+supervisor: outer
+limits: {memory_max: 256MiB, tasks_max: 200}
+children: [inner, plain]
+---
+supervisor: inner
+limits: {cpu_max: 80%, memory_high: 200MiB}
+children: [leaf]
+---
+supervisor: rest
+intensity: 1000
+children: [half, full, pinned, bomb, neighbour, weighty, hog, worker, set]
+YAML
+cat > /etc/ms-supervisor/units/all.yaml << 'YAML'
+unit: leaf
+exec: sleep 86400
+limits: {memory_min: 8MiB, memory_low: 16MiB, memory_high: 48MiB, memory_max: 64MiB, memory_swap_max: 0, cpu_weight: 300, cpu_max: 25%, tasks_max: 9, oom_policy: group}
+---
+unit: plain
+exec: sleep 86400
+---
+unit: half
+exec: [perl, -e, '1 while 1']
+limits: {cpu_max: 50%}
+---
+unit: full
+exec: [perl, -e, '1 while 1']
+limits: {cpu_max: 100%}
+---
+unit: pinned
+exec: [perl, -e, 'sleep 86400']
+limits: {cpuset: 1}
+cpu_affinity: 0-1
+---
+unit: bomb
+exec: [sh, -c, 'sleep 86400']
+limits: {tasks_max: 64}
+---
+unit: neighbour
+exec: sleep 86400
+---
+unit: weighty
+exec: sleep 86400
+limits: {io_weight: 250}
+---
+unit: hog
+exec: [perl, -e, 'sleep 1 until -e "/run/eat"; unlink "/run/eat"; my $x = ""; $x .= "x" x (1 << 20) while 1']
+limits: {memory_max: 64MiB}
+restart: {backoff: none, on: {oom: 1s}}
+---
+unit: worker
+exec: [sh, -c, "sleep 86400 & perl -e 'sleep 1 until -e \"/run/work\"; unlink \"/run/work\"; my $x = \"\"; $x .= \"x\" x (1 << 20) while 1'; sleep 86400"]
+limits: {memory_max: 64MiB}
+---
+unit: set
+exec: [sh, -c, 'sleep 86400 & exec sleep 86401']
+nice: 5
+scheduler: batch
+io_priority: 6
+cpu_affinity: 1
+rlimits: {nofile: "512:1024", core: 0}
+oom_score_adj: 321
+YAML
+systemctl daemon-reload
+check "systemctl start" systemctl start ms-supervisor
+check "it is said that the service itself is guaranteed nothing, and nothing else" test "$(msctl status | grep -c '^limits:')" = 1
+msctl status | grep '^limits:'
+
+echo "== each is read back"
+leaf=outer:supervisor/inner:supervisor/leaf:1
+for pair in "memory.min 8388608" "memory.low 16777216" "memory.high 50331648" "memory.max 67108864" "memory.oom.group 1" \
+    "cpu.weight 300" "cpu.max 25000 100000" "pids.max 9"; do
+    check "leaf: $pair" reads $leaf "${pair%% *}" "${pair#* }"
+done
+check "inner: cpu.max 80000 100000" reads outer:supervisor/inner:supervisor cpu.max "80000 100000"
+check "inner: memory.high" reads outer:supervisor/inner:supervisor memory.high 209715200
+check "outer: memory.max" reads outer:supervisor memory.max 268435456
+check "outer: pids.max" reads outer:supervisor pids.max 200
+check "outer guarantees what is guaranteed below it" reads outer:supervisor memory.min 8388608
+check "the root does, too" reads . memory.min 8388608
+check "a unit without limits is in its supervisor's cgroup" test -d "$(in_group outer:supervisor/plain:1)"
+weighty=rest:supervisor/weighty:1
+if [ -e "$(in_group $weighty)/io.weight" ]; then check "io.weight" reads $weighty io.weight "default 250"; else line "io.weight: this kernel has none"; fi
+check "daemon's own processes are in a leaf" grep -q '/ms-supervisor.service/ms-supervisor$' "/proc/$(show MainPID)/cgroup"
+allowed() { sed -n 's/^Cpus_allowed_list:\t//p' "/proc/$1/status"; }
+check "pinned may run on 1 only: $(allowed "$(pid_of pinned)")" test "$(allowed "$(pid_of pinned)")" = 1
+msctl status leaf | sed -n '/Memory/p;/CPU/p;/Tasks/p'
+
+echo "== set before exec"
+pid=$(pid_of set)
+check "nice, policy, I/O priority" test "$(cut -d ' ' -f 19,41 "/proc/$pid/stat")" = "5 3"
+check "affinity $(allowed "$pid")" test "$(allowed "$pid")" = 1
+check "oom_score_adj" test "$(cat "/proc/$pid/oom_score_adj")" = 321
+limits_of() { grep -E "$1" "/proc/$pid/limits" | tr -s ' '; }
+check "rlimits" test "$(limits_of 'open files')$(limits_of 'core file')" = "Max open files 512 1024 files Max core file size 0 0 bytes "
+
+echo "== cpu_max by what a unit gets"
+used() { sed -n 's/^usage_usec //p' "$(in_group "$1")/cpu.stat"; }
+# The emulated machine has two processors, and other things to do: full need not get all it may.
+at=${EPOCHREALTIME/[.,]/} h=$(used rest:supervisor/half:1) f=$(used rest:supervisor/full:1)
+sleep 10
+h=$(($(used rest:supervisor/half:1) - h)) f=$(($(used rest:supervisor/full:1) - f)) t=$((${EPOCHREALTIME/[.,]/} - at))
+line "of $((t / 1000)) ms: half $((h * 100 / t)) %, full $((f * 100 / t)) %; half/full = $((h * 100 / f)) %"
+check "half gets half a processor" test $((h * 100 / t)) -ge 40 -a $((h * 100 / t)) -le 56
+check "full gets more than that, and no more than one" test $((f * 100 / t)) -ge 65 -a $((f * 100 / t)) -le 108
+check "what is not given is counted" test "$(sed -n 's/^throttled_usec //p' "$(in_group rest:supervisor/half:1)/cpu.stat")" -gt 1000000
+msctl stop half full > /dev/null
+
+echo "== live: same process, other limits"
+before=$(pid_of leaf) nested=$(pid_of plain) setpid=$(pid_of set)
+sed -i 's/memory_max: 64MiB, memory_swap_max/memory_max: 96MiB, memory_swap_max/; s/cpu_max: 25%, tasks_max: 9/cpu_max: 30%/; s/^nice: 5/nice: 7/;
+    s/^scheduler: batch/scheduler: other/; s/^io_priority: 6/io_priority: idle/; s/^cpu_affinity: 1$/cpu_affinity: 0/; s/nofile: "512:1024"/nofile: 700/; s/: 321/: 123/' \
+    /etc/ms-supervisor/units/all.yaml
+sed -i 's/memory_max: 256MiB/memory_max: 300MiB/' /etc/ms-supervisor/supervisors/all.yaml
+msctl reload
+check "leaf: memory.max" within 10 reads $leaf memory.max 100663296
+check "leaf: cpu.max" within 10 reads $leaf cpu.max "30000 100000"
+check "leaf: pids.max" within 10 reads $leaf pids.max max
+check "outer: memory.max" within 10 reads outer:supervisor memory.max 314572800
+check "no process was replaced" test "$(pid_of leaf) $(pid_of plain) $(pid_of set)" = "$before $nested $setpid"
+check "LimitsChanged of leaf" within 10 has_event LimitsChanged '"leaf"'
+pid=$setpid
+is_set() { [ "$(cut -d ' ' -f 19,41 "/proc/$1/stat") $(allowed "$1") $(cat "/proc/$1/oom_score_adj")" = "7 0 0 123" ]; }
+check "set: niceness, policy, affinity, oom_score_adj" within 10 is_set "$pid"
+check "of its child as well" within 10 is_set "$(pgrep -P "$pid")"
+is_limited() { [ "$(limits_of 'open files')" = "Max open files 700 700 files " ]; }
+check "rlimits" within 10 is_limited
+check "nothing was refused" test "$(count_events LimitRefused)" = 0
+echo max > "$(in_group $leaf)/memory.max"
+check "what somebody else changes is set again" within 40 reads $leaf memory.max 100663296
+check "and told" within 10 has_event LimitDrifted '"leaf"'
+
+echo "== moved to another supervisor"
+sed -i 's/children: \[inner, plain\]/children: [inner]/; s/weighty, hog/weighty, plain, hog/' /etc/ms-supervisor/supervisors/all.yaml
+msctl reload > /dev/null
+moved() { grep -qs '/rest:supervisor/plain:' "/proc/$(pid_of plain)/cgroup"; }
+check "it is in its cgroup then" within 20 moved
+
+echo "== memory_max"
+first=$(pid_of hog)
+touch /run/eat
+check "OOM is told" within 60 has_event OomKilled '"hog"'
+line "$(msctl events 2> /dev/null | grep 'hog  *| out of memory' | tail -n 1)"
+check "with the victim" has_event OomKilled '"name":"perl"'
+check "its process id" has_event OomKilled "\"pid\":$first"
+check "and that its own limit was reached" has_event OomKilled '"short":"unit"'
+replaced() { is_active "$1" && [ "$(pid_of "$1")" != "$2" ]; }
+check "it was started again" within 30 replaced hog "$first"
+msctl status hog | sed -n '/Last exit/p;/Memory/p'
+worker=$(pid_of worker)
+touch /run/work
+check "a child is killed: the rest of the unit is ended, too" within 60 replaced worker "$worker"
+line "$(msctl events 2> /dev/null | grep 'worker.*out of memory' | head -n 1)"
+check "one incident of it" test "$(count_events OomKilled '"worker"')" = 1
+
+echo "== a fork bomb beside a neighbour"
+# latency: of forty starts of a program, in the cgroup of the neighbour: mean and worst in microseconds.
+cat > /run/latency << 'SCRIPT'
+echo $$ > "$1/cgroup.procs"
+sum=0 worst=0
+for _ in {1..40}; do
+    at=${EPOCHREALTIME/[.,]/}
+    /bin/true
+    took=$((${EPOCHREALTIME/[.,]/} - at)) sum=$((sum + took)) worst=$((took > worst ? took : worst))
+done
+echo "$((sum / 40)) $worst"
+SCRIPT
+latency() { bash /run/latency "$(in_group rest:supervisor/neighbour:1)"; }
+before=$(latency)
+sed -i "s/^exec: \[sh, -c, 'sleep 86400'\]/exec: [perl, -e, '\$SIG{CHLD} = \"IGNORE\"; while (1) { fork }']/" /etc/ms-supervisor/units/all.yaml
+msctl reload > /dev/null
+check "the limit is reached" within 60 has_event TasksMaxReached '"bomb"'
+during=$(latency)
+line "starts of a program, mean and worst: before ${before/ / us, } us; during ${during/ / us, } us"
+sleep 5
+line "forks refused: $(sed -n 's/^max //p' "$(in_group 'rest:supervisor/bomb:*')/pids.events"), tasks: $(cat "$(in_group 'rest:supervisor/bomb:*')/pids.current")"
+check "it was told once" test "$(count_events TasksMaxReached '"bomb"')" = 1
+check "at most 64 tasks" test "$(cat "$(in_group 'rest:supervisor/bomb:*')/pids.current")" -le 64
+check "the neighbour starts programs: worst $((${during#* } / 1000)) ms" test "${during#* }" -lt 3000000
+answers() { msctl status > /dev/null 2>&1; }
+check "the daemon answers" answers
+check "the bomb can be stopped" msctl stop bomb
+check "the episode is over" within 40 has_event LimitCleared '"bomb"'
+
+echo "== metrics"
+curl -s http://127.0.0.1:8001/metrics > /run/page
+for series in 'ms_unit_limit{unit="leaf",limit="memory_max"} 100663296' 'ms_unit_limit{unit="leaf",limit="cpu_max"} 0.3' 'ms_unit_oom_kills_total{unit="hog"} 1'; do
+    check "$series" grep -qF "$series" /run/page
+done
+grep -E '^ms_unit_cgroup_[a-z_]+\{unit="leaf"' /run/page
+
+echo "== without a brain, and with the next one"
+leafpid=$(pid_of leaf)
+brain=$(msctl status --json | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -n 1)
+check "the brain is killed" kill -9 "$brain"
+check "the next brain answers" within 30 answers
+adopted() { [ "$(pid_of leaf)" = "$leafpid" ] && reads $leaf memory.max 100663296; }
+check "leaf runs on, limited as before" within 30 adopted
+
+echo "== stop"
+at=$(dirname "$(in_group rest:supervisor)")
+check "systemctl stop" systemctl stop ms-supervisor
+check "no cgroup is left" test ! -e "$at"
+finish
