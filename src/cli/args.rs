@@ -101,6 +101,13 @@ pub enum Request {
         #[arg(long)]
         json: bool,
     },
+    /// Say in one line how the node is, for Nagios and its kin and for the health checks of containers
+    #[command(after_help = super::health::HELP)]
+    Health {
+        /// How long the daemon may take to answer
+        #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::base::time::parse_duration)]
+        timeout: std::time::Duration,
+    },
     /// Show the supervision tree
     Tree {
         /// Write JSON

@@ -18,31 +18,48 @@ pub(super) const HELP: &str = "Exit codes:
   3  no daemon is running here
   4  there is no such unit or supervisor
   5  not permitted
-  6  done, but not remembered: a restart of the daemon would forget it";
+  6  done, but not remembered: a restart of the daemon would forget it
+`health`, `doctor` and `verify-install` have codes of their own: see their help.";
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// It was tried and failed.
-    Failed = 1,
+    Failed,
     /// Bad usage, or bad declarations.
-    Bad = 2,
+    Bad,
     /// No daemon is running here.
-    NoDaemon = 3,
+    NoDaemon,
     /// There is no such unit or supervisor.
-    Unknown = 4,
+    Unknown,
     /// Not permitted.
-    NotPermitted = 5,
+    NotPermitted,
     /// Done, but not remembered.
-    NotRemembered = 6,
+    NotRemembered,
+    /// What was found decides; the command's own help says what its codes mean.
+    Judged(u8),
+}
+
+impl Exit {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Bad => 2,
+            Self::NoDaemon => 3,
+            Self::Unknown => 4,
+            Self::NotPermitted => 5,
+            Self::NotRemembered => 6,
+            Self::Judged(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -75,6 +92,11 @@ impl Failure {
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// What went wrong, in words.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Says on standard error what went wrong.
@@ -156,10 +178,10 @@ mod tests {
     fn refusals_have_their_codes() {
         let error = |code: &str| ApiError { code: code.into(), message: "m".into(), help: None, diagnostics: None };
         for (status, exit) in [(400, 2), (403, 5), (404, 4), (422, 2), (500, 1)] {
-            assert_eq!(Failure::refused(status, error("x")).exit as u8, exit);
+            assert_eq!(Failure::refused(status, error("x")).exit.code(), exit);
         }
-        assert_eq!(Failure::from(ClientError::NoDaemon("/s".into())).exit as u8, 3);
-        assert_eq!(Failure::from(ClientError::NotPermitted("/s".into())).exit as u8, 5);
-        assert_eq!(Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).exit as u8, 0);
+        assert_eq!(Failure::from(ClientError::NoDaemon("/s".into())).exit.code(), 3);
+        assert_eq!(Failure::from(ClientError::NotPermitted("/s".into())).exit.code(), 5);
+        assert_eq!(Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).exit.code(), 0);
     }
 }

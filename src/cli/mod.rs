@@ -10,6 +10,7 @@ mod events;
 mod exit;
 mod graph;
 mod limits;
+mod health;
 mod logs;
 mod offline;
 mod output;
@@ -62,6 +63,7 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Graph(args) => graph::graph(session, &args),
         Request::Reload { json } => declarations::reload(session, json),
         Request::Status { units, json } => status::status(session, &units, json),
+        Request::Health { timeout } => health::health(session, timeout),
         Request::Tree { json } => status::tree(session, json),
         Request::Start(targets) => control::ask(session, control::Verb::Start, targets.targets, None),
         Request::Stop { targets, reason } => control::ask(session, control::Verb::Stop, targets.targets, reason),

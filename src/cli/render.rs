@@ -267,4 +267,4 @@ pub(super) fn local_time(time: Wall) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

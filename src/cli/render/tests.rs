@@ -44,7 +44,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
     }
 }
 
-fn status() -> Status {
+pub(in crate::cli) fn status() -> Status {
     let supervisor = |name: &str, parent: Option<&str>, children: &[&str]| SupervisorStatus {
         supervisor: name.into(),
         parent: parent.map(Into::into),

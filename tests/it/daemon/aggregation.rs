@@ -32,3 +32,21 @@ fn a_leaf_decides_as_far_up_as_declared() {
     daemon.event("HealthChanged", |data| data["supervisor"] == "root" && data["level"] == "healthy");
     assert_eq!(get(&address, "/healthz").unwrap(), (200, "ok\n".into()));
 }
+
+#[test]
+fn monitoring_gets_one_line_and_a_code() {
+    let mut daemon = Daemon::prepared(&[("units/web.yaml", "unit: web\nexec: sleep 1000\nrestart: {backoff: {kind: none, first: 1h}}\n")]);
+    let health = |daemon: &Daemon| {
+        let output = daemon.cli(&["health"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, line) = health(&daemon);
+    assert!(code == Some(2) && line.starts_with("MS-SUPERVISOR CRITICAL - no daemon answers on "), "{code:?} {line}");
+    daemon.start();
+    daemon.event("DaemonReady", |_| true);
+    let (code, line) = until("all is well", || Some(health(&daemon)).filter(|(code, _)| *code == Some(0)));
+    assert!(line.starts_with("MS-SUPERVISOR OK - 1 of 1 units active, up ") && line.contains(" | units=1;;;0 active=1;;;0;1 "), "{code:?} {line}");
+    kill(daemon.pids()["web"], 9);
+    let (_, line) = until("it is seen", || Some(health(&daemon)).filter(|(code, _)| *code == Some(2)));
+    assert!(line.starts_with("MS-SUPERVISOR CRITICAL - unhealthy: web: ") && line.lines().count() == 1, "{line}");
+}
