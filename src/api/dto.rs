@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
+use crate::base::tier::Tier;
 use crate::base::time::Wall;
 use crate::event::{
     DegradationStatus, Gap, GroupUse, HealthStatus, HostStatus, LimitsUnavailable, StoreStatus, SupervisorStatus, UnitStatus, Wish,
@@ -51,6 +52,12 @@ pub struct DaemonStatus {
     pub reason: Option<String>,
     /// The directory of the declarations.
     pub config: PathBuf,
+    /// How serious the installation is, if a tier is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// The tier that the daemon's environment names (`MS_TIER`), over what the declarations say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced_tier: Option<String>,
     /// The directory of the cgroup that has one for each unit; none if there is no place for them.
     pub cgroup: Option<PathBuf>,
     /// How the last upgrade in place went, if this launcher has seen one.

@@ -17,7 +17,7 @@ use super::{Node, actions, chain, events, health, logs};
 use crate::actor::health::assessed;
 use crate::actor::tree::Standing;
 use crate::event::{Event, HealthStatus};
-use crate::os::{clock, logfile, usage};
+use crate::os::{clock, inherited, logfile, usage};
 use crate::plan::{Diff, LogMode, Plan};
 
 /// What every handler gets.
@@ -89,6 +89,8 @@ pub(super) fn daemon_status(node: &Node) -> DaemonStatus {
         state: state.into(),
         reason,
         config: node.context.directories.config.clone(),
+        tier: node.tree.plan().daemon.tier,
+        forced_tier: inherited::tier(),
         cgroup: node.cgroup.clone(),
         upgrade: node.upgrade.clone(),
         store: node.context.wishes.store(),

@@ -7,6 +7,8 @@ pub mod choice;
 #[cfg(feature = "daemon")]
 pub mod cpus;
 pub mod exit;
+#[cfg(feature = "daemon")]
+pub mod finding;
 pub mod id;
 #[cfg(feature = "daemon")]
 pub mod identity;
@@ -19,4 +21,6 @@ pub mod rng;
 #[cfg(feature = "daemon")]
 pub mod scheduling;
 pub mod shutdown;
+#[cfg(feature = "daemon")]
+pub mod tier;
 pub mod time;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::exit;
 use crate::base::choice::LogStream;
 use crate::base::exit::Signal;
+use crate::base::tier::Tier;
 
 /// Supervises programs in an Erlang/OTP supervision tree.
 #[derive(Clone, Debug, Parser)]
@@ -70,6 +71,24 @@ pub enum Request {
     },
     /// Show what `reload` would change; without a daemon, what `run` would start
     Plan {
+        /// Show each value that counts, and which file set it, of one unit or supervisor, of `daemon`, or of all
+        #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with = "tier")]
+        origin: Option<String>,
+        /// Show what another tier would change
+        #[arg(long, value_name = "TIER", value_parser = parse_tier)]
+        tier: Option<Tier>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a tier sets, or what is different in another; without a tier, which one is in force
+    Tier {
+        /// The tier: tier_1, tier_2 or tier_3; also experimental, validation, operational
+        #[arg(value_parser = parse_tier)]
+        tier: Option<Tier>,
+        /// Another one to compare with
+        #[arg(value_parser = parse_tier)]
+        other: Option<Tier>,
         /// Write JSON
         #[arg(long)]
         json: bool,
@@ -158,6 +177,26 @@ pub enum Request {
     Rotate(Targets),
     /// Show what has happened
     Events(EventsArgs),
+    /// Look at this machine and this configuration: what is wrong, why it matters, and what helps. Nothing is changed
+    #[command(after_help = super::doctor::HELP)]
+    Doctor {
+        /// Show what is fine, too
+        #[arg(short, long)]
+        verbose: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify that what was installed is all there, runs, and has the limits it should have
+    #[command(after_help = super::doctor::HELP)]
+    VerifyInstall {
+        /// Show what is fine, too
+        #[arg(short, long)]
+        verbose: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of a kind of declaration
     Schema {
         /// Which kind
@@ -291,8 +330,12 @@ pub enum SchemaKind {
     Unit,
     /// Files in supervisors/
     Supervisor,
-    /// daemon.yaml
+    /// daemon.yaml and monitoring.yaml
     Daemon,
+    /// Files in conf.d/
+    DropIn,
+    /// health-checks.yaml
+    HealthChecks,
     /// What the script or webhook of a remediation is told
     Remedy,
 }
@@ -302,6 +345,10 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         return Ok(Listen::None);
     }
     text.parse().map(Listen::Address).map_err(|_| "it is neither `none` nor an address such as 127.0.0.1:8001".into())
+}
+
+fn parse_tier(text: &str) -> Result<Tier, String> {
+    Tier::named(text).ok_or_else(|| format!("there is no such tier; known are {}", Tier::names().collect::<Vec<_>>().join(", ")))
 }
 
 fn parse_signal(text: &str) -> Result<Signal, String> {

@@ -9,9 +9,10 @@ use super::exit::{Ending, Exit, Failure, json};
 use super::output::wants_color;
 use super::{Session, render};
 use crate::api::client::ClientError;
-use crate::api::dto::Changes;
-use crate::plan::{Child, Plan, resolve};
-use crate::spec::{self, Diagnostics};
+use crate::api::dto::{Changes, Status};
+use crate::os::inherited;
+use crate::plan::{Child, Diff, Plan, resolve};
+use crate::spec::{self, Declared, Diagnostics, SourceFile};
 
 pub(super) fn check(session: &mut Session, directory: Option<&Path>, as_json: bool) -> Ending {
     if directory.is_some() {
@@ -99,7 +100,38 @@ fn show(session: &mut Session, changes: &Changes, as_json: bool) -> Ending {
 
 pub(super) fn load(session: &Session) -> Result<(Option<Plan>, Diagnostics), Failure> {
     let directory = session.config()?;
-    Ok(resolve(&spec::load(&directory), &directory))
+    Ok(resolve(&spec::load(&directory, inherited::tier().as_deref()), &directory))
+}
+
+/// Which tier the environment chooses: that of the daemon, if one runs here, else of this command.
+fn forced_tier(session: &Session) -> Option<String> {
+    let status: Option<Status> = session.client().ok().and_then(|client| client.get("/v1/status").ok());
+    status.map_or_else(inherited::tier, |status| status.daemon.forced_tier)
+}
+
+/// The declarations with `tier`, or with the one in force.
+fn declared(session: &Session, tier: Option<&str>) -> Result<Declared, Failure> {
+    let tier = tier.map(str::to_owned).or_else(|| forced_tier(session));
+    Ok(spec::load(&session.config()?, tier.as_deref()))
+}
+
+/// The plan of the declarations with `tier`, or with the one in force; or what is wrong.
+pub(super) fn plan_with(session: &Session, tier: Option<&str>) -> Result<Result<Plan, Diagnostics>, Failure> {
+    let (plan, diagnostics) = resolve(&declared(session, tier)?, &session.config()?);
+    Ok(plan.ok_or(diagnostics))
+}
+
+/// The files of the declarations with `tier`, or with the one in force, if nothing is wrong with them.
+pub(super) fn files(session: &Session, tier: Option<&str>) -> Result<Result<Vec<SourceFile>, Diagnostics>, Failure> {
+    let declared = declared(session, tier)?;
+    let (plan, diagnostics) = resolve(&declared, &session.config()?);
+    Ok(plan.map(|_| declared.files().collect()).ok_or(diagnostics))
+}
+
+/// What changes from one plan to another.
+pub(super) fn show_diff(session: &mut Session, diff: &Diff, as_json: bool) -> Ending {
+    let changes = serde_json::to_value(diff).map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))?;
+    show(session, &Changes { text: diff.to_string(), empty: diff.is_empty(), changes }, as_json)
 }
 
 pub(super) fn faulty(diagnostics: &Diagnostics) -> Failure {

@@ -6,6 +6,7 @@ mod args;
 mod chain;
 mod control;
 mod declarations;
+mod doctor;
 mod events;
 mod exit;
 mod graph;
@@ -13,10 +14,12 @@ mod limits;
 mod health;
 mod logs;
 mod offline;
+mod origin;
 mod output;
 mod render;
 mod simulate;
 mod status;
+mod tier;
 mod tools;
 mod upgrade;
 
@@ -57,7 +60,10 @@ pub fn execute(config: Option<&Path>, request: Request) -> ExitCode {
 fn run(session: &mut Session, request: Request) -> Ending {
     match request {
         Request::Check { dir, json } => declarations::check(session, dir.as_deref(), json),
-        Request::Plan { json } => declarations::plan(session, json),
+        Request::Plan { origin: Some(name), json, .. } => origin::origin(session, &name, json),
+        Request::Plan { tier: Some(tier), json, .. } => tier::what_if(session, tier, json),
+        Request::Plan { json, .. } => declarations::plan(session, json),
+        Request::Tier { tier, other, json } => tier::tier(session, tier, other, json),
         Request::Simulate(args) => simulate::simulate(session, &args),
         Request::CriticalChain { unit, json } => chain::critical_chain(session, unit.as_deref(), json),
         Request::Graph(args) => graph::graph(session, &args),
@@ -77,6 +83,8 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Events(args) => events::events(session, &args),
         Request::Schema { kind } => tools::schema(session, kind),
         Request::Completions { shell } => tools::completions(session, shell),
+        Request::Doctor { verbose, json } => doctor::doctor(session, verbose, json),
+        Request::VerifyInstall { verbose, json } => doctor::verify_install(session, verbose, json),
         Request::Version { json } => tools::version(session, json),
         Request::Upgrade { binary } => upgrade::upgrade(session, binary),
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::args::LogsArgs;
+use super::declarations::load;
 use super::exit::{Ending, Exit, Failure};
 use super::logs::print;
 use crate::api::dto::LogLine;
@@ -15,7 +16,6 @@ use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
 use crate::os::clock;
 use crate::os::logfile::{Feed, Pattern, Query};
-use crate::plan::resolve;
 
 /// How often logs that are followed are looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -59,7 +59,7 @@ fn logs_of(session: &Session, args: &LogsArgs, logs: &Path) -> Result<Vec<UnitId
     if args.units.is_empty() {
         return Ok(there.into_iter().collect());
     }
-    let (plan, _) = resolve(&crate::spec::load(&session.config()?), &session.config()?);
+    let (plan, _) = load(session)?;
     if let Some(plan) = &plan
         && let Ok(named) = Known::of_plan(plan).resolve(&args.units)
     {

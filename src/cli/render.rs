@@ -23,7 +23,8 @@ pub(super) fn headline(look: Look, daemon: &DaemonStatus, units: &[UnitStatus]) 
     let state = look.state(&daemon.state, &daemon.state);
     let up = approx_duration(daemon.now.since(daemon.started));
     let trouble = daemon.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!("ms-supervisor {} {state}{trouble}, up {up}; {active} of {} units active", daemon.version, units.len())
+    let tier = daemon.tier.map(|tier| format!(" {tier}")).unwrap_or_default();
+    format!("ms-supervisor {}{tier} {state}{trouble}, up {up}; {active} of {} units active", daemon.version, units.len())
 }
 
 /// How well the whole node is, if it is not as it should be.

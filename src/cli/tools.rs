@@ -15,6 +15,8 @@ pub(super) fn schema(session: &mut Session, kind: SchemaKind) -> Ending {
         SchemaKind::Unit => schemas::unit(),
         SchemaKind::Supervisor => schemas::supervisor(),
         SchemaKind::Daemon => schemas::daemon(),
+        SchemaKind::DropIn => schemas::drop_in(),
+        SchemaKind::HealthChecks => schemas::health_checks(),
         SchemaKind::Remedy => RemedyContext::schema(),
     };
     json(&mut session.out, &schema)

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::os::logfile;
 use crate::os::paths::Directories;
+use crate::os::{inherited, logfile};
 use crate::plan::{LogMode, Plan, resolve};
 use crate::spec::{self, Declared, Diagnostics, SourceFile};
 
@@ -24,7 +24,7 @@ pub(super) struct Loaded {
 /// # Errors
 /// Everything that is wrong with them.
 pub(super) fn load(directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
-    understand(&spec::load(&directories.config), directories)
+    understand(&spec::load(&directories.config, inherited::tier().as_deref()), directories)
 }
 
 /// The plan that was applied last, if that was remembered and still is one. Blocks.
@@ -55,7 +55,7 @@ fn understand(declared: &Declared, directories: &Directories) -> Result<Loaded, 
     let (plan, diagnostics) = resolve(declared, &directories.config);
     let Some(mut plan) = plan else { return Err(Box::new(diagnostics)) };
     let pipes_instead = fit(&mut plan, &directories.logs);
-    Ok(Loaded { plan: Arc::new(plan), files: declared.diagnostics.sources().collect(), pipes_instead })
+    Ok(Loaded { plan: Arc::new(plan), files: declared.files().collect(), pipes_instead })
 }
 
 /// Logs that cannot be rotated under their writers go through pipes. Whether any does.

@@ -252,6 +252,12 @@ pub fn of_process(pid: u32) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
+/// The directory of the cgroup of a process in the v2 hierarchy; none if there is no such hierarchy, or it cannot be seen.
+#[must_use]
+pub fn directory_of(pid: u32) -> Option<PathBuf> {
+    place(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?, &fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
 /// The directory of the cgroup that `/proc/self/cgroup` names, under the mount that `/proc/self/mountinfo` tells of.
 fn place(own: &str, mounts: &str) -> Option<PathBuf> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;

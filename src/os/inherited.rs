@@ -38,6 +38,12 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// The tier that the environment names (`MS_TIER`), over what the declarations say.
+#[must_use]
+pub fn tier() -> Option<String> {
+    std::env::var_os("MS_TIER").filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// The socket the launcher passed on, by its number in `MS_LAUNCHER_FD`. To be called once.
 ///
 /// # Errors

@@ -15,6 +15,8 @@ pub mod controllers;
 #[cfg(feature = "daemon")]
 pub mod device;
 #[cfg(feature = "daemon")]
+pub mod doctor;
+#[cfg(feature = "daemon")]
 pub mod environment;
 #[cfg(feature = "daemon")]
 pub mod evidence;

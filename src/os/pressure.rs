@@ -28,6 +28,12 @@ impl PressureFiles {
         std::env::var_os("MS_PRESSURE_DIR").map_or_else(Self::default, |directory| Self { directory: directory.into() })
     }
 
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Those in a directory.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {

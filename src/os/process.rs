@@ -78,6 +78,22 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<ExitCause> {
     (told == 0 && info[0] & PIDFD_INFO_EXIT != 0).then(|| ExitCause::from_wait_status(status))
 }
 
+/// The user a process runs as; none if it is gone.
+#[must_use]
+pub fn owner(pid: u32) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
+}
+
+/// Whether the kernel tells of a process by its pidfd (PIDFD_GET_INFO), and so how one ended that is not our child.
+#[must_use]
+pub fn tells_exits() -> bool {
+    let Ok(own) = open(std::process::id()) else { return false };
+    let mut info = [PIDFD_INFO_EXIT, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: as in `exit_of`. Of a process that has not ended the kernel that can tell answers with what it knows.
+    (unsafe { libc::ioctl(own.as_raw_fd(), PIDFD_GET_INFO, info.as_mut_ptr()) }) == 0
+}
+
 /// Waits until the process behind `pidfd` has ended, but not for longer than this.
 pub fn wait_for_end(pidfd: BorrowedFd<'_>, within: Duration) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

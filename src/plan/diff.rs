@@ -320,6 +320,7 @@ fn supervisor_change(
 fn daemon_changes(old: &DaemonPlan, new: &DaemonPlan) -> Vec<&'static str> {
     changes!(
         DaemonPlan {
+            tier: "tier",
             listen: "listen",
             start_limit: "start_limit",
             restart_budget: "restart_budget",

@@ -9,6 +9,7 @@ mod chain;
 mod degradation;
 mod diff;
 mod fall;
+mod guard;
 mod knot;
 mod limits;
 mod model;

@@ -22,6 +22,7 @@ use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::scheduling::Scheduling;
 pub use crate::base::shutdown::ShutdownTimeout;
+use crate::base::tier::Tier;
 
 /// Everything one daemon runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,6 +66,9 @@ impl Plan {
 /// The daemon's own settings (`daemon.yaml`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DaemonPlan {
+    /// How serious the installation is; what follows from it is resolved already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Where metrics and health are served; `None`: nowhere.
     pub listen: Option<std::net::SocketAddr>,
     /// How many units may be starting at once.

@@ -14,6 +14,7 @@ use crate::spec::{Declared, Diagnostic, Diagnostics, Field, SourceFile, Span, co
 
 use super::aggregation::{aggregation, check_aggregation};
 use super::degradation::degradation;
+use super::guard::check_tier;
 use super::limits::{check_limits, supervisors_limits};
 use super::model::{Child, DaemonPlan, Plan, RestartBudget, SupervisorPlan, UnitPlan};
 use super::order::{Dependencies, instances, order, start_order};
@@ -25,7 +26,7 @@ use super::unit::unit_plan;
 pub const UNITS_MAX: usize = 100_000;
 
 const DEFAULT_INTENSITY: u32 = 5;
-const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
+pub(super) const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const DEFAULT_START_LIMIT: u32 = 64;
 const DEFAULT_LOGS_TOTAL: u64 = 4 << 30;
@@ -48,6 +49,7 @@ pub fn resolve(declared: &Declared, directory: &Path) -> (Option<Plan>, Diagnost
     check_significant(&tree, &mut out);
     check_aggregation(&tree, &mut out);
     check_limits(&tree, &mut out);
+    check_tier(declared, &mut out);
     out.sort();
     let plan = (out.is_empty() && !declared.incomplete).then(|| Plan {
         directory: directory.to_path_buf(),
@@ -137,6 +139,7 @@ fn units(declared: &Declared, dependencies: &BTreeMap<&str, Dependencies>, direc
 
 fn daemon(spec: &DaemonSpec, directory: &Path) -> DaemonPlan {
     DaemonPlan {
+        tier: spec.tier.as_ref().map(|tier| tier.0),
         listen: or(&spec.listen, Listen::default().0, |listen| listen.0),
         start_limit: or(&spec.start_limit, DEFAULT_START_LIMIT, |limit| limit.to_u32()) as usize,
         restart_budget: spec.restart_budget.as_ref().map(|budget| RestartBudget {
@@ -260,6 +263,7 @@ mod tests {
         assert_eq!(
             plan.daemon,
             DaemonPlan {
+                tier: None,
                 listen: None,
                 start_limit: 3,
                 restart_budget: Some(RestartBudget { restarts: 7, period: Duration::from_secs(10) }),

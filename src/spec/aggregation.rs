@@ -5,7 +5,7 @@ use serde_json::json;
 use super::code;
 use super::decode::{Cx, Decode, Field, mapping};
 use super::diagnostic::{Diagnostic, Span, Spanned, quote};
-use super::node::{Kind, Node};
+use super::node::Node;
 use super::restart::{Share, is_word};
 use super::value::{Name, schema};
 
@@ -99,7 +99,7 @@ impl Decode for Weights {
     const EXPECTED: &'static str = "a mapping of children to weights, for example `{db: 3, cache: 0}`";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let Kind::Mapping(items) = &node.kind else { return cx.expected(node, Self::EXPECTED) };
+        let Some(items) = node.entries() else { return cx.expected(node, Self::EXPECTED) };
         let mut weights: Vec<(Spanned<String>, u32)> = Vec::new();
         for (key, value) in items {
             let Some(Name(name)) = Name::decode(key, cx) else { continue };

@@ -1,6 +1,7 @@
 //! The codes of diagnostics. They are stable: scripts and people's notes refer to them.
 //!
-//! `MS00..` files and YAML, `MS01..` fields, `MS02..` the tree, `MS03..` dependencies.
+//! `MS00..` files and YAML, `MS01..` fields, `MS02..` the tree, `MS03..` dependencies,
+//! `MS04..` tiers.
 
 /// Makes the codes and their list.
 macro_rules! codes {
@@ -80,6 +81,9 @@ codes! {
     NO_SUCH_INSTANCE = "MS0303";
     /// There are more dependencies than one daemon takes.
     TOO_MANY_DEPENDENCIES = "MS0304";
+
+    /// A setting is too unsafe for the tier.
+    UNSAFE = "MS0401";
 }
 
 #[cfg(test)]

@@ -4,16 +4,24 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 
-use crate::base::choice::{OnLauncherDeath, OnRootFailure};
+use crate::base::choice::{Choice as _, OnLauncherDeath, OnRootFailure};
+use crate::base::tier::{Tier, Unsafe};
 
+use super::code;
 use super::decode::{Cx, Decode, mapping};
 use super::degradation::DegradationSpec;
+use super::diagnostic::{Diagnostic, did_you_mean, quote};
 use super::node::Node;
-use super::value::{Int, OneOf, PositiveTime, Size, Text, schema};
+use super::value::{Int, OneOf, OneOrMany, PositiveTime, Size, Text, schema};
 
 mapping! {
     /// The daemon's own settings.
     DaemonSpec: "a mapping, for example `listen: 127.0.0.1:8001`" {
+        /// How serious the installation is: a set of defaults for restarts, probes and logs, which `ms-supervisor tier` prints; `tier_3` also
+        /// refuses unsafe settings. `$MS_TIER` stands above it. The defaults of this program hold if not given.
+        tier: TierName,
+        /// What `tier_3` would refuse, and is meant.
+        allow: OneOrMany<OneOf<Unsafe>> = [],
         /// Where metrics and health are served, read-only: `address:port`, a port on 127.0.0.1, or `none`.
         listen: Listen = "127.0.0.1:8001",
         /// How many units may be starting at once.
@@ -113,5 +121,30 @@ impl Decode for Listen {
             Some(address) => Some(Self(Some(address))),
             None => cx.expected(node, Self::EXPECTED),
         }
+    }
+}
+
+/// A tier by its name or by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierName(pub Tier);
+
+schema!(TierName, _generator => {
+    let words = Tier::ALL.iter().flat_map(|(tier, word, meaning)| [(*word, *meaning), (tier.purpose(), *meaning)]);
+    json!({"oneOf": words.map(|(word, meaning)| json!({"const": word, "description": meaning.trim_start()})).collect::<Vec<_>>()})
+});
+
+impl Decode for TierName {
+    const EXPECTED: &'static str = "one of `tier_1`, `tier_2`, `tier_3`";
+
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let text = cx.text(node, Self::EXPECTED)?;
+        if let Some(tier) = Tier::named(text) {
+            return Some(Self(tier));
+        }
+        let message = format!("{} must be {}; found {}", cx.subject(), Self::EXPECTED, quote(text));
+        let help = did_you_mean(text, Tier::names());
+        let help = help.unwrap_or_else(|| "they are also called experimental, validation and operational".into());
+        cx.report(Diagnostic::new(code::BAD_VALUE, node.span, message).help(help));
+        None
     }
 }

@@ -106,6 +106,9 @@ impl Entries {
                 cx.report(fault.label("given again here").related(*first, "first given here"));
                 continue;
             }
+            if value.is_reset() {
+                continue;
+            }
             found.insert(known.name, (key.span, Rc::clone(value)));
         }
         let missing: Vec<_> = keys.iter().filter(|key| key.required && !found.contains_key(key.name)).map(|key| quote(key.name)).collect();

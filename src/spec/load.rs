@@ -7,35 +7,43 @@ use std::path::Path;
 
 use super::code;
 use super::diagnostic::SourceFile;
-use super::parse::Declared;
+use super::parse::{Declared, Reader, forced_tier};
 
 /// The largest file that is read, in bytes.
 pub const FILE_MAX: u64 = 4 << 20;
 
-/// Reads the declarations of a configuration directory: `supervisors/*.yaml`, `units/*.yaml` (or `.yml`) and `daemon.yaml`,
-/// each directory in the order of its files' names. Faults are collected, never returned.
+/// Reads the declarations of a configuration directory: `supervisors/*.yaml`, `units/*.yaml` (or `.yml`), `daemon.yaml`,
+/// `health-checks.yaml`, `monitoring.yaml` and the drop-ins `conf.d/*.yaml`, each directory in the order of its files' names. `tier` stands
+/// above what they say of it. Faults are collected, never returned.
 #[must_use]
-pub fn load(directory: &Path) -> Declared {
-    let mut declared = Declared::default();
+pub fn load(directory: &Path, tier: Option<&str>) -> Declared {
+    let mut reader = Reader::default();
     if let Err(error) = std::fs::read_dir(directory) {
-        declared.unreadable(code::UNREADABLE, directory.display().to_string(), format!("cannot read the directory: {error}"));
-        return declared;
+        reader.unreadable(code::UNREADABLE, directory.display().to_string(), format!("cannot read the directory: {error}"));
+        return reader.finish();
     }
     for place in ["supervisors", "units"] {
-        match list(&directory.join(place)) {
-            Ok(names) => names.into_iter().for_each(|name| read(directory, format!("{place}/{name}"), &mut declared)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => declared.unreadable(code::UNREADABLE, place.into(), format!("cannot read the directory: {error}")),
+        read_all(directory, place, &mut reader);
+    }
+    // Names that end in `.yml` are none of these files', but somebody may think so.
+    for name in ["daemon", "health-checks", "monitoring"].iter().flat_map(|name| [format!("{name}.yaml"), format!("{name}.yml")]) {
+        if directory.join(&name).symlink_metadata().is_ok() {
+            read(directory, name, &mut reader);
         }
     }
-    // The second is no name for it, but somebody may think so.
-    for name in ["daemon.yaml", "daemon.yml"] {
-        if directory.join(name).symlink_metadata().is_ok() {
-            read(directory, name.into(), &mut declared);
-        }
+    read_all(directory, "conf.d", &mut reader);
+    if let Some(tier) = tier {
+        reader.read(forced_tier(tier));
     }
-    declared.diagnostics.sort();
-    declared
+    reader.finish()
+}
+
+fn read_all(directory: &Path, place: &str, reader: &mut Reader) {
+    match list(&directory.join(place)) {
+        Ok(names) => names.into_iter().for_each(|name| read(directory, format!("{place}/{name}"), reader)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => reader.unreadable(code::UNREADABLE, place.into(), format!("cannot read the directory: {error}")),
+    }
 }
 
 /// The names of the files with declarations in `directory`, sorted. Hidden files are left out: editors keep theirs so.
@@ -51,18 +59,18 @@ fn list(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn read(directory: &Path, path: String, declared: &mut Declared) {
+fn read(directory: &Path, path: String, reader: &mut Reader) {
     match read_bytes(&directory.join(&path)) {
-        Err(error) => declared.unreadable(code::UNREADABLE, path, format!("cannot read the file: {error}")),
+        Err(error) => reader.unreadable(code::UNREADABLE, path, format!("cannot read the file: {error}")),
         Ok(bytes) if bytes.len() as u64 > FILE_MAX => {
-            declared.unreadable(code::TOO_LARGE, path, format!("the file is larger than {} MiB", FILE_MAX >> 20));
+            reader.unreadable(code::TOO_LARGE, path, format!("the file is larger than {} MiB", FILE_MAX >> 20));
         }
         Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => declared.read(SourceFile { path, text }),
+            Ok(text) => reader.read(SourceFile { path, text }),
             Err(error) => {
                 let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
                 let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-                declared.unreadable(code::NOT_UTF8, path, format!("the file is not UTF-8: line {line} holds a byte that is no text"));
+                reader.unreadable(code::NOT_UTF8, path, format!("the file is not UTF-8: line {line} holds a byte that is no text"));
             }
         },
     }
@@ -90,7 +98,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
-        let declared = load(directory.path());
+        let declared = load(directory.path(), None);
         assert_eq!(declared.diagnostics.iter().map(|fault| fault.code).collect::<Vec<_>>(), codes);
         declared
     }
@@ -111,6 +119,6 @@ mod tests {
         check(&[("units/a.yaml", &vec![b'#'; usize::try_from(FILE_MAX).unwrap() + 1])], &[code::TOO_LARGE]);
         check(&[("daemon.yml", b"")], &[code::MISPLACED]);
         check(&[("units/a.yaml/b", b""), ("daemon.yaml", b"listen: x")], &[code::UNREADABLE, code::WRONG_TYPE]);
-        assert_eq!(load(Path::new("/nonexistent/x")).diagnostics.len(), 1);
+        assert_eq!(load(Path::new("/nonexistent/x"), None).diagnostics.len(), 1);
     }
 }

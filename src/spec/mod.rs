@@ -4,10 +4,14 @@
 //! [`Declared`], what is wrong with it in [`Diagnostics`], every fault of every file at once. Defaults are not filled in and names
 //! are not resolved here: `plan` does that.
 //!
+//! What several files say of one thing is put together before it is decoded (`layers`, `amend`): the tier's defaults, the declaration,
+//! drop-ins.
+//!
 //! Each mapping is defined once, by the macro `mapping!`: its fields, their keys, what the decoder takes, and the JSON Schema that
 //! editors use. No clock, process or environment is read, and files only by [`load()`].
 
 pub mod aggregation;
+mod amend;
 pub mod breaker;
 pub mod code;
 pub mod command;
@@ -15,12 +19,15 @@ pub mod daemon;
 mod decode;
 pub mod degradation;
 mod diagnostic;
+mod layers;
 pub mod limits;
 mod load;
 pub mod logs;
 mod node;
+mod origin;
 mod parse;
 pub mod probe;
+pub mod profile;
 pub mod readiness;
 pub mod remediation;
 mod render;
@@ -39,5 +46,6 @@ pub use decode::Field;
 pub(crate) use diagnostic::did_you_mean;
 pub use diagnostic::{Diagnostic, Diagnostics, KEPT_MAX, SourceFile, Span, Spanned};
 pub use load::{FILE_MAX, load};
-pub use parse::{Declared, parse};
+pub use origin::{Origin, Setting, Source, Trace, Traced, profile_of, trace};
+pub use parse::{Declared, TIER_VARIABLE, forced_tier, parse};
 pub use render::SHOWN_MAX;

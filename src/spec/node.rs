@@ -38,7 +38,12 @@ pub(crate) enum Kind {
     Sequence(Vec<Rc<Node>>),
     /// A mapping, as written: keys may repeat.
     Mapping(Vec<(Rc<Node>, Rc<Node>)>),
+    /// What a drop-in takes back (`key: null`): as if the key were not given. Only layers make it.
+    Reset,
 }
+
+/// The entries of a mapping.
+pub(crate) type Items = Vec<(Rc<Node>, Rc<Node>)>;
 
 impl Node {
     /// The text of a scalar; `None` for collections and for nothing (`key:`, `key: null`, `key: ~`).
@@ -57,19 +62,56 @@ impl Node {
     /// The key called `name` as it is written, if this is a mapping with that key.
     pub(crate) fn key(&self, name: &str) -> Option<&Self> {
         let Kind::Mapping(items) = &self.kind else { return None };
-        items.iter().map(|(key, _)| &**key).find(|key| key.text() == Some(name))
+        items.iter().find(|(key, value)| key.text() == Some(name) && !value.is_reset()).map(|(key, _)| &**key)
     }
 
     /// The value of the key called `name`, if this is a mapping with that key.
     pub(crate) fn value(&self, name: &str) -> Option<&Self> {
         let Kind::Mapping(items) = &self.kind else { return None };
-        items.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| &**value)
+        items.iter().find(|(key, value)| key.text() == Some(name) && !value.is_reset()).map(|(_, value)| &**value)
+    }
+
+    /// Whether a drop-in took it back.
+    pub(crate) const fn is_reset(&self) -> bool {
+        matches!(self.kind, Kind::Reset)
+    }
+
+    /// The entries of a mapping whose keys are not known in advance, without those a drop-in took back.
+    pub(crate) fn entries(&self) -> Option<impl Iterator<Item = &(Rc<Self>, Rc<Self>)>> {
+        let Kind::Mapping(items) = &self.kind else { return None };
+        Some(items.iter().filter(|(_, value)| !value.is_reset()))
+    }
+
+    /// A mapping put together of others, which is said to stand where `span` is.
+    pub(crate) fn mapping(span: Span, items: Items) -> Rc<Self> {
+        let all = || items.iter().flat_map(|(key, value)| [key, value]);
+        let height = 1 + all().map(|node| node.height).max().unwrap_or(0);
+        let weight = all().fold(1, |sum: usize, node| sum.saturating_add(node.weight));
+        Rc::new(Self { span, kind: Kind::Mapping(items), height, weight })
+    }
+
+    /// A list put together of others, which is said to stand where `span` is.
+    pub(crate) fn sequence(span: Span, items: Vec<Rc<Self>>) -> Rc<Self> {
+        let height = 1 + items.iter().map(|node| node.height).max().unwrap_or(0);
+        let weight = items.iter().fold(1, |sum: usize, node| sum.saturating_add(node.weight));
+        Rc::new(Self { span, kind: Kind::Sequence(items), height, weight })
+    }
+
+    /// A word that stands where `span` is.
+    pub(crate) fn word(span: Span, text: &str) -> Rc<Self> {
+        Rc::new(Self { span, kind: Kind::Scalar { text: text.into(), plain: false }, height: 0, weight: 1 })
+    }
+
+    /// What stands for a value that a drop-in takes back.
+    pub(crate) fn reset(span: Span) -> Rc<Self> {
+        Rc::new(Self { span, kind: Kind::Reset, height: 0, weight: 1 })
     }
 
     /// What it is, for "found …".
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
             _ if self.is_null() => "nothing".into(),
+            Kind::Reset => "nothing".into(),
             Kind::Scalar { text, .. } => quote(text),
             Kind::Sequence(_) => "a list".into(),
             Kind::Mapping(_) => "a mapping".into(),
@@ -253,13 +295,14 @@ impl Builder<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn show(node: &Node) -> String {
+    pub(in crate::spec) fn show(node: &Node) -> String {
         match &node.kind {
             Kind::Scalar { text, plain: true } => text.clone(),
             Kind::Scalar { text, plain: false } => format!("{text:?}"),
+            Kind::Reset => "reset".into(),
             Kind::Sequence(items) => format!("[{}]", items.iter().map(|item| show(item)).collect::<Vec<_>>().join(", ")),
             Kind::Mapping(items) => {
                 let items: Vec<_> = items.iter().map(|(key, value)| format!("{}: {}", show(key), show(value))).collect();

@@ -11,7 +11,7 @@ use crate::base::time::parse_duration;
 use super::code;
 use super::decode::{Cx, Decode};
 use super::diagnostic::{Diagnostic, Span, Spanned, did_you_mean, quote};
-use super::node::{Kind, Node};
+use super::node::Node;
 use super::restart::ExitValue;
 use super::value::schema;
 
@@ -60,7 +60,7 @@ impl Decode for ResponsesSpec {
     const EXPECTED: &'static str = "a mapping of failures to what is done, for example `{hang: 0s, \"exit 78\": stop}`";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let Kind::Mapping(items) = &node.kind else { return cx.expected(node, Self::EXPECTED) };
+        let Some(items) = node.entries() else { return cx.expected(node, Self::EXPECTED) };
         let mut responses: Vec<(Spanned<CauseSpec>, Spanned<ResponseSpec>)> = Vec::new();
         for (key, value) in items {
             let cause = cause(key, cx).map(|value| Spanned { value, span: key.span });

@@ -29,6 +29,60 @@ pub fn daemon() -> Value {
     root::<DaemonSpec>("ms-supervisor daemon settings")
 }
 
+/// The schema of a document in `conf.d/`: what it amends, and the keys that change. Nothing (`null`) takes a key back.
+#[must_use]
+pub fn drop_in() -> Value {
+    let amends = |schema: Value, selector: &str| {
+        let mut optional = Map::new();
+        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+            let each = property.get("items").filter(|_| key == "probes").map(|item| amended(item));
+            let variants: Vec<Value> = [property.clone(), json!({"type": "null"})].into_iter().chain(each).collect();
+            optional.insert(key.clone(), json!({"anyOf": variants}));
+        }
+        let mut whole = amended(&schema);
+        whole["properties"] = optional.into();
+        if !selector.is_empty() {
+            whole["properties"][selector] =
+                json!({"type": ["string", "integer"], "description": "Whom it amends: a name, or a pattern such as `web-*`."});
+            whole["required"] = json!([selector]);
+        }
+        whole
+    };
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#", "title": "ms-supervisor drop-in",
+        "anyOf": [amends(unit(), "unit"), amends(supervisor(), "supervisor"), amends(daemon(), "")],
+    })
+}
+
+/// The schema of a document in `health-checks.yaml`.
+#[must_use]
+pub fn health_checks() -> Value {
+    let whole = unit();
+    let whose = |what: &str| json!({"type": ["string", "integer"], "description": what});
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#", "title": "ms-supervisor health checks",
+        "type": "object", "additionalProperties": false,
+        "properties": {
+            "unit": whose("The unit, or a pattern such as `web-*`."),
+            "supervisor": whose("All units below this supervisor."),
+            "probes": whole["properties"]["probes"],
+            "watchdog": whole["properties"]["watchdog"],
+        },
+        "oneOf": [{"required": ["unit"]}, {"required": ["supervisor"]}],
+    })
+}
+
+/// A mapping of which only the keys that change are given.
+fn amended(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Some(schema) = schema.as_object_mut() {
+        for key in ["oneOf", "$schema", "title", "required"] {
+            schema.remove(key);
+        }
+    }
+    schema
+}
+
 fn root<T: JsonSchema>(title: &str) -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>();

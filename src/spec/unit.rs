@@ -20,7 +20,7 @@ use super::watch::WatchSpec;
 use super::watchdog::WatchdogSpec;
 
 /// What says how a program is run: of no use for one that somebody else runs.
-const FOR_OUR_OWN: [&str; 25] = [
+pub(super) const FOR_OUR_OWN: [&str; 25] = [
     "user",
     "group",
     "environment",

@@ -393,7 +393,7 @@ impl Decode for Environment {
     const EXPECTED: &'static str = "a mapping of names to values, for example `{PORT: 8080}`";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let Kind::Mapping(items) = &node.kind else { return cx.expected(node, Self::EXPECTED) };
+        let Some(items) = node.entries() else { return cx.expected(node, Self::EXPECTED) };
         let mut seen: std::collections::BTreeMap<&str, Span> = std::collections::BTreeMap::new();
         let mut pairs = Vec::new();
         for (key, value) in items {

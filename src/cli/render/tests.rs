@@ -69,6 +69,8 @@ pub(in crate::cli) fn status() -> Status {
             state: "degraded".into(),
             reason: Some("gave up `mailer`".into()),
             config: "/etc/ms-supervisor".into(),
+            tier: None,
+            forced_tier: None,
             cgroup: None,
             upgrade: None,
             store: StoreStatus::default(),

@@ -30,6 +30,7 @@ pub(super) const fn family(
 /// Every metric, in the order of the page.
 pub(super) const ALL: &[Family] = &[
     family("ms_build_info", Gauge, "The version that runs; always 1.", build_info),
+    family("ms_tier_info", Gauge, "The tier that is in force; always 1, and left out if there is none.", tier_info),
     family("ms_unit_up", Gauge, "Whether the unit is ready for work.", unit_up),
     family("ms_unit_state", Gauge, "Where the unit stands: 1 for its current state, other states are left out.", unit_state),
     family("ms_unit_paused", Gauge, "Whether an operator has paused the unit.", unit_paused),
@@ -152,6 +153,10 @@ fn histogram(metric: &mut MetricEncoder<'_>, unit: &str, histogram: &event::Hist
 
 fn build_info(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     gauge(&mut metric, [("version", &snapshot.version)], 1_i64)
+}
+
+fn tier_info(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.tier.map_or(Ok(()), |tier| gauge(&mut metric, [("tier", tier.as_str())], 1_i64))
 }
 
 fn unit_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -20,6 +20,7 @@ use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::base::choice::HealthLevel;
 use crate::base::id::UnitId;
+use crate::base::tier::Tier;
 use crate::base::time::{Mono, Wall};
 use crate::event::{GroupUse, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, WatchStatus};
 use crate::os::clock;
@@ -56,6 +57,7 @@ type Look = (Arc<Samples>, Arc<BTreeMap<String, GroupUse>>);
 #[derive(Debug, Default)]
 struct Snapshot {
     version: String,
+    tier: Option<Tier>,
     units: Vec<UnitStatus>,
     supervisors: Vec<SupervisorStatus>,
     health: BTreeMap<String, HealthLevel>,
@@ -84,6 +86,7 @@ impl Exporter {
         let health = assessed(&self.context.view, &self.tree.plan());
         let snapshot = Snapshot {
             version: self.version.clone(),
+            tier: self.tree.plan().daemon.tier,
             units: self.context.view.units(),
             supervisors: self.context.view.supervisors(),
             health: health.into_iter().map(|(name, opinion)| (name, opinion.health.level)).collect(),

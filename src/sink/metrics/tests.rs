@@ -82,6 +82,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         health: BTreeMap::from([("workers".to_owned(), HealthLevel::Degraded)]),
         version: "0.1.0 \"x\"".into(),
+        tier: Some(crate::base::tier::Tier::Tier2),
         units: vec![unit],
         supervisors: vec![supervisor],
         samples: Arc::new(Samples { units, own: sample }),

@@ -45,7 +45,10 @@ fn monitoring_gets_one_line_and_a_code() {
     daemon.start();
     daemon.event("DaemonReady", |_| true);
     let (code, line) = until("all is well", || Some(health(&daemon)).filter(|(code, _)| *code == Some(0)));
-    assert!(line.starts_with("MS-SUPERVISOR OK - 1 of 1 units active, up ") && line.contains(" | units=1;;;0 active=1;;;0;1 "), "{code:?} {line}");
+    assert!(
+        line.starts_with("MS-SUPERVISOR OK - 1 of 1 units active, up ") && line.contains(" | units=1;;;0 active=1;;;0;1 "),
+        "{code:?} {line}"
+    );
     kill(daemon.pids()["web"], 9);
     let (_, line) = until("it is seen", || Some(health(&daemon)).filter(|(code, _)| *code == Some(2)));
     assert!(line.starts_with("MS-SUPERVISOR CRITICAL - unhealthy: web: ") && line.lines().count() == 1, "{line}");
