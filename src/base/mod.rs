@@ -13,6 +13,8 @@ pub mod id;
 #[cfg(feature = "daemon")]
 pub mod identity;
 #[cfg(feature = "daemon")]
+pub mod isolation;
+#[cfg(feature = "daemon")]
 pub mod limit;
 pub mod outcome;
 pub mod pressure;
@@ -20,6 +22,8 @@ pub mod quantity;
 pub mod rng;
 #[cfg(feature = "daemon")]
 pub mod scheduling;
+#[cfg(feature = "daemon")]
+pub mod secret;
 pub mod shutdown;
 #[cfg(feature = "daemon")]
 pub mod tier;

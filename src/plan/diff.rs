@@ -204,6 +204,8 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             probes: "probes",
             watchdog: "watchdog",
             remediation: "remediation",
+            isolation: "isolation",
+            secrets: "secrets",
             restart: _,
             shutdown: _,
             readiness: _,
@@ -427,6 +429,8 @@ mod tests {
         check("logs: pipe", "logs: none", "restart, because logs.mode changed");
         check("requires: b", "wants: b", "change live: requires, wants");
         check("readiness: notify", "readiness: {notify: true, timeout: 5s}", "change live: readiness.timeout");
+        check("", "isolation: {private_tmp: true}", "restart, because isolation changed");
+        check("secrets: {s: /a}", "secrets: {s: /b}", "restart, because secrets changed");
         check("description: c", "readiness: notify", "restart, because description, readiness changed");
     }
 

@@ -10,16 +10,19 @@ mod degradation;
 mod diff;
 mod fall;
 mod guard;
+mod isolation;
 mod knot;
 mod limits;
 mod model;
 mod order;
+mod privileges;
 mod probe;
 mod probing;
 mod remediation;
 mod resolve;
 mod response;
 mod scheduling;
+mod secrets;
 mod significant;
 mod tree;
 mod unit;
@@ -32,8 +35,13 @@ pub use degradation::{DegradationPlan, DegradationStep, PressureLimits};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};
 pub use limits::{GROUPS_DEEP, IoLimit, LimitsPlan, OomPolicy, groups};
+pub use isolation::{
+    CallGroup, FilterAction, FilterPlan, FilterProfile, IsolationPlan, KeyringMode, LandlockPlan, PathAccess, PathRule, ProtectHome,
+    ProtectSystem,
+};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
+pub use privileges::{Privilege, privileges};
 pub use probe::{
     DatabaseProbe, DetectorKind, FileProbe, GrpcProbe, HostProbe, HttpProbe, InterfaceProbe, LogProbe, MetricsProbe, NetworkProbe,
     PortProbe, ProbeKind, ProbePlan, ResourcesProbe, SeriesProbe, TcpProbe, TlsPlan, WatchdogPlan,
@@ -42,6 +50,7 @@ pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, St
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
 pub use tree::ROOT;
+pub use secrets::{SecretHandover, SecretPlan, SecretSource, ValuePart, value_parts};
 pub use watch::WatchPlan;
 
 /// The plan of declarations without a fault.

@@ -11,9 +11,11 @@ use super::aggregation::Aggregation;
 use super::breaker::RestartBreaker;
 use super::degradation::DegradationPlan;
 use super::limits::LimitsPlan;
+use super::isolation::IsolationPlan;
 use super::probe::{ProbePlan, WatchdogPlan};
 use super::remediation::RemediationPlan;
 use super::response::{FailureCause, Response};
+use super::secrets::SecretPlan;
 use super::watch::WatchPlan;
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
@@ -220,6 +222,12 @@ pub struct UnitPlan {
     pub remediation: Option<RemediationPlan>,
     /// Where its output goes.
     pub logs: LogsPlan,
+    /// What it is kept from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Arc<IsolationPlan>>,
+    /// Where what only it is told comes from, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretPlan>,
 }
 
 /// A file of environment variables.

@@ -1,6 +1,7 @@
 //! The plan of one unit instance.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::exit::Signal;
@@ -17,6 +18,7 @@ use crate::spec::watchdog::WatchdogSpec;
 
 use super::breaker::restart_breaker;
 use super::limits::limits_plan;
+use super::isolation::isolation;
 use super::model::{
     Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,
@@ -28,6 +30,7 @@ use super::remediation::remediation;
 use super::resolve::{absolute, or};
 use super::response::{FailureCause, Response};
 use super::scheduling::scheduling;
+use super::secrets::{secrets, with_absolute_references};
 use super::watch::watch_plan;
 
 /// So many failures of a unit begin its remediation.
@@ -58,7 +61,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         watch: spec.watch.as_ref().map(|watch| watch_plan(&watch.value, &text, &working_directory)),
         user: spec.user.as_ref().map(|user| user.value.0.clone()),
         group: spec.group.as_ref().map(|group| group.value.0.clone()),
-        environment: environment.map(|(name, value)| (name.clone(), text(&value.value))).collect(),
+        environment: environment.map(|(name, value)| (name.clone(), with_absolute_references(text(&value.value), directory))).collect(),
         environment_files: environment_files(spec, &text, directory),
         umask: or(&spec.umask, DEFAULT_UMASK, |&Umask(mask)| mask),
         nice: or(&spec.nice, 0, |nice| i32::try_from(nice.0).unwrap_or(0)),
@@ -84,6 +87,8 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
             // Its output is not ours.
             Some(_) => LogsPlan { mode: LogMode::None, ..LogsPlan::default() },
         },
+        isolation: spec.isolation.as_ref().map(|spec| Arc::new(isolation(&spec.value, &text, directory))),
+        secrets: spec.secrets.as_ref().map(|spec| secrets(&spec.value, &text, directory)).unwrap_or_default(),
         id,
     }
 }

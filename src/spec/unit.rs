@@ -7,6 +7,7 @@ use super::command::Exec;
 use super::decode::{Cx, Decode, mapping};
 use super::diagnostic::{Diagnostic, Span, quote};
 use super::limits::{CpuList, LimitsSpec};
+use super::isolation::IsolationSpec;
 use super::logs::LogsSpec;
 use super::node::{Kind, Node};
 use super::probe::ProbesSpec;
@@ -14,13 +15,14 @@ use super::readiness::ReadinessSpec;
 use super::remediation::RemediationSpec;
 use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::scheduling::{IoPrioritySpec, RlimitsSpec, SchedulerSpec};
+use super::secrets::SecretsSpec;
 use super::template::expand;
 use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
 use super::watch::WatchSpec;
 use super::watchdog::WatchdogSpec;
 
 /// What says how a program is run: of no use for one that somebody else runs.
-pub(super) const FOR_OUR_OWN: [&str; 25] = [
+pub(super) const FOR_OUR_OWN: [&str; 27] = [
     "user",
     "group",
     "environment",
@@ -46,6 +48,8 @@ pub(super) const FOR_OUR_OWN: [&str; 25] = [
     "watchdog",
     "optional",
     "logs",
+    "isolation",
+    "secrets",
 ];
 
 mapping! {
@@ -124,6 +128,11 @@ mapping! {
         remediation: RemediationSpec,
         /// Where its output goes.
         logs: LogsSpec = "direct",
+        /// What it is kept from, besides what its user may not do.
+        isolation: IsolationSpec,
+        /// What it is told and nobody else: name to source. The values are read at each start, and are shown nowhere. In `environment`,
+        /// `${file:PATH}` stands for what is in a file of the same kind, without a newline at its end.
+        secrets: SecretsSpec = {},
     }
 }
 
@@ -148,6 +157,7 @@ impl Decode for UnitSpec {
         spec.check_origin(node, cx);
         ReadinessSpec::check_kind(node, cx);
         spec.check_environment_files(cx);
+        spec.check_secrets(cx);
         spec.check_pid_file(cx);
         Some(spec)
     }
@@ -235,6 +245,8 @@ impl UnitSpec {
         values.extend(self.pid_file.iter().map(text));
         values.extend(self.readiness.iter().filter_map(|readiness| readiness.target()).map(|(target, _)| text(target)));
         values.extend(self.probes.iter().flat_map(|probes| &probes.0).flat_map(|probe| probe.texts()));
+        values.extend(self.isolation.iter().flat_map(|isolation| isolation.texts()));
+        values.extend(self.secret_texts());
         values.extend(self.remediation.iter().flat_map(|remediation| remediation.texts()));
         let samples = self.samples();
         for (span, value) in values {
