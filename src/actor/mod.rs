@@ -1,6 +1,8 @@
 //! Actors that carry the machines: they feed them inputs and carry out effects; they decide nothing.
 
 #[cfg(feature = "daemon")]
+pub(crate) mod confinement;
+#[cfg(feature = "daemon")]
 pub mod context;
 #[cfg(feature = "daemon")]
 pub mod degradation;

@@ -7,13 +7,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::observer::Host;
-use super::program::{Program, Programs};
+use super::program::{Program, Programs, Who};
 use crate::base::outcome::Outcome;
 use crate::base::rng::Rng;
 use crate::base::time::Mono;
 use crate::os::check::{Memory, Surroundings, check, judge, slow};
 use crate::os::clock::{self, RuntimeClock};
-use crate::plan::{DetectorKind, ProbeKind, ProbePlan, WatchdogPlan};
+use crate::plan::{DetectorKind, ProbeKind, ProbePlan, UnitPlan, WatchdogPlan};
 use crate::policy::Machine as _;
 use crate::policy::breaker::Changed;
 use crate::policy::detector::{self, Detector, DetectorPlan, Verdict};
@@ -107,6 +107,8 @@ pub(crate) struct Arguments {
     /// How often probes are to be made.
     pub(crate) sparing: watch::Receiver<Sparing>,
     pub(crate) programs: Arc<Programs>,
+    /// Whose programs are run as the unit's own; `None`: as the daemon's.
+    pub(crate) unit: Option<Arc<UnitPlan>>,
 }
 
 impl Prober {
@@ -149,6 +151,7 @@ struct Probing<T> {
     surroundings: Arc<Surroundings>,
     turns: Arc<Turns>,
     programs: Arc<Programs>,
+    unit: Option<Arc<UnitPlan>>,
     found: bool,
     clock: RuntimeClock,
     running: JoinSet<Looked>,
@@ -174,6 +177,7 @@ impl<T: FnMut(News) -> bool> Probing<T> {
             surroundings: Arc::new(arguments.surroundings),
             turns: arguments.turns,
             programs: arguments.programs,
+            unit: arguments.unit,
             found: arguments.found,
             clock: RuntimeClock::new(),
             running: JoinSet::new(),
@@ -310,14 +314,14 @@ impl<T: FnMut(News) -> bool> Probing<T> {
         let Some(plan) = self.plans.get(at).cloned() else { return };
         let memory = self.memories.get_mut(at).map(std::mem::take).unwrap_or_default();
         let (surroundings, turns, clock) = (self.surroundings.clone(), self.turns.clone(), self.clock);
-        let programs = self.programs.clone();
+        let (programs, unit) = (self.programs.clone(), self.unit.clone());
         self.running.spawn(async move {
             let turns = if matches!(plan.kind, ProbeKind::Command(_)) { &turns.programs } else { &turns.looks };
             // Nobody closes them.
             let _turn = turns.acquire().await;
             let begun = clock.now();
             let (outcome, memory) = match &plan.kind {
-                ProbeKind::Command(words) => (ask(&programs, &plan, words, &surroundings).await, memory),
+                ProbeKind::Command(words) => (ask(&programs, &plan, words, (&surroundings, unit)).await, memory),
                 _ => check(&plan, &surroundings, memory).await,
             };
             let took = clock.now() - begun;
@@ -327,7 +331,12 @@ impl<T: FnMut(News) -> bool> Probing<T> {
 }
 
 /// Runs the program of a probe.
-async fn ask(programs: &Programs, plan: &ProbePlan, words: &[String], surroundings: &Surroundings) -> Outcome {
+async fn ask(
+    programs: &Programs,
+    plan: &ProbePlan,
+    words: &[String],
+    (surroundings, unit): (&Surroundings, Option<Arc<UnitPlan>>),
+) -> Outcome {
     let mut environment = surroundings.environment.clone();
     environment.push(("MS_MAINPID".into(), surroundings.pid.to_string()));
     let program = Program {
@@ -335,7 +344,7 @@ async fn ask(programs: &Programs, plan: &ProbePlan, words: &[String], surroundin
         words: words.to_vec(),
         environment,
         directory: surroundings.directory.clone(),
-        credentials: None,
+        who: unit.map_or(Who::User(None), Who::Unit),
         input: None,
         keeps_stderr: false,
         within: plan.timeout,

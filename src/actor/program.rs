@@ -7,19 +7,21 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::confinement;
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::scheduling::Scheduling;
 use crate::launcher::link::{self, FdSet};
-use crate::launcher::wire::{Credentials, Output, Spawn, Target, ToBrain, ToLauncher};
+use crate::launcher::wire::{Confinement, Credentials, Output, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::{clock, environment};
+use crate::plan::UnitPlan;
 
 /// The most that is kept of what a program prints, in bytes. It may print more, which is thrown away.
 const OUTPUT_MAX: usize = 64 << 10;
@@ -41,8 +43,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<(String, String)>,
     /// Where it runs.
     pub(crate) directory: PathBuf,
-    /// Whom it runs as; `None`: as the daemon.
-    pub(crate) credentials: Option<Credentials>,
+    /// Whom it runs as.
+    pub(crate) who: Who,
     /// The file it reads.
     pub(crate) input: Option<PathBuf>,
     /// Whether what it says on stderr is kept, too.
@@ -51,6 +53,15 @@ pub(crate) struct Program {
     pub(crate) within: Duration,
     /// How long it may take to end when it is asked to, after that; without, it is killed at once.
     pub(crate) grace: Option<Duration>,
+}
+
+/// Whom a program runs as.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    /// This user; `None`: the daemon's.
+    User(Option<Credentials>),
+    /// The user of a unit that runs, kept from the same as its main process, and in its namespaces.
+    Unit(Arc<UnitPlan>),
 }
 
 /// What came of it.
@@ -101,13 +112,19 @@ impl Programs {
         let Some(first) = program.words.first().cloned() else { return Err("there is no program".into()) };
         let fails = |why: &dyn std::fmt::Display| format!("cannot execute {first}: {why}");
         let order = order(program.clone(), self.name(program.purpose)).await.map_err(|why| fails(&why))?;
+        let sent = Spawn { environment: Vec::new(), ..order.clone() };
         let (sender, mut news) = mpsc::channel(8);
         let running = Running { programs: self, name: order.unit.clone() };
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(order.unit.clone(), sender);
         self.launcher.send(ToLauncher::Spawn(Box::new(order)));
         let output = match news.recv().await {
             Some((ToBrain::Spawned { .. }, fds)) => fds.output,
-            Some((ToBrain::SpawnFailed { errno, .. }, _)) => return Err(fails(&std::io::Error::from_raw_os_error(errno))),
+            Some((ToBrain::SpawnFailed { step, errno, .. }, _)) => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                let isolation =
+                    if let Who::Unit(plan) = &program.who { confinement::failure(plan, Some(&sent), step, &error) } else { None };
+                return Err(isolation.unwrap_or_else(|| fails(&error)));
+            }
             _ => return Err(fails(&"the launcher does not say")),
         };
         let mut kept = Kept::new(output)?;
@@ -137,10 +154,22 @@ impl Programs {
 const RUN: u64 = 1;
 
 async fn order(program: Program, unit: UnitId) -> Result<Spawn, String> {
-    let path = program.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default();
-    let (name, directory) = (program.words[0].clone(), program.directory.clone());
-    let found = tokio::task::spawn_blocking(move || environment::find_program(&name, &path, &directory));
-    let found = found.await.map_err(|fault| fault.to_string())?.map_err(|fault| fault.to_string())?;
+    tokio::task::spawn_blocking(move || look_up(program, unit)).await.map_err(|fault| fault.to_string())?
+}
+
+/// Looks up what there is to look up. Reads files.
+fn look_up(mut program: Program, unit: UnitId) -> Result<Spawn, String> {
+    let (credentials, confinement) = match &program.who {
+        Who::User(credentials) => (credentials.clone(), None),
+        Who::Unit(plan) => {
+            let credentials = confinement::account(plan, &mut program.environment)?;
+            let isolation = plan.isolation.as_ref().map(|isolation| confinement::confinement(isolation, credentials.as_ref(), &[], None));
+            let confinement = isolation.transpose()?.map(|own| Box::new(Confinement { join: Some(plan.id.clone()), ..own }));
+            (credentials, confinement)
+        }
+    };
+    let path = program.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
+    let found = environment::find_program(&program.words[0], path, &program.directory).map_err(|fault| fault.to_string())?;
     Ok(Spawn {
         unit,
         run: RUN,
@@ -148,7 +177,7 @@ async fn order(program: Program, unit: UnitId) -> Result<Spawn, String> {
         arguments: program.words,
         environment: program.environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         directory: program.directory,
-        credentials: program.credentials,
+        credentials,
         umask: UMASK,
         nice: 0,
         scheduling: Scheduling::default(),
@@ -159,6 +188,8 @@ async fn order(program: Program, unit: UnitId) -> Result<Spawn, String> {
         stderr: (!program.keeps_stderr).then(|| PathBuf::from("/dev/null")),
         notify: None,
         ready_fd: None,
+        confinement,
+        secrets: Vec::new(),
     })
 }
 

@@ -4,6 +4,7 @@ mod ask;
 mod nested;
 mod remedy;
 mod rest;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

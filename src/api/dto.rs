@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::choice::LogStream;
 use crate::base::id::UnitId;
+use crate::base::secret::Variable;
 use crate::base::tier::Tier;
 use crate::base::time::Wall;
 use crate::event::{
@@ -311,6 +312,15 @@ pub struct TargetResult {
     /// Why it would be forgotten if the daemon ended now; it is written down as soon as that can be.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_remembered: Option<String>,
+}
+
+/// The environment of a unit: `GET /v1/units/{unit}/environment`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The unit.
+    pub unit: String,
+    /// Its variables by name. What is secret has no value here.
+    pub variables: Vec<Variable>,
 }
 
 /// What a reload changed, or would change.

@@ -6,6 +6,7 @@ mod actions;
 mod chain;
 pub mod client;
 pub mod dto;
+mod environment;
 mod events;
 mod health;
 mod logs;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
 use super::refusal::Refusal;
 use super::server::Peer;
-use super::{Node, actions, chain, events, health, logs};
+use super::{Node, actions, chain, environment, events, health, logs};
 use crate::actor::health::assessed;
 use crate::actor::tree::Standing;
 use crate::event::{Event, HealthStatus};
@@ -33,6 +33,7 @@ pub(super) fn control(app: App) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
         .route("/units/{unit}", get(unit))
+        .route("/units/{unit}/environment", get(environment::environment))
         .route("/tree", get(tree))
         .route("/plan", get(plan))
         .route("/plan/changes", get(changes))

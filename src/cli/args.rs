@@ -127,6 +127,14 @@ pub enum Request {
         #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::base::time::parse_duration)]
         timeout: std::time::Duration,
     },
+    /// Show the environment of a unit, without what is secret
+    Environment {
+        /// The unit
+        unit: String,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the supervision tree
     Tree {
         /// Write JSON

@@ -70,6 +70,7 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Reload { json } => declarations::reload(session, json),
         Request::Status { units, json } => status::status(session, &units, json),
         Request::Health { timeout } => health::health(session, timeout),
+        Request::Environment { unit, json } => status::environment(session, &unit, json),
         Request::Tree { json } => status::tree(session, json),
         Request::Start(targets) => control::ask(session, control::Verb::Start, targets.targets, None),
         Request::Stop { targets, reason } => control::ask(session, control::Verb::Stop, targets.targets, reason),

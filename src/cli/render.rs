@@ -136,6 +136,10 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     for probe in &status.probes {
         row("Probe", probe_row(look, unit.now, probe));
     }
+    if let Some(isolation) = &status.isolation {
+        let missing = if isolation.missing.is_empty() { String::new() } else { format!("; missing: {}", isolation.missing.join("; ")) };
+        row("Isolation", format!("{}{missing}", isolation.keys.join(", ")));
+    }
     row("Supervisor", unit.supervisors.join(" < "));
     row("Requires", unit.requires.join(", "));
     row("Binds to", unit.binds.join(", "));

@@ -1,11 +1,11 @@
-//! `status` and `tree`.
+//! `status`, `environment` and `tree`.
 
 use std::collections::BTreeSet;
 
 use super::exit::{Ending, Exit, json};
 use super::{Session, limits, render};
-use crate::api::client::ClientError;
-use crate::api::dto::{Status, TreeRow, UnitDetails};
+use crate::api::client::{ClientError, escape};
+use crate::api::dto::{Environment, Status, TreeRow, UnitDetails};
 use crate::api::targets::Known;
 
 pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> Ending {
@@ -70,6 +70,15 @@ pub(super) fn not_found(error: crate::api::dto::ApiError) -> ClientError {
 pub(super) fn tree(session: &mut Session, as_json: bool) -> Ending {
     let rows: Vec<TreeRow> = session.client()?.get("/v1/tree")?;
     if as_json { json(&mut session.out, &rows) } else { print(session, &render::tree(session.out.look, &rows)) }
+}
+
+pub(super) fn environment(session: &mut Session, unit: &str, as_json: bool) -> Ending {
+    let environment: Environment = session.client()?.get(&format!("/v1/units/{}/environment", escape(unit)))?;
+    if as_json {
+        return json(&mut session.out, &environment);
+    }
+    let lines: Vec<_> = environment.variables.iter().map(|variable| format!("{}={}", variable.name, variable.value)).collect();
+    print(session, &lines.join("\n"))
 }
 
 fn print(session: &mut Session, text: &str) -> Ending {

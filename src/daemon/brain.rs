@@ -33,7 +33,7 @@ use crate::event::Event;
 use crate::launcher::link::{self, Link};
 use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher, Upgrade};
 use crate::os::pump::Pump;
-use crate::os::{clock, inherited, last_words};
+use crate::os::{clock, inherited, last_words, secrets};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
 
 /// The brain could not go on; the launcher starts another one.
@@ -94,6 +94,11 @@ async fn run(settings: Settings) -> Result<(), String> {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
     let adopted = greeting.running();
+    if adopted == 0 {
+        let handed_over = settings.directories.run.join("credentials");
+        // It says itself what it cannot.
+        drop(tokio::task::spawn_blocking(move || secrets::remove_all(&handed_over)).await);
+    }
     context.bus.tell(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").into(), generation: greeting.generation, adopted });
     tell_of_the_past(&greeting, &settings, &context.bus);
     past::report(&mut greeting.held, &settings.directories.state, &context).await?;

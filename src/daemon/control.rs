@@ -106,7 +106,8 @@ impl Control {
             }
         };
         self.faults.store(0, Ordering::Relaxed);
-        let diff = diff(&loaded.plan, &new.plan);
+        let mut diff = diff(&loaded.plan, &new.plan);
+        self.tree.renew_secrets(&mut diff, true).await;
         if let Err(error) = self.tree.reload(new.plan.clone(), &diff).await {
             tracing::error!("cannot start the actor of a new unit: {error}");
         }
@@ -142,7 +143,9 @@ impl Control {
     /// What a reload would change.
     pub(super) async fn changes(&self) -> Result<Diff, Box<Diagnostics>> {
         let loaded = self.loaded.lock().await;
-        Ok(diff(&loaded.plan, &self.read().await?.plan))
+        let mut diff = diff(&loaded.plan, &self.read().await?.plan);
+        self.tree.renew_secrets(&mut diff, false).await;
+        Ok(diff)
     }
 
     async fn read(&self) -> Result<Loaded, Box<Diagnostics>> {

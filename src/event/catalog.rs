@@ -11,9 +11,9 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, LimitsUnavailable,
-    OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, Stall, StallOver, StoreRestored, UnitFound,
-    UnitLost, Wish,
+    DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged,
+    LimitsUnavailable, OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, SecretsRenewed, Stall,
+    StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.
@@ -250,6 +250,10 @@ pub enum Event {
     },
     /// A remedy was taken, or something else has come of the remediation of a unit or a probe.
     Remediation(Remediation),
+    /// A unit runs less isolated than declared.
+    IsolationIncomplete(IsolationIncomplete),
+    /// Secrets of a unit have changed.
+    SecretsRenewed(SecretsRenewed),
     /// The machine or the brain stands still: what probes find meanwhile does not count.
     ObserverStalled(Stall),
     /// It goes on, and has done so for a while.

@@ -8,6 +8,7 @@ mod envelope;
 mod gap;
 mod health;
 mod host;
+mod isolation;
 mod limits;
 mod remediation;
 mod severity;
@@ -29,6 +30,7 @@ pub use limits::{
     GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, OomKilled, OomPlace,
     OomVictim,
 };
+pub use isolation::{IsolationIncomplete, IsolationStatus, SecretsRenewed};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use severity::{Severity, severity};
 pub use text::event_text;

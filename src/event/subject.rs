@@ -43,6 +43,8 @@ impl Event {
             | Self::LimitCleared(LimitCleared { target, .. }) => Some(target),
             Self::OomKilled(killed) => Some(killed.unit.as_str()),
             Self::Remediation(remediation) => Some(remediation.unit.as_str()),
+            Self::IsolationIncomplete(incomplete) => Some(incomplete.unit.as_str()),
+            Self::SecretsRenewed(renewed) => Some(renewed.unit.as_str()),
             Self::ProcessFound(ProcessFound { unit, .. })
             | Self::ProcessGone(ProcessGone { unit, .. })
             | Self::UnitFound(UnitFound { unit, .. })

@@ -36,6 +36,8 @@ pub fn event_text(event: &Event) -> String {
         Event::StoreFailed { .. } | Event::StoreRecovered { .. } | Event::StoreRestored(_) | Event::StoreBackupFailed { .. } => {
             store_text(event)
         }
+        Event::IsolationIncomplete(incomplete) => incomplete.text(),
+        Event::SecretsRenewed(renewed) => renewed.text(),
         Event::WishForgotten { why, .. } => format!("what an operator asked of it is forgotten: {why}"),
         Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
         Event::ChildTerminated { .. } | Event::SupervisorUp { .. } | Event::IntensityReached { .. } | Event::SupervisorEnded { .. } => {

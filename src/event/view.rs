@@ -9,7 +9,7 @@ use crate::base::breaker::BreakerState;
 use crate::base::exit::{ExitCause, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Mono, Wall};
-use crate::event::{Counters, LimitStatus, ProbeStatus, WatchStatus, Wish};
+use crate::event::{Counters, IsolationStatus, LimitStatus, ProbeStatus, WatchStatus, Wish};
 
 /// How a unit stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct UnitStatus {
     /// Of a unit that is only watched: what it stands for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watch: Option<WatchStatus>,
+    /// What it is kept from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub isolation: Option<IsolationStatus>,
     /// What is counted of it.
     #[serde(skip)]
     pub counters: Counters,
@@ -86,6 +89,7 @@ impl UnitStatus {
             limits: Vec::new(),
             probes: Vec::new(),
             watch: None,
+            isolation: None,
             supervisor,
             state: "stopped".into(),
             since,

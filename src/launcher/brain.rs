@@ -182,6 +182,7 @@ impl Brain {
             outlives: false,
             cgroup: None,
             leads: Leads::Group,
+            confine: None,
         };
         let (pid, _pidfd) = executor.start(&command)?;
         self.socket = Some(ours);

@@ -15,6 +15,7 @@ use libc::{c_char, c_int, c_long, c_void};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::clone::clone_into;
+use super::confine::{Confine, clear_ambient};
 use super::schedule::{self, OOM_SCORE_ADJ};
 use super::wire::{Credentials, SpawnStep};
 use crate::base::scheduling::Scheduling;
@@ -48,6 +49,8 @@ pub(super) struct Command<'a> {
     /// The cgroup it is born in.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     pub(super) leads: Leads,
+    /// What it is kept from.
+    pub(super) confine: Option<&'a Confine<'a>>,
 }
 
 /// What a process is the leader of.
@@ -202,6 +205,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     if let Some(cgroup) = command.cgroup.filter(|_| plan.enters_cgroup.get()) {
         enter_cgroup(cgroup)?;
     }
+    if let Some(confine) = command.confine {
+        confine.enter_namespaces()?;
+    }
     reset_signals(plan.changed_signals);
     let leader = if command.leads == Leads::Session { call(libc::SYS_setsid, [0; 4]) } else { call(libc::SYS_setpgid, [0; 4]) };
     step(SpawnStep::Session, leader)?;
@@ -224,9 +230,7 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     if let Some(scheduling) = command.scheduling {
         schedule::apply(scheduling)?;
     }
-    if let Some(credentials) = command.credentials {
-        change_user(credentials)?;
-    }
+    become_user(command)?;
     if let Some(directory) = command.directory {
         step(SpawnStep::WorkingDirectory, call(libc::SYS_chdir, [directory.as_ptr() as c_long, 0, 0, 0]))?;
     }
@@ -235,6 +239,9 @@ fn become_it(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
     call(libc::SYS_rt_sigprocmask, mask);
     if command.outlives {
         call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG.into(), 0, 0, 0]);
+    }
+    if let Some(confine) = command.confine {
+        confine.close_the_door()?;
     }
     call(libc::SYS_execve, [command.program.as_ptr() as c_long, plan.argv as c_long, plan.envp as c_long, 0]);
     Err((SpawnStep::Exec, last_errno()))
@@ -296,8 +303,8 @@ fn connect(plan: &Plan<'_>) -> Result<(), Failure> {
         dup(stdout.as_raw_fd(), 1)?;
         dup(stderr.as_raw_fd(), 2)?;
     }
-    let close = |first: c_int, last: c_long| step(SpawnStep::Stdio, call(libc::SYS_close_range, [first.into(), last, 0, 0]));
-    let Some((extra, at)) = plan.command.extra else { return close(3, c_long::from(u32::MAX)) };
+    let kept = plan.command.confine.and_then(Confine::kept);
+    let Some((extra, at)) = plan.command.extra else { return close_above(2, kept) };
     if extra.as_raw_fd() == at {
         step(SpawnStep::Stdio, call(libc::SYS_fcntl, [at.into(), libc::F_SETFD.into(), 0, 0]))?;
     } else {
@@ -306,7 +313,39 @@ fn connect(plan: &Plan<'_>) -> Result<(), Failure> {
     if at > 3 {
         close(3, c_long::from(at) - 1)?;
     }
-    close(at.max(2) + 1, c_long::from(u32::MAX))
+    close_above(at.max(2), kept)
+}
+
+/// Closes all descriptors above `last` but one, which is closed when the program is executed.
+fn close_above(last: c_int, kept: Option<c_int>) -> Result<(), Failure> {
+    let mut first = last + 1;
+    if let Some(kept) = kept {
+        if kept > first {
+            close(first, c_long::from(kept) - 1)?;
+        }
+        first = kept + 1;
+    }
+    close(first, c_long::from(u32::MAX))
+}
+
+fn close(first: c_int, last: c_long) -> Result<(), Failure> {
+    step(SpawnStep::Stdio, call(libc::SYS_close_range, [first.into(), last, 0, 0]))
+}
+
+/// With the capabilities it keeps, which are none of the launcher's if nothing else is said.
+fn become_user(command: &Command<'_>) -> Result<(), Failure> {
+    if let Some(confine) = command.confine {
+        confine.before_user()?;
+    }
+    if let Some(credentials) = command.credentials {
+        change_user(credentials)?;
+    }
+    match command.confine {
+        Some(confine) => confine.after_user()?,
+        None if command.leads == Leads::Session => clear_ambient(),
+        None => {}
+    }
+    Ok(())
 }
 
 /// Raw calls: the wrappers of the C library would change every thread of the process, and the launcher's memory says we are it.
@@ -320,7 +359,7 @@ fn change_user(credentials: &Credentials) -> Result<(), Failure> {
 
 pub(super) fn call(number: c_long, arguments: [c_long; 4]) -> c_long {
     let [a, b, c, d] = arguments;
-    // SAFETY: the callers in this file pass what the call with this number takes; surplus arguments are ignored.
+    // SAFETY: the callers, here and in `confine`, pass what the call with this number takes; surplus arguments are ignored.
     unsafe { libc::syscall(number, a, b, c, d) }
 }
 

@@ -145,6 +145,7 @@ impl Keeper {
             outlives: true,
             cgroup,
             leads: Leads::Group,
+            confine: None,
         };
         let (pid, _pidfd) = executor.start(&command).map_err(|(_, errno)| io::Error::from_raw_os_error(errno))?;
         self.pid = Some(pid);

@@ -236,6 +236,8 @@ mod tests {
             stderr: None,
             notify: None,
             ready_fd: None,
+            confinement: None,
+            secrets: vec![],
         };
         sender.send(ToLauncher::Spawn(Box::new(spawn)));
         let failed = ToBrain::SpawnFailed { unit: "a".into(), run: 9, step: SpawnStep::Exec, errno: libc::E2BIG };

@@ -10,7 +10,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use zeroize::Zeroizing;
+
 use super::book::{Book, Place, Record, Ticks};
+use super::confine::Confine;
 use super::exec::{Command, Executor, Failure, Leads};
 use super::hold::{Main, Notify, Slot};
 use super::limit;
@@ -47,12 +50,13 @@ impl Launcher {
             self.keeper.note(place, Some(spawn.unit.clone()));
             self.tend_keeper(clock::mono());
         }
+        let joined = self.joined(&spawn);
         let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
-        let started = piped.and_then(|_| start(&self.executor, (&mut self.book, place), slot, &spawn));
+        let started = piped.and_then(|_| start(&self.executor, (&mut self.book, place), slot, &spawn, joined.as_ref()));
         self.enter(&spawn.unit);
         let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
         match started {
-            Ok((process, output_lost)) => {
+            Ok(Started { process, output_lost, missing }) => {
                 self.has_spawned = true;
                 self.keeper.note(place, Some(spawn.unit.clone()));
                 self.children.insert(process.pid, Role::Main(spawn.unit.clone()));
@@ -63,7 +67,7 @@ impl Launcher {
                     descriptors.pop();
                 }
                 let cgroup = slot.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf());
-                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, cgroup, fds };
+                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, cgroup, missing, fds };
                 self.brain.send(&spawned, &descriptors);
             }
             Err((step, errno)) => {
@@ -87,17 +91,29 @@ fn limited(slot: &Slot, spawn: &Spawn) -> Option<ToBrain> {
     })
 }
 
+impl Launcher {
+    /// The main process whose namespaces are to be entered, if it is there.
+    fn joined(&self, spawn: &Spawn) -> Option<OwnedFd> {
+        let unit = spawn.confinement.as_ref()?.join.as_ref()?;
+        self.slots.get(unit)?.main.as_ref()?.pidfd.try_clone().ok()
+    }
+}
+
 fn start(
     executor: &Executor,
     (book, place): (&mut Book, Place),
     slot: &mut Slot,
     spawn: &Spawn,
-) -> Result<(Process, Option<i32>), Failure> {
+    joined: Option<&OwnedFd>,
+) -> Result<Started, Failure> {
     let no_text = |_| (SpawnStep::Exec, libc::EINVAL);
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(no_text);
     let texts = |words: &[String]| words.iter().map(|word| CString::new(word.as_str()).map_err(no_text)).collect::<Result<Vec<_>, _>>();
     let (program, directory) = (text(&spawn.program)?, text(&spawn.directory)?);
-    let (arguments, mut environment) = (texts(&spawn.arguments)?, texts(&spawn.environment)?);
+    let (arguments, mut environment) = (texts(&spawn.arguments)?, Zeroizing::new(texts(&spawn.environment)?));
+    for secret in &spawn.secrets {
+        environment.push(CString::new(secret.reveal()).map_err(no_text)?);
+    }
     environment.extend(CString::new(survivors::invocation(&spawn.unit, spawn.run, book.instance())).ok());
 
     if let Some(path) = &spawn.notify {
@@ -125,6 +141,8 @@ fn start(
         None if spawn.stderr.is_some() => null,
         None => stdout,
     };
+    let above = spawn.ready_fd.unwrap_or(2);
+    let confine = spawn.confinement.as_deref().map(|wanted| Confine::new(wanted, joined.map(AsFd::as_fd), above)).transpose()?;
     let (started, started_wall) = (clock::mono(), clock::wall());
     book.enter(place, None, &Record { started, started_wall, ticks: Ticks::Since(clock::ticks()), ..slot.record(&spawn.unit) });
     let command = Command {
@@ -143,12 +161,20 @@ fn start(
         outlives: true,
         cgroup: slot.cgroup.as_ref().map(Cgroup::fd),
         leads: Leads::Session,
+        confine: confine.as_ref(),
     };
     let (pid, pidfd) = executor.start(&command)?;
     let process = Process { pid, started, started_wall };
     let ticks = process::stat(pid).map_or(Ticks::Unknown, |stat| Ticks::At(stat.started));
     slot.main = Some(Main { process, pidfd, ticks });
-    Ok((process, outputs.lost))
+    Ok(Started { process, output_lost: outputs.lost, missing: confine.map(|confine| confine.missing()).unwrap_or_default() })
+}
+
+/// A process that was started.
+struct Started {
+    process: Process,
+    output_lost: Option<i32>,
+    missing: Vec<(SpawnStep, i32)>,
 }
 
 /// Sees to it that there is a pipe for the output; whether it is a new one.

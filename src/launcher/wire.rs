@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::confinement::{Confinement, Landlock, Mount, MountKind};
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
 use crate::base::limit::Setting;
 use crate::base::scheduling::Scheduling;
+use crate::base::secret::Secret;
 use crate::base::time::{Mono, Wall};
 use crate::os::controllers::Controllers;
 
@@ -184,6 +186,10 @@ pub struct Spawn {
     pub notify: Option<PathBuf>,
     /// At which descriptor the unit finds the write end of a readiness pipe.
     pub ready_fd: Option<i32>,
+    /// What it is kept from.
+    pub confinement: Option<Box<Confinement>>,
+    /// Variables besides, as `NAME=value`, that nobody else is to see.
+    pub secrets: Vec<Secret>,
 }
 
 /// Whom a process runs as.
@@ -270,6 +276,8 @@ pub enum ToBrain {
         output_lost: Option<i32>,
         /// The directory of its cgroup.
         cgroup: Option<PathBuf>,
+        /// What it is not kept from because that cannot be done here, each with its errno.
+        missing: Vec<(SpawnStep, i32)>,
         /// Descriptors that come with this frame.
         fds: Fds,
     },
@@ -500,4 +508,24 @@ pub enum SpawnStep {
     WorkingDirectory,
     /// Executing the program.
     Exec,
+    /// Making a mount namespace.
+    Namespace,
+    /// Putting something at the path of this number in [`Confinement::mounts`].
+    Mount(u16),
+    /// Making a network namespace.
+    Network,
+    /// Entering the namespaces of a unit.
+    Join,
+    /// Dropping capabilities.
+    Capabilities,
+    /// Giving up privileges to come.
+    NoNewPrivileges,
+    /// Making a session keyring.
+    Keyring,
+    /// Restricting it by Landlock.
+    Landlock,
+    /// Looking at the path of this number in [`Confinement::landlock`].
+    LandlockPath(u16),
+    /// Installing a filter of system calls.
+    SystemCallFilter,
 }

@@ -45,6 +45,8 @@ pub mod pin;
 #[cfg(feature = "daemon")]
 pub mod pressure;
 #[cfg(feature = "daemon")]
+pub mod privileges;
+#[cfg(feature = "daemon")]
 pub mod probe;
 #[cfg(feature = "daemon")]
 pub mod process;
@@ -60,6 +62,10 @@ pub mod script;
 pub mod sd_notify;
 #[cfg(feature = "daemon")]
 pub mod search;
+#[cfg(feature = "daemon")]
+pub mod seccomp;
+#[cfg(feature = "daemon")]
+pub mod secrets;
 #[cfg(feature = "daemon")]
 pub mod signal;
 #[cfg(feature = "daemon")]

@@ -102,6 +102,14 @@ pub fn uid_of(user: &str) -> Result<u32, UserError> {
     entry.map(|entry| entry.uid.as_raw()).ok_or_else(|| UserError::NoUser(user.to_owned()))
 }
 
+/// The id of a group by name or number.
+///
+/// # Errors
+/// There is no such group.
+pub fn gid_of(group: &str) -> Result<u32, UserError> {
+    find_group(group)
+}
+
 fn by_uid(uid: Uid) -> Result<Option<User>, UserError> {
     User::from_uid(uid).map_err(|source| UserError::Lookup { what: format!("user {uid}"), source })
 }

@@ -31,6 +31,7 @@ fn prober(host: &Arc<Host>, silent: &TcpListener) -> (Prober, mpsc::UnboundedRec
         host: host.clone(),
         sparing: watch::channel(Sparing::default()).1,
         programs: Arc::new(Programs::new(launcher)),
+        unit: None,
     };
     let (sender, news) = mpsc::unbounded_channel();
     (Prober::start(arguments, move |news| sender.send(news).is_ok()), news)

@@ -14,7 +14,7 @@ use super::document::{context, variables};
 use crate::actor::BreakerError;
 use crate::actor::CircuitBreaker;
 use crate::actor::context::Context;
-use crate::actor::program::{Program, Run};
+use crate::actor::program::{Program, Run, Who};
 use crate::actor::resignation::Resignation;
 use crate::actor::tree::Tree;
 use crate::base::breaker::BreakerPlan;
@@ -158,7 +158,7 @@ impl Remedies {
         };
         let mut environment = self.context.environment.clone();
         let added =
-            remedy.unit.environment.iter().map(|(name, value)| (name.clone(), value.clone())).chain(variables(context, file.as_ref()));
+            remedy.unit.open_environment().map(|(name, value)| (name.clone(), value.clone())).chain(variables(context, file.as_ref()));
         for (name, value) in added {
             environment.retain(|(known, _)| *known != name);
             environment.push((name, value));
@@ -168,7 +168,7 @@ impl Remedies {
             words: std::iter::once(path.display().to_string()).chain(words.iter().skip(1).cloned()).collect(),
             environment,
             directory: remedy.unit.working_directory.clone(),
-            credentials,
+            who: Who::User(credentials),
             input: file,
             keeps_stderr: true,
             within: remedy.step.timeout,

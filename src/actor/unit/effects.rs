@@ -115,6 +115,9 @@ impl Unit {
             _ => Standing::Pending,
         };
         self.context.gates.set(&self.plan.id, standing);
+        if matches!(life, Life::Stopped | Life::Backoff) {
+            self.forget_secrets();
+        }
         if life == Life::Stopping {
             self.tell(Event::UnitStopping { unit: self.plan.id.clone() });
         }
@@ -160,10 +163,10 @@ impl Unit {
         if let Some(order) = self.order.take() {
             return self.send_order(order);
         }
-        let (plan, places) = (self.plan.clone(), prepare::Places::new(&self.context, &self.plan, &self.supervisor()));
+        let (plan, places, run) = (self.plan.clone(), self.places(), self.run);
         let (actor, token) = (myself.clone(), self.token + 1);
         self.wait(async move {
-            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places)).await;
+            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places, run)).await;
             let order = order.unwrap_or_else(|panic| Err(panic.to_string()));
             drop(actor.cast(Msg::Prepared(token, order)));
         });
@@ -173,6 +176,7 @@ impl Unit {
         match order {
             Ok(prepared) => {
                 self.log_start = prepared.log_start;
+                self.isolated.sums = Some(prepared.sums);
                 self.send_order(prepared.order);
                 if !prepared.unfit.is_empty() {
                     // It is looked up again, and told again, with the next start.
@@ -185,11 +189,12 @@ impl Unit {
     }
 
     fn send_order(&mut self, mut order: Box<Spawn>) {
-        if self.plan.environment_files.is_empty() && self.log_start.is_none() {
+        if self.plan.environment_files.is_empty() && self.log_start.is_none() && !self.plan.has_secrets() {
             self.order = Some(order.clone());
         }
         order.run = self.run;
         self.context.limits.ordered(&self.plan.id, self.run, &order.group, &order.limits);
+        self.remember_order(&order);
         self.context.launcher.send(ToLauncher::Spawn(order));
         self.remember();
     }

@@ -66,6 +66,7 @@ impl Unit {
             host: self.context.host.clone(),
             sparing: self.context.degradation.sparing(),
             programs: self.context.programs.clone(),
+            unit: Some(self.plan.clone()),
         };
         let (actor, run) = (myself.clone(), self.run);
         let prober = Prober::start(arguments, move |news| actor.cast(Msg::Probed(run, news)).is_ok());
@@ -256,7 +257,7 @@ pub(super) fn why_unready(entry: &Entry) -> String {
 
 /// What the probes of a unit have to know of it.
 pub(super) fn surroundings(context: &Context, plan: &UnitPlan, pid: u32) -> Surroundings {
-    let environment = context.environment.iter().map(|(name, value)| (name, value)).chain(&plan.environment);
+    let environment = context.environment.iter().map(|(name, value)| (name, value)).chain(plan.open_environment());
     Surroundings {
         unit: plan.id.clone(),
         pid,

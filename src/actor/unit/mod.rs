@@ -3,16 +3,20 @@
 mod actor;
 mod binding;
 mod effects;
+mod environment;
 mod exited;
 mod health;
 mod held;
 mod host;
+mod isolate;
 mod limits;
 mod note;
 mod pause;
 mod prepare;
 mod replan;
 mod rest;
+mod said;
+mod secrets;
 mod status;
 mod succession;
 mod symptom;
@@ -23,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ractor::ActorRef;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
 
 use super::context::Context;
@@ -40,18 +44,21 @@ use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
 use crate::os::notify::{Notice, NotifySocket};
-use crate::plan::{ReadinessKind, UnitPlan};
+use crate::plan::UnitPlan;
 use crate::policy::degradation::Rest;
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
 use crate::policy::supervisor::StartCause;
 
 pub(crate) use actor::UnitActor;
 use binding::Binding;
+pub(crate) use environment::environment;
 pub use held::{Held, exit_event};
 pub(crate) use host::UnitHost;
 pub use note::ForeignNote;
 pub(crate) use note::{COUNTED_MAX, Note};
 use prepare::Prepared;
+pub(crate) use prepare::set;
+pub(crate) use secrets::Renewal;
 use succession::Succession;
 pub(crate) use watched::News as WatchedNews;
 
@@ -87,6 +94,10 @@ pub(crate) enum Msg {
     PidFile(u64, Result<u32, String>),
     /// Nobody has taken the place of its main process in time.
     NoMain(u64),
+    /// An operator reloads: its secrets are looked at, and handed over anew if so.
+    RenewSecrets(bool, oneshot::Sender<Renewal>),
+    /// What came of that.
+    SecretsLooked(Box<secrets::Renewed>, bool),
     /// It gives a sign of life, perhaps with a number.
     Beat(Option<u64>),
     /// An operator sends it a signal.
@@ -183,6 +194,7 @@ pub(crate) struct Unit {
     health: health::Readiness,
     /// Where in its log this run's output begins; `None` for a run of an earlier brain.
     log_start: Option<u64>,
+    isolated: isolate::Isolated,
 }
 
 impl Unit {
@@ -257,6 +269,7 @@ impl Unit {
             pausing: Vec::new(),
             stands_still: false,
             log_start: None,
+            isolated: isolate::Isolated::default(),
         }
     }
 
@@ -301,6 +314,7 @@ impl Unit {
         if life != Life::Stopped {
             self.entered(life);
         }
+        self.recall_secrets(myself);
         if let Some(process) = self.process {
             self.change(|status| (status.since, status.since_mono) = (process.started_wall, process.started));
         }
@@ -338,6 +352,8 @@ impl Unit {
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
             Msg::NoMain(run) if run == self.run => self.no_main(myself),
             Msg::Notices(..) | Msg::PidFile(..) | Msg::NoMain(_) => {}
+            Msg::RenewSecrets(apply, reply) => self.renew_secrets(myself, apply, reply),
+            Msg::SecretsLooked(renewed, apply) => self.secrets_looked(*renewed, apply),
             Msg::Beat(sequence) => self.beat(sequence),
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
@@ -404,15 +420,9 @@ impl Unit {
         });
     }
 
-    /// Sends a signal for an operator. One that kills tells no lie: the exit then counts as any other.
-    fn signal(&self, signal: Signal, target: Target) {
-        self.tell(Event::UnitSignalled { unit: self.id().clone(), signal });
-        self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target });
-    }
-
     fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {
         match message {
-            ToBrain::Spawned { run, process, output_lost, cgroup, .. } if run == self.run => {
+            ToBrain::Spawned { run, process, output_lost, cgroup, missing, .. } if run == self.run => {
                 self.process = Some(process);
                 self.found_in(cgroup);
                 self.succession = Succession::default();
@@ -426,10 +436,11 @@ impl Unit {
                 }
                 self.begin_probes(myself, false);
                 self.step(myself, Input::Spawned);
+                self.isolated(myself, process.pid, &missing);
             }
             ToBrain::SpawnFailed { run, step, errno, .. } if run == self.run => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                let why = status::spawn_failure(&self.plan, self.order.as_deref(), step, &error);
+                let why = status::spawn_failure(&self.plan, self.sent_order(), step, &error);
                 self.order = None;
                 self.step(myself, Input::SpawnFailed(why.into()));
             }
@@ -441,19 +452,6 @@ impl Unit {
             ToBrain::Paused { run, outcome, .. } if run == self.run => self.paused(myself, outcome),
             ToBrain::Gone { run, .. } if run == self.run => self.gone(myself),
             _ => {}
-        }
-    }
-
-    fn notices(&mut self, myself: &ActorRef<Msg>, notices: Vec<Notice>) {
-        for notice in notices {
-            match notice {
-                Notice::Ready if self.plan.readiness.kind == ReadinessKind::Notify => self.told_ready(myself),
-                Notice::Watchdog => self.beat(None),
-                Notice::WatchdogTrigger => self.called_for_help(myself),
-                Notice::MainPid(pid) => self.propose_main(pid),
-                Notice::Status(text) => self.change(|status| status.status = Some(text)),
-                _ => {}
-            }
         }
     }
 

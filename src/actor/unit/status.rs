@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Entry, Unit};
+use crate::actor::confinement;
 use crate::base::exit::{ExitReason, Signal};
 use crate::base::id::UnitId;
 use crate::base::scheduling::RLIMITS;
@@ -56,6 +57,9 @@ pub(super) fn held_back(status: &mut UnitStatus, delay: Duration) {
 
 /// Why a process could not be made, with what was tried.
 pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnStep, error: &std::io::Error) -> String {
+    if let Some(why) = confinement::failure(plan, order, step, error) {
+        return why;
+    }
     let program = order.map_or_else(|| plan.exec[0].clone(), |order| order.program.display().to_string());
     let directory = plan.working_directory.display();
     let what = match step {
@@ -81,6 +85,9 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
         SpawnStep::User => format!("become its user ({})", plan.user.as_deref().unwrap_or("?")),
         SpawnStep::WorkingDirectory => format!("enter its working directory {directory}"),
         SpawnStep::Exec => format!("execute {program}"),
+        SpawnStep::Namespace | SpawnStep::Mount(_) | SpawnStep::Network | SpawnStep::Join | SpawnStep::Capabilities => "isolate it".into(),
+        SpawnStep::NoNewPrivileges | SpawnStep::Keyring | SpawnStep::Landlock | SpawnStep::LandlockPath(_) => "isolate it".into(),
+        SpawnStep::SystemCallFilter => "filter its system calls".into(),
     };
     format!("cannot {what}: {error}")
 }

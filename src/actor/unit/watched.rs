@@ -190,6 +190,8 @@ impl Watched {
             | Msg::PidFile(..)
             | Msg::NoMain(_)
             | Msg::Beat(_)
+            | Msg::RenewSecrets(..)
+            | Msg::SecretsLooked(..)
             | Msg::Signal(..)
             | Msg::PauseForLog(_)
             | Msg::Rest(_)

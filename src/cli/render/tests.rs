@@ -25,6 +25,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         held: state == "stopped",
         paused: false,
         rests: false,
+        isolation: None,
         wish: (state == "stopped").then(|| Wish {
             number: 7,
             desired: Desired::Stopped,

@@ -17,6 +17,8 @@ fn plan() -> UnitPlan {
         user: None,
         group: None,
         environment: BTreeMap::new(),
+        isolation: None,
+        secrets: BTreeMap::new(),
         environment_files: Vec::new(),
         umask: 0o022,
         nice: 0,

@@ -34,6 +34,12 @@ pub(super) const ALL: &[Family] = &[
     family("ms_unit_up", Gauge, "Whether the unit is ready for work.", unit_up),
     family("ms_unit_state", Gauge, "Where the unit stands: 1 for its current state, other states are left out.", unit_state),
     family("ms_unit_paused", Gauge, "Whether an operator has paused the unit.", unit_paused),
+    family(
+        "ms_unit_isolation_missing",
+        Gauge,
+        "How much of its isolation the unit runs without, as best_effort allows.",
+        isolation_missing,
+    ),
     family("ms_unit_restarts", Counter, "How often the unit was started again since the brain started, by cause.", unit_restarts),
     family("ms_unit_exits", Counter, "How the unit's main process ended since the brain started, by exit code or signal.", unit_exits),
     family("ms_unit_start_seconds", Histogram, "From the order to start until the unit was in operation.", unit_start),
@@ -171,6 +177,12 @@ fn unit_state(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), 
 
 fn unit_paused(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     snapshot.units.iter().try_for_each(|unit| gauge(&mut metric, [("unit", unit.unit.as_str())], i64::from(unit.paused)))
+}
+
+fn isolation_missing(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let isolated = snapshot.units.iter().filter_map(|unit| Some((unit, unit.isolation.as_ref()?)));
+    let mut isolated = isolated.map(|(unit, isolation)| (unit.unit.as_str(), isolation.missing.len() as u64));
+    isolated.try_for_each(|(unit, missing)| gauge(&mut metric, [("unit", unit)], missing))
 }
 
 fn unit_restarts(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -34,6 +34,7 @@ fn snapshot() -> Snapshot {
     let unit = UnitStatus {
         limits: declared,
         unit: "web@1".into(),
+        isolation: Some(crate::event::IsolationStatus { keys: vec![], missing: vec!["landlock: no".into()] }),
         description: None,
         supervisor: "workers".into(),
         state: "active".into(),

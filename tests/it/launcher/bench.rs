@@ -148,6 +148,8 @@ impl Bench {
             output: Output::File(self.path(&format!("{unit}.log"))),
             notify: None,
             ready_fd: None,
+            confinement: None,
+            secrets: vec![],
         }
     }
 

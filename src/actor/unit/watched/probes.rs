@@ -33,6 +33,8 @@ impl Watched {
             found: self.is_ready && !self.is_lost,
             turns: self.context.turns.clone(),
             programs: self.context.programs.clone(),
+            // Its user is looked for, and not ours to become.
+            unit: None,
             host: self.context.host.clone(),
             sparing: self.context.degradation.sparing(),
         };

@@ -1,0 +1,57 @@
+//! The environment of a unit for people to look at.
+
+use super::prepare::{Places, variables};
+use super::secrets;
+use crate::actor::context::Context;
+use crate::base::secret::{REDACTED, Variable};
+use crate::plan::{SecretHandover, UnitPlan};
+
+/// What a variable that has one of these in its name mostly holds is a secret, however it is declared.
+const TELLING: [&str; 7] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY", "CREDENTIALS"];
+
+/// What of those is none.
+const HARMLESS: &str = "CREDENTIALS_DIRECTORY";
+
+/// The environment of a unit as its next start has it, sorted. Not shown is what comes from `secrets` and references to files, from environment
+/// files that not everybody may read, and what by its name is secret. Reads files: not for the runtime's threads.
+///
+/// # Errors
+/// A sentence that says what cannot be had.
+pub(crate) fn environment(context: &Context, plan: &UnitPlan) -> Result<Vec<Variable>, String> {
+    let places = Places::new(context, plan, secrets::Key::new());
+    let (variables, _) = variables(plan, &places, 0)?;
+    let mut shown: Vec<_> = variables.list.iter().map(|(name, value)| variable(name, value, variables.closed.contains(name))).collect();
+    let handed_over = plan.secrets.iter().filter(|(_, secret)| secret.handover == SecretHandover::Environment).map(|(name, _)| name);
+    let referring = plan.environment.keys().filter(|name| !plan.open_environment().any(|(open, _)| open == *name));
+    shown.extend(handed_over.chain(referring).map(|name| variable(name, "", true)));
+    shown.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(shown)
+}
+
+fn variable(name: &str, value: &str, is_closed: bool) -> Variable {
+    let upper = name.to_ascii_uppercase();
+    let redacted = is_closed || name != HARMLESS && TELLING.iter().any(|word| upper.contains(word));
+    let value = if redacted { REDACTED } else { value };
+    // The number of the run is not known before.
+    let value = if name == HARMLESS {
+        value.strip_suffix("/0").map_or_else(|| value.to_owned(), |path| format!("{path}/RUN"))
+    } else {
+        value.into()
+    };
+    Variable { name: name.to_owned(), value, redacted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sounds_secret_is_not_shown() {
+        let shown = |name, value, closed| variable(name, value, closed).value;
+        assert_eq!(shown("PATH", "/bin", false), "/bin");
+        assert_eq!(shown("PATH", "/bin", true), "[redacted]");
+        assert_eq!(shown("db_password", "x", false), "[redacted]");
+        assert_eq!(shown("GITHUB_TOKEN", "x", false), "[redacted]");
+        assert_eq!(shown("CREDENTIALS_DIRECTORY", "/run/u/0", false), "/run/u/RUN");
+    }
+}
