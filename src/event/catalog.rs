@@ -11,9 +11,9 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged,
-    LimitsUnavailable, OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause, SecretsRenewed, Stall,
-    StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused,
+    LimitsChanged, LimitsUnavailable, OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause,
+    SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.

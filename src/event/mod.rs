@@ -26,11 +26,11 @@ pub use envelope::Envelope;
 pub use gap::{Gap, GapReason, gap_line, spill_gap_line};
 pub use health::{HealthStatus, ProbeStatus};
 pub use host::{HostStatus, Stall, StallCause, StallOver};
+pub use isolation::{IsolationIncomplete, IsolationStatus, SecretsRenewed};
 pub use limits::{
     GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, OomKilled, OomPlace,
     OomVictim,
 };
-pub use isolation::{IsolationIncomplete, IsolationStatus, SecretsRenewed};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use severity::{Severity, severity};
 pub use text::event_text;

@@ -34,11 +34,11 @@ pub use chain::{ChainLink, StartTimes, critical_chain};
 pub use degradation::{DegradationPlan, DegradationStep, PressureLimits};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};
-pub use limits::{GROUPS_DEEP, IoLimit, LimitsPlan, OomPolicy, groups};
 pub use isolation::{
     CallGroup, FilterAction, FilterPlan, FilterProfile, IsolationPlan, KeyringMode, LandlockPlan, PathAccess, PathRule, ProtectHome,
     ProtectSystem,
 };
+pub use limits::{GROUPS_DEEP, IoLimit, LimitsPlan, OomPolicy, groups};
 pub use model::*;
 pub use order::DEPENDENCIES_MAX;
 pub use privileges::{Privilege, privileges};
@@ -49,8 +49,8 @@ pub use probe::{
 pub use remediation::{Action, RemediationMode, RemediationPlan, RestartScope, StepPlan};
 pub use resolve::{UNITS_MAX, resolve};
 pub use response::{FailureCause, Response};
-pub use tree::ROOT;
 pub use secrets::{SecretHandover, SecretPlan, SecretSource, ValuePart, value_parts};
+pub use tree::ROOT;
 pub use watch::WatchPlan;
 
 /// The plan of declarations without a fault.

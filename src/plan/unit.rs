@@ -17,8 +17,8 @@ use crate::spec::value::{TimeLimit, Umask};
 use crate::spec::watchdog::WatchdogSpec;
 
 use super::breaker::restart_breaker;
-use super::limits::limits_plan;
 use super::isolation::isolation;
+use super::limits::limits_plan;
 use super::model::{
     Backoff, EnvironmentFile, Growth, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, LogsPlan, ReadinessKind, ReadinessPlan,
     RestartPlan, ShutdownPlan, ShutdownTimeout, SuccessExit, UnitPlan,

@@ -4,7 +4,7 @@ use super::prepare::{Places, variables};
 use super::secrets;
 use crate::actor::context::Context;
 use crate::base::secret::{REDACTED, Variable};
-use crate::plan::{SecretHandover, UnitPlan};
+use crate::plan::{ROOT, SecretHandover, UnitPlan};
 
 /// What a variable that has one of these in its name mostly holds is a secret, however it is declared.
 const TELLING: [&str; 7] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY", "CREDENTIALS"];
@@ -18,7 +18,8 @@ const HARMLESS: &str = "CREDENTIALS_DIRECTORY";
 /// # Errors
 /// A sentence that says what cannot be had.
 pub(crate) fn environment(context: &Context, plan: &UnitPlan) -> Result<Vec<Variable>, String> {
-    let places = Places::new(context, plan, secrets::Key::new());
+    // Where its cgroup would be is no matter of its environment.
+    let places = Places::new(context, plan, &ROOT.into(), secrets::Key::new());
     let (variables, _) = variables(plan, &places, 0)?;
     let mut shown: Vec<_> = variables.list.iter().map(|(name, value)| variable(name, value, variables.closed.contains(name))).collect();
     let handed_over = plan.secrets.iter().filter(|(_, secret)| secret.handover == SecretHandover::Environment).map(|(name, _)| name);

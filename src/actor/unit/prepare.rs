@@ -35,8 +35,6 @@ pub(super) struct Places {
     notify: PathBuf,
     group: Vec<String>,
     controllers: Controllers,
-}
-
     /// Where what its runs are told is handed over.
     pub(super) secrets: PathBuf,
     /// Secrets are compared by sums under this key.
@@ -172,32 +170,6 @@ fn log_start(plan: &UnitPlan, places: &Places) -> Result<Option<u64>, String> {
     }
     let range = LogReader::open(&places.logs, plan.id.as_str()).range();
     range.map(|range| Some(range.end)).map_err(|error| format!("cannot read its log: {error}"))
-}
-
-/// Whom it runs as; HOME, USER, LOGNAME and SHELL follow.
-fn credentials(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<Option<Credentials>, String> {
-    if plan.user.is_none() && plan.group.is_none() {
-        return Ok(None);
-    }
-    let account = users::lookup(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
-    // A daemon that is not root may name its own user: the same declarations then serve it and one that is root.
-    let is_ours = account.is_held_without_root(geteuid().as_raw(), getegid().as_raw());
-    if plan.user.is_some() {
-        let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let facts = [
-            ("USER", account.name.clone()),
-            ("LOGNAME", account.name),
-            ("HOME", account.home.map(text)),
-            ("SHELL", account.shell.map(text)),
-        ];
-        for (name, value) in facts {
-            match value {
-                Some(value) => set(environment, name, &value),
-                None => environment.retain(|(known, _)| known != name),
-            }
-        }
-    }
-    Ok((!is_ours).then_some(Credentials { uid: account.uid, gid: account.gid, groups: account.groups }))
 }
 
 #[expect(clippy::disallowed_methods, reason = "read at each start of the unit, on a thread that may block")]
