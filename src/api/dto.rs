@@ -323,6 +323,29 @@ pub struct Environment {
     pub variables: Vec<Variable>,
 }
 
+/// The body of `POST /v1/overrides`: values beside the files. What is set stands above everything the files say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetBody {
+    /// The unit or supervisor as it is declared; `daemon` for the daemon.
+    pub target: String,
+    /// Keys (`limits.memory_max`) and values, as they would be written in a file.
+    #[serde(default)]
+    pub values: Vec<(String, String)>,
+    /// Keys that are taken back, with all that is below them.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// Everything that is set of the target is taken back.
+    #[serde(default)]
+    pub unset_all: bool,
+    /// For how long it is set; none: until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milliseconds: Option<u64>,
+    /// Why. At most [`REASON_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// What a reload changed, or would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changes {

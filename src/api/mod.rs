@@ -13,12 +13,14 @@ mod logs;
 mod refusal;
 mod routes;
 mod server;
+mod set;
 pub mod socket;
 pub mod targets;
 mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -28,7 +30,9 @@ use crate::actor::context::Context;
 use crate::actor::recorder::History;
 use crate::actor::tree::Tree;
 use crate::base::time::Wall;
+use crate::event::Override;
 use crate::plan::Diff;
+use crate::spec::Diagnostics;
 
 /// What the API speaks for.
 pub struct Node {
@@ -65,6 +69,42 @@ pub trait Daemon: Send + Sync {
     fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>>;
     /// Goes over to another program; returns only to say why that cannot be.
     fn upgrade(&self, program: PathBuf) -> BoxFuture<'_, String>;
+    /// Sets values beside the files, or takes them back.
+    fn set(&self, request: SetRequest) -> BoxFuture<'_, Result<Diff, SetRefused>>;
+    /// What is set.
+    fn overrides(&self) -> BoxFuture<'_, Vec<Override>>;
+}
+
+/// What is to be set, and what taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRequest {
+    /// The unit or supervisor; `daemon` for the daemon.
+    pub target: String,
+    /// Keys and values.
+    pub values: Vec<(String, String)>,
+    /// Keys that are taken back, with all that is below them.
+    pub unset: Vec<String>,
+    /// Everything of it is taken back.
+    pub unset_all: bool,
+    /// For how long.
+    pub duration: Option<Duration>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who wants it so: a user id.
+    pub uid: u32,
+}
+
+/// Why nothing is set.
+#[derive(Clone, Debug)]
+pub enum SetRefused {
+    /// There is no such unit or supervisor.
+    NotFound(String),
+    /// The request makes no sense: a sentence.
+    Bad(String),
+    /// The declarations would be faulty.
+    Faulty(Box<Diagnostics>),
+    /// It cannot be written down: a sentence.
+    NotRemembered(String),
 }
 
 /// Why new declarations are not applied.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
 use super::refusal::Refusal;
 use super::server::Peer;
-use super::{Node, actions, chain, environment, events, health, logs};
+use super::{Node, actions, chain, environment, events, health, logs, set};
 use crate::actor::health::assessed;
 use crate::actor::tree::Standing;
 use crate::event::{Event, HealthStatus};
@@ -38,6 +38,7 @@ pub(super) fn control(app: App) -> Router {
         .route("/plan", get(plan))
         .route("/plan/changes", get(changes))
         .route("/reload", post(reload))
+        .route("/overrides", get(set::list).post(set::set))
         .route("/upgrade", post(upgrade))
         .route("/start", post(actions::start))
         .route("/stop", post(actions::stop))
@@ -190,7 +191,7 @@ async fn upgrade(State(app): State<App>, Extension(peer): Extension<Peer>, body:
     Refusal::new(StatusCode::CONFLICT, "no_upgrade", why).help("nothing has changed")
 }
 
-fn changes_of(diff: &Diff) -> Result<Json<Changes>, Refusal> {
+pub(super) fn changes_of(diff: &Diff) -> Result<Json<Changes>, Refusal> {
     let changes = serde_json::to_value(diff).map_err(Refusal::internal)?;
     Ok(Json(Changes { text: diff.to_string(), empty: diff.is_empty(), changes }))
 }

@@ -112,6 +112,10 @@ pub enum Request {
         #[arg(long)]
         json: bool,
     },
+    /// Set values beside the files, for a while or until they are taken back; without arguments show what is set
+    Set(SetArgs),
+    /// Take back what was set
+    Unset(UnsetArgs),
     /// Show how units stand; one unit with everything known of it
     Status {
         /// Units, units with instances, or supervisors
@@ -238,6 +242,38 @@ pub struct Targets {
     pub targets: Vec<String>,
 }
 
+/// Arguments of `set`.
+#[derive(Clone, Debug, Args)]
+pub struct SetArgs {
+    /// The unit or supervisor, as it is declared; `daemon` for daemon.yaml
+    pub target: Option<String>,
+    /// What to set: limits.memory_max=1GiB
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_value, requires = "target")]
+    pub values: Vec<(String, String)>,
+    /// For how long; then it is as before
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::base::time::parse_duration)]
+    pub duration: Option<std::time::Duration>,
+    /// Why; `set` shows it to whoever wonders
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `unset`.
+#[derive(Clone, Debug, Args)]
+pub struct UnsetArgs {
+    /// The unit or supervisor, as it is declared; `daemon` for daemon.yaml
+    pub target: String,
+    /// Which keys, with all that is below them [default: all that is set of it]
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `graph`.
 #[derive(Clone, Debug, Args)]
 pub struct GraphArgs {
@@ -357,6 +393,11 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 
 fn parse_tier(text: &str) -> Result<Tier, String> {
     Tier::named(text).ok_or_else(|| format!("there is no such tier; known are {}", Tier::names().collect::<Vec<_>>().join(", ")))
+}
+
+fn parse_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`: write for example limits.memory_max=1GiB"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn parse_signal(text: &str) -> Result<Signal, String> {

@@ -86,7 +86,7 @@ pub(super) fn reload(session: &mut Session, as_json: bool) -> Ending {
     show(session, &changes, as_json)
 }
 
-fn show(session: &mut Session, changes: &Changes, as_json: bool) -> Ending {
+pub(super) fn show(session: &mut Session, changes: &Changes, as_json: bool) -> Ending {
     if as_json {
         return json(&mut session.out, &changes.changes);
     }

@@ -17,6 +17,7 @@ mod offline;
 mod origin;
 mod output;
 mod render;
+mod set;
 mod simulate;
 mod status;
 mod tier;
@@ -67,6 +68,8 @@ fn run(session: &mut Session, request: Request) -> Ending {
         Request::Simulate(args) => simulate::simulate(session, &args),
         Request::CriticalChain { unit, json } => chain::critical_chain(session, unit.as_deref(), json),
         Request::Graph(args) => graph::graph(session, &args),
+        Request::Set(args) => set::set(session, args),
+        Request::Unset(args) => set::unset(session, args),
         Request::Reload { json } => declarations::reload(session, json),
         Request::Status { units, json } => status::status(session, &units, json),
         Request::Health { timeout } => health::health(session, timeout),

@@ -11,7 +11,7 @@ use super::control::{Control, Orders, Outcome};
 use super::declarations::{self, Loaded};
 use super::faces::Faces;
 use super::greeting::Greeting;
-use super::{Settings, greeting, memory, past, standing};
+use super::{Settings, greeting, memory, overrides, past, set, standing};
 use crate::actor::context::{Bus, Context};
 use crate::actor::degradation::{self, Degradation};
 use crate::actor::gate::Gates;
@@ -155,10 +155,14 @@ fn tell_of_the_past(greeting: &Greeting, settings: &Settings, bus: &Bus) {
 async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, String> {
     let directories = settings.directories.clone();
     let load = move || {
-        if carries_on && let Some(applied) = declarations::load_applied(&directories) {
+        let set = overrides::load(&directories.state).unwrap_or_else(|why| {
+            tracing::error!("{why}; what was set by `msctl set` is not in force");
+            Vec::new()
+        });
+        if carries_on && let Some(applied) = declarations::load_applied(&directories, set.clone()) {
             return Ok(applied);
         }
-        let loaded = declarations::load(&directories)?;
+        let loaded = declarations::load(&directories, set)?;
         if let Err(error) = declarations::remember(&loaded, &directories) {
             tracing::warn!("cannot remember the plan in {}: {error}", directories.state.display());
         }
@@ -269,6 +273,8 @@ impl Parts {
         let control = self.control.clone();
         let limits = ChildSpec::task("limits", move |task| limits::run(task, control.context.clone(), control.tree.clone()));
         let control = self.control.clone();
+        let overrides = ChildSpec::task("overrides", move |task| set::run(task, control.clone()));
+        let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
         SupervisorSpec::new(Strategy::OneForAll)
             .intensity(5, Duration::from_secs(60))
@@ -282,6 +288,7 @@ impl Parts {
             .child(health)
             .child(search)
             .child(limits)
+            .child(overrides)
             .child(heartbeat)
     }
 

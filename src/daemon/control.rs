@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use super::declarations::{self, Loaded};
+use super::overrides::Held;
 use super::standing::{self, Phase, Tally};
 use super::{Settings, brain, program};
 use crate::actor::SupervisorRef;
@@ -33,7 +34,9 @@ pub(super) struct Control {
     /// Who waits to hear that the launcher cannot go over to another program.
     upgrading: std::sync::Mutex<Option<oneshot::Sender<String>>>,
     /// One reload at a time.
-    loaded: Mutex<Loaded>,
+    pub(super) loaded: Mutex<Loaded>,
+    /// Something was set that will be over.
+    pub(super) wake: Notify,
     /// How many faults the declarations had that were to be applied last.
     faults: AtomicUsize,
     /// A brain before this one has told systemd that the service is up.
@@ -60,6 +63,7 @@ impl Control {
             upgraded,
             upgrading,
             loaded,
+            wake: Notify::new(),
             faults: AtomicUsize::new(0),
             announced,
             leaving: AtomicBool::new(false),
@@ -96,7 +100,7 @@ impl Control {
     /// Reads the declarations anew and applies what changed; a faulty file changes nothing.
     pub(super) async fn reload(&self) -> Result<Diff, Box<Diagnostics>> {
         let mut loaded = self.loaded.lock().await;
-        let new = match self.read().await {
+        let mut new = match self.read(loaded.overrides.clone()).await {
             Ok(new) => new,
             Err(diagnostics) => {
                 let errors = diagnostics.iter().len();
@@ -106,6 +110,12 @@ impl Control {
             }
         };
         self.faults.store(0, Ordering::Relaxed);
+        self.forget_strangers(&mut new).await;
+        Ok(self.apply(&mut loaded, new).await)
+    }
+
+    /// Lets `new` take the place of what was applied last.
+    pub(super) async fn apply(&self, loaded: &mut Loaded, new: Loaded) -> Diff {
         let mut diff = diff(&loaded.plan, &new.plan);
         self.tree.renew_secrets(&mut diff, true).await;
         if let Err(error) = self.tree.reload(new.plan.clone(), &diff).await {
@@ -118,7 +128,7 @@ impl Control {
         }
         *loaded = new;
         self.context.bus.tell(applied(&diff));
-        Ok(diff)
+        diff
     }
 
     /// Reloads for nobody who waits: the answer is in the events, in the log and in the status line.
@@ -143,14 +153,14 @@ impl Control {
     /// What a reload would change.
     pub(super) async fn changes(&self) -> Result<Diff, Box<Diagnostics>> {
         let loaded = self.loaded.lock().await;
-        let mut diff = diff(&loaded.plan, &self.read().await?.plan);
+        let mut diff = diff(&loaded.plan, &self.read(loaded.overrides.clone()).await?.plan);
         self.tree.renew_secrets(&mut diff, false).await;
         Ok(diff)
     }
 
-    async fn read(&self) -> Result<Loaded, Box<Diagnostics>> {
+    async fn read(&self, overrides: Vec<Held>) -> Result<Loaded, Box<Diagnostics>> {
         let directories = self.settings.directories.clone();
-        match tokio::task::spawn_blocking(move || declarations::load(&directories)).await {
+        match tokio::task::spawn_blocking(move || declarations::load(&directories, overrides)).await {
             Ok(loaded) => loaded,
             // Reading never panics; should it, the old plan runs on.
             Err(_) => Err(Box::default()),

@@ -5,34 +5,60 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::overrides::{self, Held};
 use crate::os::paths::Directories;
 use crate::os::{inherited, logfile};
 use crate::plan::{LogMode, Plan, resolve};
-use crate::spec::{self, Declared, Diagnostics, SourceFile};
+use crate::spec::{self, Declared, Diagnostics, OVERRIDES, SourceFile};
 
 /// A plan with the files it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Loaded {
     pub(super) plan: Arc<Plan>,
     files: Vec<SourceFile>,
+    /// What operators have set on top of them.
+    pub(super) overrides: Vec<Held>,
     /// Whether logs go through pipes because their file system cannot take a file's head off.
     pub(super) pipes_instead: bool,
 }
 
-/// The plan the files in the configuration directory declare. Blocks.
+impl Loaded {
+    /// The files without what operators have set.
+    pub(super) fn files(&self) -> Vec<SourceFile> {
+        self.files.iter().filter(|file| file.path != OVERRIDES).cloned().collect()
+    }
+}
+
+/// The plan the files in the configuration directory declare, with what operators have set. Blocks.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub(super) fn load(directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
-    understand(&spec::load(&directories.config, inherited::tier().as_deref()), directories)
+pub(super) fn load(directories: &Directories, overrides: Vec<Held>) -> Result<Loaded, Box<Diagnostics>> {
+    let declared = spec::load(&directories.config, inherited::tier().as_deref());
+    above(understand(&declared, directories)?, overrides, directories)
+}
+
+/// The plan of these files, with what operators have set. Blocks.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(super) fn with(files: Vec<SourceFile>, overrides: Vec<Held>, directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
+    above(understand(&spec::parse(files), directories)?, overrides, directories)
+}
+
+/// The same, with this on top.
+fn above(base: Loaded, overrides: Vec<Held>, directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
+    let Some(source) = overrides::source(&base.plan, &overrides) else { return Ok(Loaded { overrides, ..base }) };
+    let files = base.files.into_iter().chain([source]).collect();
+    Ok(Loaded { overrides, ..understand(&spec::parse(files), directories)? })
 }
 
 /// The plan that was applied last, if that was remembered and still is one. Blocks.
-pub(super) fn load_applied(directories: &Directories) -> Option<Loaded> {
+pub(super) fn load_applied(directories: &Directories, overrides: Vec<Held>) -> Option<Loaded> {
     let text = std::fs::read_to_string(applied(directories)).ok()?;
     let files: Vec<(String, String)> = serde_json::from_str(&text).ok()?;
-    let files = files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-    understand(&spec::parse(files), directories).ok()
+    let files = files.into_iter().map(|(path, text)| SourceFile { path, text }).filter(|file| file.path != OVERRIDES).collect();
+    with(files, overrides, directories).ok()
 }
 
 /// Remembers the declarations that are applied now. Blocks.
@@ -55,7 +81,7 @@ fn understand(declared: &Declared, directories: &Directories) -> Result<Loaded, 
     let (plan, diagnostics) = resolve(declared, &directories.config);
     let Some(mut plan) = plan else { return Err(Box::new(diagnostics)) };
     let pipes_instead = fit(&mut plan, &directories.logs);
-    Ok(Loaded { plan: Arc::new(plan), files: declared.files().collect(), pipes_instead })
+    Ok(Loaded { plan: Arc::new(plan), files: declared.files().collect(), overrides: Vec::new(), pipes_instead })
 }
 
 /// Logs that cannot be rotated under their writers go through pipes. Whether any does.

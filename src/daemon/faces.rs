@@ -12,7 +12,8 @@ use super::control::Control;
 use super::greeting::Listeners;
 use crate::actor::{BoxError, TaskContext};
 use crate::api::dto::UpgradeStatus;
-use crate::api::{self, Daemon, Node, ReloadRefused, socket};
+use crate::api::{self, Daemon, Node, ReloadRefused, SetRefused, SetRequest, socket};
+use crate::event::Override;
 use crate::cli::Listen;
 use crate::launcher::wire::Upgrade;
 use crate::os::{clock, journald};
@@ -136,6 +137,14 @@ impl Daemon for Whole {
 
     fn upgrade(&self, program: PathBuf) -> BoxFuture<'_, String> {
         self.0.upgrade(program).boxed()
+    }
+
+    fn set(&self, request: SetRequest) -> BoxFuture<'_, Result<Diff, SetRefused>> {
+        self.0.set(request).boxed()
+    }
+
+    fn overrides(&self) -> BoxFuture<'_, Vec<Override>> {
+        self.0.overrides().boxed()
     }
 }
 

@@ -7,8 +7,10 @@ mod faces;
 mod greeting;
 mod launch;
 mod memory;
+mod overrides;
 mod past;
 mod program;
+mod set;
 mod settings;
 mod standing;
 

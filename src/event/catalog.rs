@@ -12,7 +12,7 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
     DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused,
-    LimitsChanged, LimitsUnavailable, OomKilled, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause,
+    LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause,
     SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
@@ -446,6 +446,10 @@ pub enum Event {
     MemoryHighReached(LimitReached),
     /// One of these is over.
     LimitCleared(LimitCleared),
+    /// An operator has set a value, beside what the files say.
+    OverrideSet(Override),
+    /// Such a value counts no longer.
+    OverrideEnded(OverrideEnded),
     /// Events were lost, because they came faster than they could be recorded.
     EventsDropped {
         /// How many.

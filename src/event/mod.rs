@@ -10,6 +10,7 @@ mod health;
 mod host;
 mod isolation;
 mod limits;
+mod overrides;
 mod remediation;
 mod severity;
 mod subject;
@@ -31,6 +32,7 @@ pub use limits::{
     GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, OomKilled, OomPlace,
     OomVictim,
 };
+pub use overrides::{Override, OverrideEnd, OverrideEnded};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use severity::{Severity, severity};
 pub use text::event_text;

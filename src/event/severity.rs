@@ -29,6 +29,13 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::UpgradeFailed { .. }
         | Event::StoreFailed { .. } => Severity::Error,
         Event::UnitExited { expected: false, .. }
+        | Event::OomKilled(_)
+        | Event::LimitRefused(_)
+        | Event::LimitDrifted(_)
+        | Event::LimitsUnavailable(_)
+        | Event::TasksMaxReached(_)
+        | Event::MemoryHighReached(_)
+        | Event::IsolationIncomplete(_)
         | Event::UnitTimedOut { .. }
         | Event::UnitUnwell { .. }
         | Event::UnitUnready { .. }
@@ -54,7 +61,11 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::DaemonUpgraded { .. }
         | Event::PlanApplied { .. }
         | Event::CommandReceived { .. }
-        | Event::HealthChanged { .. } => Severity::Notice,
+        | Event::OverrideSet(_)
+        | Event::OverrideEnded(_)
+        | Event::HealthChanged { .. }
+        | Event::LimitsChanged(_)
+        | Event::SecretsRenewed(_) => Severity::Notice,
         _ => Severity::Info,
     }
 }

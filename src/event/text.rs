@@ -18,6 +18,8 @@ pub fn event_text(event: &Event) -> String {
             let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
             format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
         }
+        Event::OverrideSet(set) => set.text(),
+        Event::OverrideEnded(ended) => ended.text(),
         Event::KeeperLost { pid } => format!("the keeper (pid {pid}) has ended; it is being replaced"),
         Event::DaemonUpgraded { from, version } => format!("upgraded from {from} to {version}"),
         Event::UpgradeFailed { to, version, why } => format!("upgrade to {to} failed, {version} goes on: {why}"),

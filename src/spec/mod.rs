@@ -49,5 +49,5 @@ pub(crate) use diagnostic::did_you_mean;
 pub use diagnostic::{Diagnostic, Diagnostics, KEPT_MAX, SourceFile, Span, Spanned};
 pub use load::{FILE_MAX, load};
 pub use origin::{Origin, Setting, Source, Trace, Traced, profile_of, trace};
-pub use parse::{Declared, TIER_VARIABLE, forced_tier, parse};
+pub use parse::{Declared, OVERRIDES, TIER_VARIABLE, forced_tier, parse};
 pub use render::SHOWN_MAX;

@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::diagnostic::{Diagnostics, SourceFile, Span};
 use super::layers::long_form;
 use super::node::{Kind, Node};
-use super::parse::Reader;
+use super::parse::{OVERRIDES, Reader};
 use super::{profile, schema};
 
 /// Who set a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum Source {
-    /// A file; also `$MS_TIER`.
+    /// A file; also `$MS_TIER`, and `msctl set`.
     File {
         /// Its path relative to the configuration directory.
         file: String,
@@ -34,7 +34,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File { file, .. } if file.starts_with('$') => f.write_str(file),
+            Self::File { file, .. } if file.starts_with('$') || file == OVERRIDES => f.write_str(file),
             Self::File { file, line } => write!(f, "{file}:{line}"),
             Self::Tier { tier } => write!(f, "tier {tier}"),
             Self::Default => f.write_str("default"),

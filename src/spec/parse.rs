@@ -16,6 +16,9 @@ use super::unit::UnitSpec;
 /// The path under which a tier that comes from the environment is known.
 pub const TIER_VARIABLE: &str = "$MS_TIER";
 
+/// The path under which what operators have set is known.
+pub const OVERRIDES: &str = "msctl set";
+
 /// Everything that was declared, as far as it could be read, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
@@ -68,6 +71,7 @@ impl Place {
                 "daemon.yaml" => Some(Self::Daemon),
                 "health-checks.yaml" => Some(Self::HealthChecks),
                 "monitoring.yaml" => Some(Self::Monitoring),
+                OVERRIDES => Some(Self::DropIns),
                 TIER_VARIABLE => Some(Self::ForcedTier),
                 _ => None,
             },
@@ -76,7 +80,7 @@ impl Place {
 }
 
 /// Reads declarations. The path of a file says what it declares: `supervisors/…`, `units/…`, `daemon.yaml`, `health-checks.yaml`,
-/// `monitoring.yaml`, or what it amends: `conf.d/…`, in the order given.
+/// `monitoring.yaml`, or what it amends: `conf.d/…` and what operators have set ([`OVERRIDES`]), in the order given.
 #[must_use]
 pub fn parse(files: Vec<SourceFile>) -> Declared {
     let mut reader = Reader::default();
