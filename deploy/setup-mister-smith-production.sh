@@ -152,6 +152,8 @@ if [ -n "${undoing:-}" ]; then
     if is_live; then
         systemctl daemon-reload
         systemctl reset-failed 'mister-smith*' 2> /dev/null || true
+        # The services leave it for their successors, and there will be none.
+        [ "$status" != 0 ] || rm -rf /run/mister-smith
     fi
     exit "$status"
 fi
@@ -179,6 +181,11 @@ if [ "$doing" = apply ]; then
     fi
 elif [ "$doing" = check ]; then
     check_variables || true
+    if is_live && [ "$changes" = 0 ]; then
+        for service in $(services); do
+            systemctl is-active --quiet "$service" || note "$service is $(systemctl is-active "$service"): systemctl status $service"
+        done
+    fi
 fi
 commit
 report
