@@ -291,10 +291,30 @@ ensure_tmpfiles() {
     done < "$conf"
 }
 
+# Where services write. What is there before the first setup is somebody's; the rest is removed by --undo --purge.
+data=()
+note_data() {
+    local place
+    [ "$doing" = apply ] && [ ! -f "$state/data-before" ] || return 0
+    for place in ${data[@]+"${data[@]}"}; do [ ! -d "$root$place" ] || find "$root$place"; done > "$state/data-before"
+}
+purge_data() {
+    local place
+    [ -f "$state/data-before" ] || return 0
+    for place in ${data[@]+"${data[@]}"}; do
+        [ -d "$root$place" ] || continue
+        say "remove data and logs in $place/"
+        find "$root$place" -depth | grep -vxFf "$state/data-before" | while IFS= read -r path; do
+            if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2> /dev/null || true; else rm -f "$path"; fi
+        done
+    done
+}
+
 # undo: takes away what the manifest names, last things first, and puts back what was replaced.
 undo() {
     local path at
     [ -f "$state/manifest" ] || { say "nothing was set up here ($state/manifest is missing)"; forget_state; return 0; }
+    [ -z "$purge" ] || purge_data
     for ((at = ${#order[@]} - 1; at >= 0; at--)); do undo_one "${order[$at]}"; done
     # After the accounts: the tools write these as they go.
     for path in ${order[@]+"${order[@]}"}; do
@@ -321,10 +341,7 @@ undo_one() {
             ;;
         link) [ "$(readlink "$root$path" 2> /dev/null)" != "${detail[$path]}" ] || put_back "$path" ;;
         dir)
-            if [ -n "$purge" ] && is_data "$path"; then
-                say "remove $path/ with what is in it"
-                rm -rf -- "$root$path"
-            elif [ -d "$root$path" ]; then
+            if [ -d "$root$path" ]; then
                 if rmdir "$root$path" 2> /dev/null; then say "remove $path/"; else note "kept: $path/ holds something else; --purge removes data and logs"; fi
             fi
             ;;
@@ -342,9 +359,6 @@ put_back() {
         say "remove $1"
     fi
 }
-# Only what services write to is removed with what is in it.
-is_data() { case $1 in /var/lib/mister-smith | /var/lib/mister-smith/* | /var/log/mister-smith) true ;; *) false ;; esac; }
-
 # The end of apply, check and dry-run.
 report() {
     case $doing in

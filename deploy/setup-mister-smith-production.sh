@@ -139,6 +139,11 @@ choose() {
     tier=${tier:-tier_3}
 }
 
+data_of_mode() {
+    data=({/var/lib,/var/log}/mister-smith)
+    if [ "$mode" = node ]; then data+=({/var/lib,/var/log}/ms-supervisor); fi
+}
+
 open_state
 if [ -n "${undoing:-}" ]; then
     [ "$doing" = apply ] || usage_error "--undo goes with neither --check nor --dry-run"
@@ -147,6 +152,8 @@ if [ -n "${undoing:-}" ]; then
         # shellcheck disable=SC2046  # names, one word each
         systemctl stop mister-smith.target $(services) 'mister-smith-worker@*.service' mister-smith-health-check.service 2> /dev/null || true
     fi
+    choose
+    data_of_mode
     status=0
     undo || status=$?
     if is_live; then
@@ -159,7 +166,9 @@ if [ -n "${undoing:-}" ]; then
 fi
 
 choose
+data_of_mode
 begin
+note_data
 vendor
 conf=$root/usr/lib/sysusers.d/mister-smith.conf
 [ -f "$conf" ] || conf=$here/sysusers.d/mister-smith.conf
