@@ -122,11 +122,11 @@ pub(super) fn unit_details(look: Look, unit: &UnitDetails) -> String {
     for (name, value) in watch_rows(status.watch.as_ref()) {
         row(name, value);
     }
+    row("Restarts", restarts(unit));
+    row("Last exit", last_exit(unit));
     for (name, value) in limits::rows(unit.used.as_ref(), &status.limits) {
         row(name, value);
     }
-    row("Restarts", restarts(unit));
-    row("Last exit", last_exit(unit));
     if let Some(remedy) = &status.remedy {
         row("Remedy", remedy.clone());
     }

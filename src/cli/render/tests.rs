@@ -39,6 +39,7 @@ fn unit(name: &str, state: &str, reason: Option<&str>) -> UnitStatus {
         separate_stderr: false,
         breaker: None,
         remedy: None,
+        limits: Vec::new(),
         probes: Vec::new(),
         watch: None,
         counters: Counters::default(),
