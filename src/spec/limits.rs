@@ -195,9 +195,9 @@ mapping! {
         rbps: Amount = "infinity",
         /// Bytes written.
         wbps: Amount = "infinity",
-        /// Reads.
+        /// Reading operations.
         riops: Amount = "infinity",
-        /// Writes.
+        /// Writing operations.
         wiops: Amount = "infinity",
     }
 }

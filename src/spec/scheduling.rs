@@ -15,7 +15,7 @@ use super::value::{Int, OneOf, schema};
 mapping! {
     /// How processor time is shared out to it; a bare word is its `policy`.
     SchedulerSpec: "a word or a mapping, for example `batch` or `{policy: fifo, priority: 10}`" {
-        /// The policy.
+        /// The scheduling policy.
         policy: OneOf<SchedulerPolicy> = "other",
         /// The real-time priority; to be given with `fifo` and `rr`, and only with these.
         priority: Int<1, 99>,
@@ -53,7 +53,7 @@ impl Decode for SchedulerSpec {
 mapping! {
     /// Who is served first by a disk; a bare word is its `class`, a bare number its `level`.
     IoPrioritySpec: "a class, a level or a mapping, for example `idle`, `7` or `{class: best_effort, level: 7}`" {
-        /// The class.
+        /// The class it belongs to.
         class: OneOf<IoClass> = "best_effort",
         /// Within its class: 0 comes first. `idle` has none.
         level: Int<0, 7> = 4,

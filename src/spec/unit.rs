@@ -83,16 +83,17 @@ mapping! {
         umask: Umask = "0022",
         /// The scheduling niceness.
         nice: Int<-20, 19> = 0,
-        /// How processor time is shared out to it; a bare word is its `policy`. Real time needs root, or a limit `rtprio`.
-        scheduler: SchedulerSpec = "other",
+        /// How processor time is shared out to it; a bare word is its `policy`. Real time needs root, or a limit `rtprio`. Inherited if not given.
+        scheduler: SchedulerSpec,
         /// Who is served first by a disk; a bare word is its `class`, a bare number its `level`.
         io_priority: IoPrioritySpec,
         /// The processors it may run on, as its processes see and may change it; `limits.cpuset` is what they cannot leave.
         cpu_affinity: CpuList,
         /// Limits of each of its processes (setrlimit(2)); what is not given is inherited.
         rlimits: RlimitsSpec,
-        /// How much the kernel likes to kill it when memory is short: -1000 never, 1000 first.
-        oom_score_adj: Int<-1000, 1000> = 0,
+        /// How much the kernel likes to kill it when memory is short: -1000 never, 1000 first. If not given it is 0, or what the
+        /// daemon has if that is more.
+        oom_score_adj: Int<-1000, 1000>,
         /// What it may use, with all of its processes together.
         limits: LimitsSpec,
         /// Units and supervisors that must be ready before it starts.
