@@ -15,7 +15,7 @@ use super::client::{Client, ClientError};
 use super::dto::{ActionRequest, ActionResponse, Changes, SignalRequest, Status, TreeRow, UnitDetails};
 use std::path::PathBuf;
 
-use super::{Daemon, Node, ReloadRefused, serve_control, serve_public, socket};
+use super::{Daemon, Node, ReloadRefused, SetRefused, SetRequest, serve_control, serve_public, socket};
 use crate::actor::context::{Bus, Context};
 use crate::actor::gate::Gates;
 use crate::actor::program::Programs;
@@ -51,6 +51,14 @@ impl Daemon for Stubborn {
 
     fn reload(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {
         async { Ok(Diff::default()) }.boxed()
+    }
+
+    fn set(&self, request: SetRequest) -> BoxFuture<'_, Result<Diff, SetRefused>> {
+        async move { Err(SetRefused::NotFound(request.target)) }.boxed()
+    }
+
+    fn overrides(&self) -> BoxFuture<'_, Vec<crate::event::Override>> {
+        async { Vec::new() }.boxed()
     }
 
     fn plan_changes(&self) -> BoxFuture<'_, Result<Diff, ReloadRefused>> {

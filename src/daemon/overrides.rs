@@ -145,7 +145,10 @@ mod tests {
 
     #[test]
     fn keys_and_values_are_one_line() {
-        assert_eq!(document(&resolve(&spec::parse(files()), Path::new("/")).0.unwrap(), &set("web", "a.b.c", "[1]").set), "unit: web\na:\n  b:\n    c: [1]\n");
+        assert_eq!(
+            document(&resolve(&spec::parse(files()), Path::new("/")).0.unwrap(), &set("web", "a.b.c", "[1]").set),
+            "unit: web\na:\n  b:\n    c: [1]\n"
+        );
         assert!(fault("limits.memory_max", "1GiB").is_none());
         for (key, value) in [("", "1"), ("a..b", "1"), ("a: 1\nb", "1"), ("a", "1\nb: 2")] {
             assert!(fault(key, value).is_some(), "{key} {value}");

@@ -33,10 +33,10 @@ impl Control {
             return Err(SetRefused::Bad(why));
         }
         let (now, mut list, mut ended) = (clock::wall(), loaded.overrides.clone(), Vec::new());
-        let is_meant = |set: &Override| {
-            set.target == target && (request.unset.iter().any(|key| covers(key, &set.key)) || request.unset_all)
-        };
-        if let Some(key) = request.unset.iter().find(|key| !list.iter().any(|held| held.set.target == target && covers(key, &held.set.key))) {
+        let is_meant =
+            |set: &Override| set.target == target && (request.unset.iter().any(|key| covers(key, &set.key)) || request.unset_all);
+        if let Some(key) = request.unset.iter().find(|key| !list.iter().any(|held| held.set.target == target && covers(key, &held.set.key)))
+        {
             return Err(SetRefused::Bad(format!("`{key}` of {target} is not set")));
         }
         take(&mut list, &mut ended, OverrideEnd::Unset, |held| is_meant(&held.set));

@@ -12,8 +12,8 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
     DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused,
-    LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause, ResumeCause,
-    SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause,
+    ResumeCause, SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.

@@ -1,7 +1,10 @@
 //! Whom an event is about.
 
 use super::catalog::Event;
-use super::{LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, Override, OverrideEnded, ProcessFound, ProcessGone, UnitFound, UnitLost};
+use super::{
+    LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, Override, OverrideEnded, ProcessFound, ProcessGone, UnitFound,
+    UnitLost,
+};
 
 impl Event {
     /// The unit, supervisor or child it is about.
@@ -41,7 +44,9 @@ impl Event {
             | Self::TasksMaxReached(LimitReached { target, .. })
             | Self::MemoryHighReached(LimitReached { target, .. })
             | Self::LimitCleared(LimitCleared { target, .. }) => Some(target),
-            Self::OverrideSet(Override { target, .. }) | Self::OverrideEnded(OverrideEnded { ended: Override { target, .. }, .. }) => Some(target),
+            Self::OverrideSet(Override { target, .. }) | Self::OverrideEnded(OverrideEnded { ended: Override { target, .. }, .. }) => {
+                Some(target)
+            }
             Self::OomKilled(killed) => Some(killed.unit.as_str()),
             Self::Remediation(remediation) => Some(remediation.unit.as_str()),
             Self::IsolationIncomplete(incomplete) => Some(incomplete.unit.as_str()),

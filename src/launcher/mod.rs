@@ -20,6 +20,7 @@ mod landlock;
 mod limit;
 pub mod link;
 mod options;
+mod order;
 mod passed;
 mod pause;
 mod reap;

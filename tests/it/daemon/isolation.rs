@@ -122,7 +122,8 @@ fn a_probe_is_no_hole_in_the_wall() {
     }
     let probe = "probes: [{name: inside, command: [sh, -c, 'grep -c : /proc/net/dev; test -e /tmp/own && ! touch /usr/x 2> /dev/null'], \
                  period: 100ms, initial_delay: 0s, role: readiness, timeout: 10s}]\n";
-    let (daemon, _files, _) = look(&format!("isolation: {{private_network: true, private_tmp: true, read_only_paths: /usr}}\n{probe}"));
+    let keys = format!("isolation: {{private_network: true, private_tmp: true, read_only_paths: /usr}}\n{probe}");
+    let (daemon, _files, _) = look(&keys);
     until("it has passed", || (daemon.status("a")["probes"][0]["text"] == "1").then_some(()));
     // The namespaces are those of the next process, too.
     kill(daemon.pids()["a"], 9);

@@ -23,6 +23,7 @@ mod readiness;
 mod reload;
 mod remediation;
 mod secrets;
+mod set;
 mod shipped;
 mod survival;
 mod tree;
