@@ -232,13 +232,18 @@ fn address(text: &CStr) -> c_long {
     text.as_ptr() as c_long
 }
 
+/// prctl(2); what some options do not use they want to be 0.
 fn prctl(option: c_int, second: c_long, third: c_long) -> c_long {
-    call(libc::SYS_prctl, [option.into(), second, third, 0])
+    let none: c_long = 0;
+    // SAFETY: the options used here take numbers.
+    unsafe { libc::syscall(libc::SYS_prctl, option, second, third, none, none) }
 }
 
 /// mount(2) of something that is there, or of nothing.
 fn mount(source: &CStr, target: &CStr, flags: libc::c_ulong) -> c_long {
-    call(libc::SYS_mount, [address(source), address(target), 0, flags as c_long])
+    let none: c_long = 0;
+    // SAFETY: two texts that end with a NUL byte, neither type nor options.
+    unsafe { libc::syscall(libc::SYS_mount, source.as_ptr(), target.as_ptr(), none, flags, none) }
 }
 
 /// Puts what is to be at a path there.

@@ -22,8 +22,9 @@ const NEW_NAMESPACES: [libc::c_int; 7] = [
 
 /// The filters of a plan, in the order they are installed, each as the kernel's instructions one after the other.
 ///
-/// The first one decides what is allowed. The second has calls that it does not know fail with ENOSYS, so that C libraries go the way they
-/// have for older kernels; where namespaces cannot be made it does not know clone3, whose flags no filter can see.
+/// The first one decides what is allowed. The second has calls that it does not know fail with ENOSYS, so that C libraries go the way they have
+/// for older kernels. It does not know clone3, whose flags no filter can see, where namespaces cannot be made; nor seccomp where that is not
+/// allowed: the first one cannot refuse it, because the second is installed by it.
 ///
 /// # Errors
 /// This architecture has no filters, or they are too long.
@@ -31,10 +32,14 @@ pub fn compile(plan: &FilterPlan) -> Result<Vec<Vec<u8>>, String> {
     let arch: TargetArch =
         std::env::consts::ARCH.try_into().map_err(|_| "system calls cannot be filtered on this architecture".to_owned())?;
     let may_make_namespaces = plan.allow.contains(&CallGroup::Namespaces);
-    let allowed: BTreeSet<i64> = plan.allow.iter().flat_map(|group| calls::of(*group)).chain(calls::ALWAYS).copied().collect();
+    let allowed: BTreeSet<i64> =
+        plan.allow.iter().flat_map(|group| calls::of(*group)).chain(calls::ALWAYS).copied().chain([libc::SYS_seccomp]).collect();
     let mut known: BTreeSet<i64> = CallGroup::ALL.iter().flat_map(|(group, ..)| calls::of(*group)).chain(calls::ALWAYS).copied().collect();
     if !may_make_namespaces {
         known.remove(&libc::SYS_clone3);
+    }
+    if !plan.allow.contains(&CallGroup::Sandbox) {
+        known.remove(&libc::SYS_seccomp);
     }
     let refused = match plan.action {
         FilterAction::Errno => SeccompAction::Errno(libc::EPERM as u32),

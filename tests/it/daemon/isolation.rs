@@ -7,7 +7,7 @@ const LOOKS: &str = r#"#!/bin/sh
 can() { name=$1; shift; if "$@" > /dev/null 2>&1; then echo "$name: yes"; else echo "$name: no"; fi; }
 grep -E '^(Uid|Groups|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr '\t' ' '
 can tmp_of_others test -e "$1"
-can write_tmp touch /tmp/own
+can write_tmp touch "$1.own"
 can write_usr touch /usr/ms-supervisor-test
 can read_passwd cat /etc/passwd
 can read_hosts cat /etc/hosts
@@ -24,7 +24,7 @@ fn is_root() -> bool {
 }
 
 /// A daemon whose unit `a` looks around, what that needs, and what it saw.
-fn look(more: &str) -> (Daemon, impl Sized, String) {
+fn look(more: &str) -> (Daemon, (tempfile::TempDir, tempfile::NamedTempFile), String) {
     let program = tempfile::Builder::new().prefix("ms-look").tempdir_in("/var").unwrap();
     let script = program.path().join("look");
     std::fs::write(&script, LOOKS).unwrap();
@@ -51,11 +51,11 @@ fn root_can_be_walled_in() {
     }
     let isolation = "isolation: {private_tmp: true, protect_system: strict, private_network: true, capabilities: [CAP_NET_BIND_SERVICE], \
                      inaccessible_paths: [/etc/hosts, /home], system_call_filter: strict}\n";
-    let (daemon, _files, seen) = look(isolation);
+    let (daemon, files, seen) = look(isolation);
     holds(&seen, &["CapEff: 0000000000000400", "CapBnd: 0000000000000400", "NoNewPrivs: 1", "Seccomp: 2"]);
     holds(&seen, &["tmp_of_others: no", "write_tmp: yes", "write_usr: no", "read_passwd: yes", "read_hosts: no", "fork: yes"]);
     holds(&seen, &["unshare: no", "see_network: no", "networks: 1"]);
-    assert!(!std::path::Path::new("/tmp/own").exists());
+    assert!(!files.1.path().with_extension("own").exists());
     let keys = daemon.status("a")["isolation"]["keys"].to_string();
     assert!(keys.contains("private_tmp") && keys.contains("system_call_filter"), "{keys}");
     assert!(daemon.ok(&["status", "a"]).contains("Isolation: no_new_privileges, capabilities, private_tmp"));
@@ -120,7 +120,7 @@ fn a_probe_is_no_hole_in_the_wall() {
     if !is_root() {
         return println!("SKIPPED: namespaces take root");
     }
-    let probe = "probes: [{name: inside, command: [sh, -c, 'grep -c : /proc/net/dev; test -e /tmp/own && ! touch /usr/x 2> /dev/null'], \
+    let probe = "probes: [{name: inside, command: [sh, -c, 'grep -c : /proc/net/dev; ls /tmp/ms-others*.own > /dev/null && ! touch /usr/x 2> /dev/null'], \
                  period: 100ms, initial_delay: 0s, role: readiness, timeout: 10s}]\n";
     let keys = format!("isolation: {{private_network: true, private_tmp: true, read_only_paths: /usr}}\n{probe}");
     let (daemon, _files, _) = look(&keys);
