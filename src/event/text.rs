@@ -38,8 +38,7 @@ pub fn event_text(event: &Event) -> String {
         Event::StoreFailed { .. } | Event::StoreRecovered { .. } | Event::StoreRestored(_) | Event::StoreBackupFailed { .. } => {
             store_text(event)
         }
-        Event::IsolationIncomplete(incomplete) => incomplete.text(),
-        Event::SecretsRenewed(renewed) => renewed.text(),
+        Event::IsolationIncomplete(_) | Event::SecretsRenewed(_) => isolation_text(event),
         Event::WishForgotten { why, .. } => format!("what an operator asked of it is forgotten: {why}"),
         Event::EventsDropped { count } => format!("{count} events were lost: they came faster than they could be recorded"),
         Event::ChildTerminated { .. } | Event::SupervisorUp { .. } | Event::IntensityReached { .. } | Event::SupervisorEnded { .. } => {
@@ -188,6 +187,14 @@ fn usage_text(usage: &Usage) -> String {
     match usage.max_rss {
         0 => format!("{cpu:.1}s CPU"),
         peak => format!("{}, {cpu:.1}s CPU", format_size(peak)),
+    }
+}
+
+fn isolation_text(event: &Event) -> String {
+    match event {
+        Event::IsolationIncomplete(incomplete) => incomplete.text(),
+        Event::SecretsRenewed(renewed) => renewed.text(),
+        _ => String::new(),
     }
 }
 

@@ -61,7 +61,7 @@ pub fn verify(pid: u32, allowed: &Allowed) -> Result<(), String> {
     let seen = Seen {
         uids: [status.ruid, status.euid, status.suid, status.fuid],
         gids: [status.rgid, status.egid, status.sgid, status.fgid],
-        groups: status.groups.iter().filter_map(|group| u32::try_from(*group).ok()).collect(),
+        groups: status.groups.clone(),
         capabilities: status.capeff | status.capprm | status.capinh | status.capamb.unwrap_or(0),
         bounding: status.capbnd.unwrap_or(0),
         no_new_privileges: status.nonewprivs == Some(1),

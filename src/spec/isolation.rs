@@ -102,7 +102,10 @@ impl IsolationSpec {
     fn check_hidden(&self, cx: &mut Cx<'_>) {
         let closed = self.inaccessible_paths.iter().flat_map(|paths| &paths.value.0).map(|path| (plain(&path.value.0), path.span));
         let temporary = self.private_tmp.as_ref().filter(|flag| flag.0).map(|flag| flag.span);
-        let hidden: Vec<_> = closed.chain(temporary.into_iter().flat_map(|span| ["/tmp", "/var/tmp"].map(|path| (path, span)))).collect();
+        let homes = self.protect_home.as_ref().filter(|level| level.0 == Some(ProtectHome::Inaccessible)).map(|level| level.span);
+        let temporary = temporary.into_iter().flat_map(|span| ["/tmp", "/var/tmp"].map(|path| (path, span)));
+        let homes = homes.into_iter().flat_map(|span| ["/home", "/root", "/run/user"].map(|path| (path, span)));
+        let hidden: Vec<_> = closed.chain(temporary).chain(homes).collect();
         let open = [&self.read_only_paths, &self.read_write_paths].into_iter().flatten().flat_map(|paths| &paths.value.0);
         for path in open {
             let inside = |(above, _): &&(&str, Span)| plain(&path.value.0).strip_prefix(above).is_some_and(|rest| rest.starts_with('/'));

@@ -91,6 +91,9 @@ impl Decode for SecretSpec {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         if is_word(node) {
             let file = Spanned { value: Text::decode(node, cx)?, span: node.span };
+            if file.0.is_empty() {
+                cx.report(Diagnostic::new(code::BAD_VALUE, node.span, "the source of a secret is empty"));
+            }
             return Some(Self { file: Some(file), ..Self::default() });
         }
         let spec = Self::from_mapping(node, cx)?;

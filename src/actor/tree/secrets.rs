@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use super::Tree;
 use crate::actor::unit::{self, Renewal};
 use crate::base::id::UnitId;
 use crate::base::secret::Variable;
+use crate::os::clock;
 use crate::plan::{Diff, UnitChange};
 
 /// How long it may take to read the secrets of all units. Those that take longer count as they were.
@@ -30,10 +31,10 @@ impl Tree {
                 asked.push((id.clone(), answer));
             }
         }
-        let end = tokio::time::Instant::now() + WITHIN;
+        let begun = clock::mono();
         for (id, answer) in asked {
             // One that is down has none to compare.
-            let Ok(Ok(renewal)) = timeout_at(end, answer).await else { continue };
+            let Ok(Ok(renewal)) = timeout(WITHIN.saturating_sub(clock::mono() - begun), answer).await else { continue };
             let Some(change) = diff.units.get_mut(&id) else { continue };
             let mut fields = match change {
                 UnitChange::Live { fields } => std::mem::take(fields),
