@@ -138,6 +138,6 @@ pub(super) fn faulty(diagnostics: &Diagnostics) -> Failure {
     Failure::report_of(Exit::Bad, diagnostics.render(wants_color(std::io::stderr().is_terminal())))
 }
 
-fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

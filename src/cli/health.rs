@@ -104,7 +104,7 @@ fn judge(status: &Status) -> (Grade, String) {
     if let Some(sentence) = daemon.degradation.sentence().filter(|_| daemon.degradation.step > 0) {
         findings.push((Grade::Warning, format!("degradation {sentence}")));
     }
-    findings.sort_by(|a, b| b.0.cmp(&a.0));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.0));
     let grade = findings.first().map_or(Grade::Ok, |finding| finding.0);
     let ready = status.units.iter().filter(|unit| unit.ready).count();
     let up = approx_duration(daemon.now.since(daemon.started));

@@ -1,5 +1,6 @@
 //! `tier` and `plan --tier`: what a tier sets, and what another one would change.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
@@ -55,32 +56,50 @@ fn profile(session: &mut Session, tier: Tier, as_json: bool) -> Ending {
     print(session, [format!("{tier} ({})", tier.purpose()), String::new(), "sets".into(), "instead of".into()], &rows)
 }
 
+/// A key that two tiers set differently; none is what is assumed without either.
+#[derive(Serialize)]
+struct Difference {
+    whom: String,
+    key: String,
+    from: Option<String>,
+    to: Option<String>,
+    default: Option<String>,
+}
+
 fn compare(session: &mut Session, tier: Tier, other: Tier, as_json: bool) -> Ending {
-    let (one, two) = (profile_of(tier), profile_of(other));
-    let value = |rows: &[Setting], row: &Setting| {
-        rows.iter().find(|other| (&other.whom, &other.key) == (&row.whom, &row.key)).map(|row| row.value.clone())
-    };
-    let mut rows: Vec<(String, String, Option<String>, Option<String>, Option<String>)> = Vec::new();
-    for row in one.iter().chain(&two) {
-        let (before, after) = (value(&one, row), value(&two, row));
-        if before != after && !rows.iter().any(|(whom, key, ..)| (whom, key) == (&row.whom, &row.key)) {
-            rows.push((row.whom.clone(), row.key.clone(), before, after, row.default.clone()));
-        }
-    }
+    let differences = differences(&profile_of(tier), &profile_of(other));
     if as_json {
-        let rows: Vec<_> = rows.iter().map(|(whom, key, before, after, default)| json!({"whom": whom, "key": key, tier.as_str(): before, other.as_str(): after, "default": default})).collect();
-        return json(&mut session.out, &json!({"from": tier, "to": other, "differences": rows}));
+        return json(&mut session.out, &json!({"from": tier, "to": other, "differences": differences}));
     }
-    if rows.is_empty() {
+    if differences.is_empty() {
         session.out.line("there is no difference")?;
         return Ok(Exit::Done);
     }
-    let shown = |value: Option<String>, default: &Option<String>| {
-        value.unwrap_or_else(|| default.as_ref().map_or_else(|| "-".into(), |default| format!("({default})")))
-    };
-    let rows: Vec<_> =
-        rows.into_iter().map(|(whom, key, before, after, default)| [whom, key, shown(before, &default), shown(after, &default)]).collect();
+    let rows: Vec<_> = differences
+        .into_iter()
+        .map(|row| {
+            let assumed = row.default.map_or_else(|| "-".to_owned(), |default| format!("({default})"));
+            [row.whom, row.key, row.from.unwrap_or_else(|| assumed.clone()), row.to.unwrap_or(assumed)]
+        })
+        .collect();
     print(session, [String::new(), String::new(), tier.to_string(), other.to_string()], &rows)
+}
+
+/// By whom and key, the daemon's last.
+fn differences(one: &[Setting], two: &[Setting]) -> Vec<Difference> {
+    let value = |rows: &[Setting], row: &Setting| {
+        rows.iter().find(|other| (&other.whom, &other.key) == (&row.whom, &row.key)).map(|row| row.value.clone())
+    };
+    let mut found: Vec<Difference> = Vec::new();
+    for row in one.iter().chain(two) {
+        let (from, to, default) = (value(one, row), value(two, row), &row.default);
+        let is_known = found.iter().any(|other| (&other.whom, &other.key) == (&row.whom, &row.key));
+        if !is_known && from.as_ref().or(default.as_ref()) != to.as_ref().or(default.as_ref()) {
+            found.push(Difference { whom: row.whom.clone(), key: row.key.clone(), from, to, default: default.clone() });
+        }
+    }
+    found.sort_by(|a, b| (a.whom == "daemon", &a.whom, &a.key).cmp(&(b.whom == "daemon", &b.whom, &b.key)));
+    found
 }
 
 fn assumed(row: &Setting) -> String {

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn short_forms_merge_as_what_they_stand_for() {
         check("restart: transient", "restart: {backoff: {max: 5m}}", r#"{restart: {"type": transient, backoff: {max: 5m}}}"#);
-        check("restart: {type: permanent, backoff: none}", "restart: transient", r"{restart: {type: transient, backoff: none}}");
+        check("restart: {type: permanent, backoff: none}", "restart: transient", r#"{restart: {"type": transient, backoff: none}}"#);
         check("logs: {max_size: 1MiB}", "logs: pipe", r#"{logs: {max_size: 1MiB, "mode": pipe}}"#);
         check("shutdown: {timeout: 5s}", "shutdown: brutal_kill", "{shutdown: brutal_kill}");
     }

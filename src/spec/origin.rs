@@ -169,7 +169,14 @@ impl Walk<'_> {
     fn value(&mut self, path: &str, node: &Rc<Node>, schema: &Value) {
         let node = &long_form(path, node);
         match &node.kind {
-            Kind::Mapping(_) => self.mapping(path, Some(node), schema),
+            Kind::Mapping(items) => {
+                // That it is given at all says something: everything in it is assumed.
+                if items.is_empty() {
+                    let source = self.source(node.span);
+                    self.set.push(Origin { key: path.to_owned(), value: "{}".into(), source });
+                }
+                self.mapping(path, Some(node), schema);
+            }
             Kind::Sequence(items) if items.iter().any(|item| matches!(item.kind, Kind::Mapping(_))) => {
                 let schema = items_of(schema);
                 for (place, item) in items.iter().enumerate() {
@@ -302,5 +309,6 @@ mod tests {
         assert_eq!(row("unit *", "probes.period").default.as_deref(), Some("10s"));
         assert_eq!(row("unit *", "restart.backoff.max").default.as_deref(), Some("30s"));
         assert_eq!(row("daemon", "logs.max_total").value, "16GiB");
+        assert_eq!(row("daemon", "degradation").value, "{}");
     }
 }

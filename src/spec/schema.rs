@@ -33,20 +33,23 @@ pub fn daemon() -> Value {
 #[must_use]
 pub fn drop_in() -> Value {
     let amends = |schema: Value, selector: &str| {
-        let mut optional = Map::new();
-        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-            let each = property.get("items").filter(|_| key == "probes").map(|item| amended(item));
-            let variants: Vec<Value> = [property.clone(), json!({"type": "null"})].into_iter().chain(each).collect();
-            optional.insert(key.clone(), json!({"anyOf": variants}));
+        let mut schema = amended(&schema);
+        if let Some(object) = schema.as_object_mut() {
+            object.remove("$schema");
+            object.remove("title");
         }
-        let mut whole = amended(&schema);
-        whole["properties"] = optional.into();
+        // A mapping is said of each probe.
+        let variants = schema.pointer_mut("/properties/probes/anyOf").and_then(Value::as_array_mut);
+        if let Some(variants) = variants {
+            let each = variants.first().and_then(|list| list.get("items")).map(amended);
+            variants.extend(each);
+        }
         if !selector.is_empty() {
-            whole["properties"][selector] =
-                json!({"type": ["string", "integer"], "description": "Whom it amends: a name, or a pattern such as `web-*`."});
-            whole["required"] = json!([selector]);
+            let description = "Whom it amends: a name, or a pattern such as `web-*`.";
+            schema["properties"][selector] = json!({"type": ["string", "integer"], "description": description});
+            schema["required"] = json!([selector]);
         }
-        whole
+        schema
     };
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#", "title": "ms-supervisor drop-in",
@@ -72,13 +75,27 @@ pub fn health_checks() -> Value {
     })
 }
 
-/// A mapping of which only the keys that change are given.
+/// A mapping of which only the keys that change are given, and any may be nothing.
 fn amended(schema: &Value) -> Value {
     let mut schema = schema.clone();
-    if let Some(schema) = schema.as_object_mut() {
-        for key in ["oneOf", "$schema", "title", "required"] {
-            schema.remove(key);
-        }
+    let Some(object) = schema.as_object_mut() else { return schema };
+    object.remove("required");
+    // What has to be there of a whole document; the words of a choice stay.
+    if object.get("oneOf").and_then(Value::as_array).is_some_and(|rules| rules.iter().all(|rule| rule.get("required").is_some())) {
+        object.remove("oneOf");
+    }
+    for property in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        *property = json!({"anyOf": [amended(property), {"type": "null"}]});
+    }
+    // Names that are not known in advance can be taken back, too.
+    if let Some(any) = object.get_mut("additionalProperties").filter(|any| any.is_object()) {
+        *any = json!({"anyOf": [any.clone(), {"type": "null"}]});
+    }
+    for pattern in object.get_mut("patternProperties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        *pattern = json!({"anyOf": [pattern.clone(), {"type": "null"}]});
+    }
+    for variant in object.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        *variant = amended(variant);
     }
     schema
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::{self, Owner};
 use super::service::{self, Properties, property};
-use super::{Patient, SERVICE, is_same_file, tier};
+use super::{Patient, SERVICE, daemon, is_same_file, tier};
 use crate::api::dto::DaemonStatus;
 use crate::base::finding::{Finding, Severity};
 use crate::base::quantity::format_size;
@@ -44,9 +44,7 @@ pub(super) fn installation(patient: &Patient) -> Vec<Finding> {
     findings.push(answers(patient.running.as_ref()));
     findings.extend(metrics(patient));
     let slices = SLICES.iter().filter_map(|slice| Some((*slice, systemd::show(slice, false).ok()?)));
-    findings.extend(
-        slices.filter(|(_, slice)| service::is_installed(slice)).map(|(name, properties)| slice(name, &SliceFacts::of(&properties))),
-    );
+    findings.extend(slices.filter(|(_, slice)| is_declared(slice)).map(|(name, properties)| slice(name, &SliceFacts::of(&properties))));
     findings
 }
 
@@ -173,20 +171,13 @@ fn directories(patient: &Patient) -> Vec<Finding> {
 
 /// Whether the daemon answers, and its tree is up.
 fn answers(running: Option<&DaemonStatus>) -> Finding {
-    const CHECK: &str = "daemon.ready";
-    match running {
-        None => Finding::new(Error, "daemon", CHECK, "no daemon answers", "nothing is supervised")
-            .cure(format!("systemctl start {SERVICE}; journalctl -u {SERVICE} -n 50")),
-        Some(daemon) if daemon.state == "running" => {
-            Finding::ok("daemon", CHECK, format!("the daemon is running, process {}", daemon.launcher_pid))
-        }
-        Some(daemon) => {
-            let reason = daemon.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let severity = if daemon.state == "starting" { Warning } else { Error };
-            Finding::new(severity, "daemon", CHECK, format!("the daemon is {}{reason}", daemon.state), "the tree is not up")
-                .cure("msctl status; msctl events")
-        }
-    }
+    running.map_or_else(
+        || {
+            let missing = Finding::new(Error, "daemon", "daemon.ready", "no daemon answers", "nothing is supervised");
+            missing.cure(format!("systemctl start {SERVICE}; journalctl -u {SERVICE} -n 50"))
+        },
+        daemon::state,
+    )
 }
 
 /// Whether metrics are served where they should be.
@@ -207,6 +198,11 @@ fn metrics(patient: &Patient) -> Option<Finding> {
         Err(why) => Finding::new(Error, "daemon", CHECK, format!("http://{address}/metrics does not answer"), why)
             .cure("msctl status; `listen` in daemon.yaml"),
     })
+}
+
+/// Whether there is a file for it: systemd makes any slice up that somebody names.
+fn is_declared(slice: &Properties) -> bool {
+    service::is_installed(slice) && !property(slice, "FragmentPath").is_empty()
 }
 
 /// Whether the kernel holds a slice to what systemd says of it.

@@ -17,6 +17,9 @@ const DESCRIPTORS: (u64, u64) = (128, 8);
 /// Tasks the daemon needs for itself, and for each unit at the least.
 const TASKS: (u64, u64) = (32, 1);
 
+/// The controllers that limits may need.
+const CONTROLLERS: [&str; 5] = ["memory", "cpu", "pids", "io", "cpuset"];
+
 /// From this share on a limit of memory is near.
 const NEAR: f64 = 0.9;
 
@@ -42,80 +45,99 @@ impl Subject {
     }
 }
 
+/// What a kernel may be able to do.
+struct Feature {
+    check: &'static str,
+    name: &'static str,
+    is: fn(&Kernel) -> bool,
+    /// How bad it is without.
+    severity: Severity,
+    why: &'static str,
+    cure: &'static str,
+}
+
+const NEWER: &str = "install a newer kernel, or let the sandbox (seccomp) permit it";
+
+const FEATURES: [Feature; 7] = [
+    Feature {
+        check: "kernel.pidfd",
+        name: "pidfd_open(2)",
+        is: |kernel| kernel.pidfd_open,
+        severity: Error,
+        why: "processes cannot be told apart safely",
+        cure: NEWER,
+    },
+    Feature {
+        check: "kernel.close_range",
+        name: "close_range(2)",
+        is: |kernel| kernel.close_range,
+        severity: Error,
+        why: "descriptors would leak into units",
+        cure: NEWER,
+    },
+    Feature {
+        check: "kernel.clone3",
+        name: "clone3(2)",
+        is: |kernel| kernel.clone3,
+        severity: Warning,
+        why: "units are not born in their cgroups but moved there: what they start at once may stay outside",
+        cure: NEWER,
+    },
+    Feature {
+        check: "kernel.pidfd_info",
+        name: "PIDFD_GET_INFO",
+        is: |kernel| kernel.pidfd_info,
+        severity: Note,
+        why: "how a unit ended while no launcher ran stays unknown",
+        cure: "Linux 6.15 has it",
+    },
+    Feature {
+        check: "kernel.landlock",
+        name: "Landlock",
+        is: |kernel| kernel.landlock.is_some(),
+        severity: Note,
+        why: "units cannot be kept to paths by it",
+        cure: "boot with `lsm=landlock,…` (CONFIG_SECURITY_LANDLOCK)",
+    },
+    Feature {
+        check: "kernel.seccomp",
+        name: "seccomp",
+        is: |kernel| kernel.seccomp,
+        severity: Note,
+        why: "units cannot be kept to system calls",
+        cure: "a kernel with CONFIG_SECCOMP_FILTER",
+    },
+    Feature {
+        check: "kernel.pressure",
+        name: "pressure stall information",
+        is: |kernel| kernel.pressure.is_some(),
+        severity: Warning,
+        why: "that the machine stands still cannot be told from units that hang",
+        cure: "boot with `psi=1`; in a container set MS_PRESSURE_DIR=/sys/fs/cgroup",
+    },
+];
+
 pub(super) fn kernel(kernel: &Kernel) -> Vec<Finding> {
     const GROUP: &str = "kernel";
-    let version = version(&kernel.release);
-    let mut findings = Vec::new();
-    findings.push(match version {
-        Some(version) if version < OLDEST => Finding::new(
-            Error,
-            GROUP,
-            "kernel.version",
-            format!("Linux {} is older than {}.{}", kernel.release, OLDEST.0, OLDEST.1),
-            "the daemon needs pidfds and close_range",
-        )
-        .cure("install a newer kernel"),
-        Some(_) => Finding::ok(GROUP, "kernel.version", format!("Linux {}", kernel.release)),
-        None => Finding::new(
-            Note,
-            GROUP,
-            "kernel.version",
-            format!("the release `{}` has no number", kernel.release),
-            "it is not known what it can do",
-        ),
-    });
-    let newer = "install a newer kernel, or let the sandbox (seccomp) permit it";
-    let mut feature = |check, is: bool, what: &str, severity, why: &str, cure: &str| {
-        findings.push(if is {
-            Finding::ok(GROUP, check, format!("{what} can be had"))
-        } else {
-            let missing = Finding::new(severity, GROUP, check, format!("{what} cannot be had"), why);
-            if cure.is_empty() { missing } else { missing.cure(cure) }
-        });
+    const CHECK: &str = "kernel.version";
+    let release = &kernel.release;
+    let version = match version(release) {
+        Some(version) if version < OLDEST => {
+            let found = format!("Linux {release} is older than {}.{}", OLDEST.0, OLDEST.1);
+            Finding::new(Error, GROUP, CHECK, found, "the daemon needs pidfds and close_range").cure("install a newer kernel")
+        }
+        Some(_) => Finding::ok(GROUP, CHECK, format!("Linux {release}")),
+        None => Finding::new(Note, GROUP, CHECK, format!("the release `{release}` has no number"), "it is not known what it can do"),
     };
-    feature("kernel.pidfd", kernel.pidfd_open, "pidfd_open(2)", Error, "processes cannot be told apart safely", newer);
-    feature("kernel.close_range", kernel.close_range, "close_range(2)", Error, "descriptors would leak into units", newer);
-    feature(
-        "kernel.clone3",
-        kernel.clone3,
-        "clone3(2)",
-        Warning,
-        "units are not born in their cgroups but moved there: what they start at once may stay outside",
-        newer,
-    );
-    feature(
-        "kernel.pidfd_info",
-        kernel.pidfd_info,
-        "PIDFD_GET_INFO",
-        Note,
-        "how a unit ended while no launcher ran stays unknown",
-        "Linux 6.15 has it",
-    );
-    feature(
-        "kernel.landlock",
-        kernel.landlock.is_some(),
-        "Landlock",
-        Note,
-        "units cannot be kept to paths by it",
-        "boot with `lsm=landlock,…` (CONFIG_SECURITY_LANDLOCK)",
-    );
-    feature(
-        "kernel.seccomp",
-        kernel.seccomp,
-        "seccomp",
-        Note,
-        "units cannot be kept to system calls",
-        "a kernel with CONFIG_SECCOMP_FILTER",
-    );
-    feature(
-        "kernel.pressure",
-        kernel.pressure.is_some(),
-        "pressure stall information",
-        Warning,
-        "that the machine stands still cannot be told from units that hang",
-        "boot with `psi=1`; in a container set MS_PRESSURE_DIR=/sys/fs/cgroup",
-    );
-    findings
+    let judge = |feature: &Feature| {
+        if !(feature.is)(kernel) {
+            let found = format!("{} cannot be had", feature.name);
+            return Finding::new(feature.severity, GROUP, feature.check, found, feature.why).cure(feature.cure);
+        }
+        let version = kernel.landlock.filter(|_| feature.check == "kernel.landlock").map(|abi| format!(", version {abi} of its interface"));
+        Finding::ok(GROUP, feature.check, format!("{} can be had{}", feature.name, version.unwrap_or_default()))
+    };
+    std::iter::once(version).chain(FEATURES.iter().map(judge)).collect()
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -148,41 +170,46 @@ pub(super) fn cgroups(cgroups: &Cgroups, subject: Subject) -> Vec<Finding> {
         let why = "a unit's processes are killed one by one, until none is left";
         Finding::new(Note, GROUP, "cgroup.kill", "there is no cgroup.kill", why).cure("Linux 5.14 has it")
     });
-    findings.extend(["memory", "cpu", "pids", "io", "cpuset"].map(|name| controller(cgroups, name, subject)));
+    findings.extend(controllers(cgroups, subject));
     findings
 }
 
-fn controller(cgroups: &Cgroups, name: &'static str, subject: Subject) -> Finding {
-    let check = match name {
-        "memory" => "cgroup.memory",
-        "cpu" => "cgroup.cpu",
-        "pids" => "cgroup.pids",
-        "io" => "cgroup.io",
-        _ => "cgroup.cpuset",
-    };
-    if cgroups.controllers.iter().any(|known| known == name) {
-        return Finding::ok("cgroup", check, format!("the controller {name} can be used"));
+/// Which controllers can be used, and why others cannot: one finding for each reason.
+fn controllers(cgroups: &Cgroups, subject: Subject) -> Vec<Finding> {
+    const CHECK: &str = "cgroup.controllers";
+    let (here, missing): (Vec<_>, Vec<_>) = CONTROLLERS.into_iter().partition(|name| cgroups.controllers.iter().any(|known| known == name));
+    let mut findings = Vec::new();
+    if !here.is_empty() {
+        findings.push(Finding::ok("cgroup", CHECK, format!("{} can be used", here.join(", "))));
     }
-    let severity = if subject.has_limits && matches!(name, "memory" | "cpu" | "pids") { Warning } else { Note };
-    let by_v1 = cgroups.held_by_v1.iter().any(|held| held == name || (name == "io" && held == "blkio"));
-    let (found, cure) = if by_v1 {
-        (
-            format!("the controller {name} is held by a hierarchy of version 1"),
-            "boot with `systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all`".to_owned(),
-        )
-    } else if subject.is_root {
-        (
-            format!("the controller {name} is not passed on to us"),
-            "under systemd: `Delegate=yes` in the service; else switch it on in cgroup.subtree_control above".to_owned(),
-        )
-    } else {
-        let file = "/etc/systemd/system/user@.service.d/delegate.conf";
-        (
-            format!("the controller {name} is not passed on to users"),
-            format!("as root: printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' > {file}"),
-        )
-    };
-    Finding::new(severity, "cgroup", check, found, format!("limits of {name} have no effect")).cure(cure)
+    let held = |name: &str| cgroups.held_by_v1.iter().any(|held| held == name || (name == "io" && held == "blkio"));
+    // Without limits nothing is missed; of those that are declared most are of the first three.
+    let matters = |name: &str| subject.has_limits && matches!(name, "memory" | "cpu" | "pids");
+    for (by_v1, severity) in [(true, Warning), (false, Warning), (true, Note), (false, Note)] {
+        let fits = |name: &&&str| held(name) == by_v1 && matters(name) == (severity == Warning);
+        let names: Vec<&str> = missing.iter().filter(fits).copied().collect();
+        if names.is_empty() {
+            continue;
+        }
+        let (whose, cure) = reason(by_v1, subject);
+        let found = format!("{}: {whose}", names.join(", "));
+        findings.push(Finding::new(severity, "cgroup", CHECK, found, "such limits have no effect").cure(cure));
+    }
+    findings
+}
+
+/// Why controllers are not to be had, and what helps.
+const fn reason(by_v1: bool, subject: Subject) -> (&'static str, &'static str) {
+    match (by_v1, subject.is_root) {
+        (true, _) => ("held by a hierarchy of version 1", "boot with `systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all`"),
+        (false, true) => {
+            ("not passed on to us", "under systemd: `Delegate=yes` in the service; else switch them on in cgroup.subtree_control above")
+        }
+        (false, false) => (
+            "not passed on to users",
+            "as root: printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' > /etc/systemd/system/user@.service.d/delegate.conf",
+        ),
+    }
 }
 
 pub(super) fn limits(limits: &Limits, subject: Subject) -> Vec<Finding> {
@@ -285,7 +312,7 @@ pub(super) fn clocks(clocks: &Clocks) -> Vec<Finding> {
     findings.push(match &clocks.zone {
         Some(zone) => Finding::ok(GROUP, "clock.zone", format!("the time zone is {zone}")),
         None => Finding::new(Note, GROUP, "clock.zone", "no time zone is set: times are shown in UTC", "schedules go by the local time")
-            .cure("timedatectl set-timezone Europe/Berlin"),
+            .cure("timedatectl set-timezone REGION/CITY"),
     });
     findings
 }
@@ -343,11 +370,13 @@ mod tests {
         check(&cgroups(&Cgroups::default(), root), &[("cgroup.mount", Warning)]);
         let user = Cgroups { writable: false, controllers: vec!["memory".into(), "pids".into()], ..good.clone() };
         let findings = cgroups(&user, Subject { has_limits: true, ..Subject::default() });
-        check(&findings, &[("cgroup.delegation", Warning), ("cgroup.cpu", Warning), ("cgroup.io", Note), ("cgroup.cpuset", Note)]);
+        check(&findings, &[("cgroup.delegation", Warning), ("cgroup.controllers", Warning), ("cgroup.controllers", Note)]);
+        assert_eq!(findings[4].found, "cpu: not passed on to users");
         assert!(findings[1].cure.as_ref().unwrap().starts_with("systemd-run --user --scope"), "{findings:#?}");
         let hybrid = Cgroups { controllers: Vec::new(), held_by_v1: vec!["memory".into(), "blkio".into()], ..good };
         let findings = cgroups(&hybrid, Subject { is_root: true, ..Subject::default() });
-        assert!(findings.iter().filter(|finding| finding.found.ends_with("version 1")).count() == 2, "{findings:#?}");
+        assert!(findings.iter().any(|finding| finding.found == "memory, io: held by a hierarchy of version 1"), "{findings:#?}");
+        assert!(findings.iter().any(|finding| finding.found == "cpu, pids, cpuset: not passed on to us"), "{findings:#?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `os::doctor` looks, and the files here judge: each is a pure function of what was seen, tested with machines that are made up.
 
+mod daemon;
 mod install;
 mod machine;
 mod places;
@@ -16,7 +17,7 @@ pub(super) use report::HELP;
 use self::machine::Subject;
 use self::places::{Listener, Owner};
 use super::Session;
-use super::declarations::load;
+use super::declarations::{count, plan_with};
 use super::exit::{Ending, Failure};
 use crate::api::dto::{DaemonStatus, Status};
 use crate::base::finding::{Finding, Severity};
@@ -39,6 +40,7 @@ pub(super) fn doctor(session: &mut Session, verbose: bool, as_json: bool) -> End
     findings.extend(patient.places());
     findings.extend(patient.declarations());
     findings.extend(patient.service());
+    findings.extend(patient.running.iter().flat_map(daemon::daemon));
     report::tell(session, &findings, verbose, as_json)
 }
 
@@ -65,7 +67,11 @@ impl Patient {
         let directories = session.directories()?;
         let status: Option<Status> = session.client().ok().and_then(|client| client.get("/v1/status").ok());
         let running = status.map(|status| status.daemon);
-        let (plan, diagnostics) = load(session)?;
+        // With the tier of the daemon, which may be in its environment and not in ours.
+        let (plan, diagnostics) = match plan_with(session, None)? {
+            Ok(plan) => (Some(plan), Diagnostics::default()),
+            Err(diagnostics) => (None, diagnostics),
+        };
         let own = rustix::process::geteuid().as_raw();
         let uid = running.as_ref().and_then(|daemon| process::owner(daemon.launcher_pid)).unwrap_or(own);
         let user = users::lookup(Some(&uid.to_string()), Some("0")).ok().and_then(|account| account.name);
@@ -101,7 +107,7 @@ impl Patient {
         if let Some(daemon) = &self.running {
             cgroups.writable = daemon.cgroup.is_some();
             if let Some(units) = &daemon.cgroup {
-                cgroups.controllers = Cgroups::controllers_of(units);
+                cgroups.controllers.extend(Cgroups::controllers_of(units));
             }
         }
         cgroups
@@ -153,7 +159,7 @@ impl Patient {
             Some(plan) => Finding::ok(
                 "declarations",
                 CHECK,
-                format!("{} units and {} supervisors are fine", plan.units.len(), plan.supervisors.len()),
+                format!("{} and {} are fine", count(plan.units.len(), "unit"), count(plan.supervisors.len(), "supervisor")),
             ),
             None => {
                 let config = self.directories.config.display();

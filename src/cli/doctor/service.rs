@@ -19,6 +19,67 @@ pub(super) fn is_installed(properties: &Properties) -> bool {
     property(properties, "LoadState") == "loaded"
 }
 
+/// What the service has to have.
+struct Wanted {
+    check: &'static str,
+    property: &'static str,
+    /// Whether a value will do.
+    will_do: fn(&str) -> bool,
+    /// What happens otherwise.
+    why: &'static str,
+    /// The line that mends it.
+    line: &'static str,
+}
+
+const WANTED: [Wanted; 5] = [
+    Wanted {
+        check: "service.type",
+        property: "Type",
+        will_do: |value| matches!(value, "notify" | "notify-reload"),
+        why: "`systemctl start` does not wait until the tree is up, and the daemon's heartbeats are not heard",
+        line: "Type=notify",
+    },
+    Wanted {
+        check: "service.kill_mode",
+        property: "KillMode",
+        will_do: |value| matches!(value, "mixed" | "process"),
+        why: "when it stops, units are signalled by systemd all at once, in no order",
+        line: "KillMode=mixed",
+    },
+    Wanted {
+        check: "service.delegate",
+        property: "Delegate",
+        will_do: |value| value == "yes",
+        why: "the daemon may not make cgroups: limits have no effect",
+        line: "Delegate=yes",
+    },
+    Wanted {
+        check: "service.watchdog",
+        property: "WatchdogUSec",
+        will_do: |value| !matches!(value, "" | "0" | "infinity"),
+        why: "a launcher that hangs is noticed by nobody",
+        line: "WatchdogSec=60s",
+    },
+    Wanted {
+        check: "service.restart",
+        property: "Restart",
+        will_do: |value| !matches!(value, "" | "no"),
+        why: "when the launcher dies, nothing watches the units",
+        line: "Restart=on-failure",
+    },
+];
+
+impl Wanted {
+    fn judge(&self, unit: &str, value: &str) -> Finding {
+        let found = format!("{}={value}", self.property);
+        if (self.will_do)(value) {
+            return Finding::ok("service", self.check, found);
+        }
+        let finding = Finding::new(Warning, "service", self.check, found, self.why);
+        finding.cure(format!("systemctl edit {unit}, and write below [Service]: {}", self.line))
+    }
+}
+
 /// How the service is made: what of it keeps the daemon from what it promises.
 pub(super) fn service(unit: &str, properties: &Properties) -> Vec<Finding> {
     const GROUP: &str = "service";
@@ -35,64 +96,13 @@ pub(super) fn service(unit: &str, properties: &Properties) -> Vec<Finding> {
         return vec![finding];
     }
     let mut findings = vec![Finding::ok(GROUP, "service.installed", format!("{unit} is {}", get("FragmentPath")))];
-    let edit = |line: &str| format!("systemctl edit {unit}, and write: {line}");
-    let mut wants = |check, is: bool, found: String, severity, why: &str, cure: String| {
-        findings.push(if is { Finding::ok(GROUP, check, found) } else { Finding::new(severity, GROUP, check, found, why).cure(cure) });
-    };
-    let kind = get("Type");
-    wants(
-        "service.type",
-        matches!(kind, "notify" | "notify-reload"),
-        format!("Type={kind}"),
-        Warning,
-        "`systemctl start` does not wait until the tree is up, and the daemon's heartbeats are not heard",
-        edit("Type=notify"),
-    );
-    let kill = get("KillMode");
-    wants(
-        "service.kill_mode",
-        matches!(kill, "mixed" | "process"),
-        format!("KillMode={kill}"),
-        Warning,
-        "when it stops, units are signalled by systemd all at once, in no order",
-        edit("KillMode=mixed"),
-    );
-    let delegate = get("Delegate");
-    wants(
-        "service.delegate",
-        delegate == "yes",
-        format!("Delegate={delegate}"),
-        Warning,
-        "the daemon may not make cgroups: limits have no effect",
-        edit("Delegate=yes"),
-    );
-    let watchdog = get("WatchdogUSec");
-    wants(
-        "service.watchdog",
-        !matches!(watchdog, "" | "0" | "infinity"),
-        format!("WatchdogUSec={watchdog}"),
-        Warning,
-        "a launcher that hangs is noticed by nobody",
-        edit("WatchdogSec=60s"),
-    );
-    let restart = get("Restart");
-    wants(
-        "service.restart",
-        !matches!(restart, "" | "no"),
-        format!("Restart={restart}"),
-        Warning,
-        "when the launcher dies, nothing watches the units",
-        edit("Restart=on-failure"),
-    );
-    let stale = get("NeedDaemonReload") == "yes";
-    wants(
-        "service.loaded",
-        !stale,
-        if stale { format!("the file of {unit} has changed since systemd read it") } else { "systemd knows the file as it is".into() },
-        Warning,
-        "what systemd does is not what is written",
-        "systemctl daemon-reload".into(),
-    );
+    findings.extend(WANTED.iter().map(|wanted| wanted.judge(unit, get(wanted.property))));
+    findings.push(if get("NeedDaemonReload") == "yes" {
+        let found = format!("the file of {unit} has changed since systemd read it");
+        Finding::new(Warning, GROUP, "service.loaded", found, "what systemd does is not what is written").cure("systemctl daemon-reload")
+    } else {
+        Finding::ok(GROUP, "service.loaded", "systemd knows the file as it is")
+    });
     let drop_ins = get("DropInPaths");
     if !drop_ins.is_empty() {
         findings.push(Finding::new(

@@ -67,6 +67,7 @@ fn faulty(check: &'static str, fault: &str, units: &[&str]) -> Finding {
     match (user, group) {
         (Some(user), _) => finding.cure(format!("as root: useradd --system --user-group --no-create-home {user}")),
         (_, Some(group)) => finding.cure(format!("as root: groupadd --system {group}")),
+        (None, None) if check == "units.users" => finding.cure("name an existing user and group in the unit"),
         (None, None) => finding.cure("install the program, make it executable, or correct `exec` in the unit"),
     }
 }
@@ -154,7 +155,7 @@ mod tests {
         );
         assert!(findings[1].cure.as_ref().unwrap().ends_with(" no-such-user-here"), "{findings:#?}");
         check(
-            "unit: a\nexec: sh\nnice: -5\n---\nunit: b\nexec: sh\nuser: root\n---\nunit: c\nexec: sh\nuser: 4711\n",
+            "unit: a\nexec: sh\nnice: -5\n---\nunit: b\nexec: sh\nuser: root\n---\nunit: c\nexec: sh\nuser: 4711\ngroup: 4711\n",
             &ann,
             &[("units.privileges", Error), ("units.privileges", Error)],
         );
