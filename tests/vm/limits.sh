@@ -131,7 +131,7 @@ sed -i 's/memory_max: 64MiB, memory_swap_max/memory_max: 96MiB, memory_swap_max/
     /etc/ms-supervisor/units/all.yaml
 sed -i 's/memory_max: 256MiB/memory_max: 300MiB/' /etc/ms-supervisor/supervisors/all.yaml
 msctl reload
-check "leaf: memory.max" within 10 reads $leaf memory.max 100663296
+check "leaf: memory.max" within 10 reads "$leaf" memory.max 100663296
 check "leaf: cpu.max" within 10 reads $leaf cpu.max "30000 100000"
 check "leaf: pids.max" within 10 reads $leaf pids.max max
 check "outer: memory.max" within 10 reads outer:supervisor memory.max 314572800
@@ -145,7 +145,7 @@ is_limited() { [ "$(limits_of 'open files')" = "Max open files 700 700 files " ]
 check "rlimits" within 10 is_limited
 check "nothing was refused" test "$(count_events LimitRefused)" = 0
 echo max > "$(in_group $leaf)/memory.max"
-check "what somebody else changes is set again" within 40 reads $leaf memory.max 100663296
+check "what somebody else changes is set again" within 40 reads "$leaf" memory.max 100663296
 check "and told" within 10 has_event LimitDrifted '"leaf"'
 
 echo "== moved to another supervisor"
@@ -212,7 +212,7 @@ leafpid=$(pid_of leaf)
 brain=$(msctl status --json | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -n 1)
 check "the brain is killed" kill -9 "$brain"
 check "the next brain answers" within 30 answers
-adopted() { [ "$(pid_of leaf)" = "$leafpid" ] && reads $leaf memory.max 100663296; }
+adopted() { [ "$(pid_of leaf)" = "$leafpid" ] && reads "$leaf" memory.max 100663296; }
 check "leaf runs on, limited as before" within 30 adopted
 
 echo "== stop"
