@@ -34,7 +34,7 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     make(&directories.run.join("notify"), 0o711)?;
     let lock = lock::acquire(&directories.state).map_err(|error| held(&error))?;
     let limited = declarations::load(directories, Vec::new()).is_ok_and(|loaded| loaded.plan.has_limits());
-    if limited && !inherited::under_systemd() && Controllers::survey().usable.is_empty() && std::env::var_os("MS_NO_CGROUPS").is_none() {
+    if limited && !inherited::under_systemd() && Controllers::survey().usable.is_empty() && inherited::wants_cgroups() {
         enter_scope();
     }
     let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;

@@ -2,7 +2,7 @@
 
 use super::catalog::Event;
 use super::{
-    LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, Override, OverrideEnded, ProcessFound, ProcessGone, UnitFound,
+    LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, OverrideEnded, ProcessFound, ProcessGone, UnitFound,
     UnitLost,
 };
 
@@ -44,9 +44,7 @@ impl Event {
             | Self::TasksMaxReached(LimitReached { target, .. })
             | Self::MemoryHighReached(LimitReached { target, .. })
             | Self::LimitCleared(LimitCleared { target, .. }) => Some(target),
-            Self::OverrideSet(Override { target, .. }) | Self::OverrideEnded(OverrideEnded { ended: Override { target, .. }, .. }) => {
-                Some(target)
-            }
+            Self::OverrideSet(set) | Self::OverrideEnded(OverrideEnded { ended: set, .. }) => Some(&set.target),
             Self::OomKilled(killed) => Some(killed.unit.as_str()),
             Self::Remediation(remediation) => Some(remediation.unit.as_str()),
             Self::IsolationIncomplete(incomplete) => Some(incomplete.unit.as_str()),

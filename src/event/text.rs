@@ -10,31 +10,19 @@ use crate::base::time::approx_duration;
 #[must_use]
 pub fn event_text(event: &Event) -> String {
     match event {
-        Event::DaemonStarted { version, generation: 0, adopted: 0 } => format!("ms-supervisor {version} started"),
-        Event::DaemonStarted { version, adopted: 1, .. } => format!("ms-supervisor {version} started again, 1 unit found running"),
-        Event::DaemonStarted { version, adopted, .. } => format!("ms-supervisor {version} started again, {adopted} units found running"),
-        Event::BrainEnded { pid, cause, after, condemned, incident } => {
-            let how = if *condemned { "had to be ended" } else { "has ended" };
-            let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
-            format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
-        }
+        Event::DaemonStarted { .. }
+        | Event::BrainEnded { .. }
+        | Event::KeeperLost { .. }
+        | Event::DaemonUpgraded { .. }
+        | Event::UpgradeFailed { .. }
+        | Event::DaemonReady { .. }
+        | Event::DaemonStopping { .. }
+        | Event::DaemonDegraded { .. }
+        | Event::PlanApplied { .. }
+        | Event::ReloadRefused { .. }
+        | Event::CommandReceived { .. } => daemon_text(event),
         Event::OverrideSet(set) => set.text(),
         Event::OverrideEnded(ended) => ended.text(),
-        Event::KeeperLost { pid } => format!("the keeper (pid {pid}) has ended; it is being replaced"),
-        Event::DaemonUpgraded { from, version } => format!("upgraded from {from} to {version}"),
-        Event::UpgradeFailed { to, version, why } => format!("upgrade to {to} failed, {version} goes on: {why}"),
-        Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
-        Event::DaemonStopping { by } => format!("going down, because of {by}"),
-        Event::DaemonDegraded { child, reason } => format!("degraded: gave up {child} ({reason}); what still runs is kept"),
-        Event::PlanApplied { started, stopped, restarted, changed, unchanged } => {
-            let counts =
-                [(started, "started"), (stopped, "stopped"), (restarted, "restarted"), (changed, "changed"), (unchanged, "left alone")];
-            let counts: Vec<_> = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-            format!("new plan applied: {}", if counts.is_empty() { "no units".into() } else { counts.join(", ") })
-        }
-        Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
-        Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
-        Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
         Event::StoreFailed { .. } | Event::StoreRecovered { .. } | Event::StoreRestored(_) | Event::StoreBackupFailed { .. } => {
             store_text(event)
         }
@@ -88,6 +76,36 @@ pub fn event_text(event: &Event) -> String {
         | Event::LogFull { .. }
         | Event::LogHasRoom { .. }
         | Event::LogBlocked { .. } => log_text(event),
+    }
+}
+
+/// The same for the daemon as a whole.
+fn daemon_text(event: &Event) -> String {
+    match event {
+        Event::DaemonStarted { version, generation: 0, adopted: 0 } => format!("ms-supervisor {version} started"),
+        Event::DaemonStarted { version, adopted: 1, .. } => format!("ms-supervisor {version} started again, 1 unit found running"),
+        Event::DaemonStarted { version, adopted, .. } => format!("ms-supervisor {version} started again, {adopted} units found running"),
+        Event::BrainEnded { pid, cause, after, condemned, incident } => {
+            let how = if *condemned { "had to be ended" } else { "has ended" };
+            let file = incident.as_ref().map(|file| format!("; see {}", file.display())).unwrap_or_default();
+            format!("the brain before this one (pid {pid}) {how} after {}: {cause}{file}", approx_duration(*after))
+        }
+        Event::KeeperLost { pid } => format!("the keeper (pid {pid}) has ended; it is being replaced"),
+        Event::DaemonUpgraded { from, version } => format!("upgraded from {from} to {version}"),
+        Event::UpgradeFailed { to, version, why } => format!("upgrade to {to} failed, {version} goes on: {why}"),
+        Event::DaemonReady { after } => format!("everything is up after {}", approx_duration(*after)),
+        Event::DaemonStopping { by } => format!("going down, because of {by}"),
+        Event::DaemonDegraded { child, reason } => format!("degraded: gave up {child} ({reason}); what still runs is kept"),
+        Event::PlanApplied { started, stopped, restarted, changed, unchanged } => {
+            let counts =
+                [(started, "started"), (stopped, "stopped"), (restarted, "restarted"), (changed, "changed"), (unchanged, "left alone")];
+            let counts: Vec<_> = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+            format!("new plan applied: {}", if counts.is_empty() { "no units".into() } else { counts.join(", ") })
+        }
+        Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
+        Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
+        Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
+        _ => String::new(),
     }
 }
 

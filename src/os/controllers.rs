@@ -193,7 +193,7 @@ fn is_legacy(own: &str, controller: Controller) -> bool {
         Controller::Io => "blkio",
         other => other.as_str(),
     };
-    own.lines().filter_map(|line| line.splitn(3, ':').nth(1)).any(|names| names.split(',').any(|one| one == name))
+    own.lines().filter_map(|line| line.split(':').nth(1)).any(|names| names.split(',').any(|one| one == name))
 }
 
 #[cfg(test)]

@@ -25,6 +25,12 @@ pub fn under_systemd() -> bool {
     std::env::var_os("JOURNAL_STREAM").is_some() && std::env::var_os("INVOCATION_ID").is_some()
 }
 
+/// Whether units may have cgroups: tests see what happens without (`MS_NO_CGROUPS`).
+#[must_use]
+pub fn wants_cgroups() -> bool {
+    std::env::var_os("MS_NO_CGROUPS").is_none()
+}
+
 /// Whether units are in a cgroup of another service than the daemon's own (`MS_UNITS_CGROUP`), where systemd leaves them alone when it starts the daemon
 /// again.
 #[must_use]

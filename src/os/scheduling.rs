@@ -30,10 +30,12 @@ pub type Refused = (&'static str, String);
 pub fn apply(processes: &[u32], change: &Change) -> Vec<Refused> {
     let mut refused: Vec<Refused> = Vec::new();
     let mut note = |what: &'static str, done: io::Result<()>| match done {
-        Err(fault) if fault.raw_os_error() != Some(libc::ESRCH) && fault.kind() != io::ErrorKind::NotFound => {
-            if refused.iter().all(|(known, _)| *known != what) {
-                refused.push((what, fault.to_string()));
-            }
+        Err(fault)
+            if fault.raw_os_error() != Some(libc::ESRCH)
+                && fault.kind() != io::ErrorKind::NotFound
+                && refused.iter().all(|(known, _)| *known != what) =>
+        {
+            refused.push((what, fault.to_string()));
         }
         _ => {}
     };

@@ -172,8 +172,7 @@ impl Limits {
         let Place { name, cgroup, .. } = &found.place;
         let wanted = |file| {
             let state = self.state();
-            let setting = state.standings.get(name)?.wanted.iter().find(|setting| setting.file == file)?.value.parse::<u64>().ok();
-            setting
+            state.standings.get(name)?.wanted.iter().find(|setting| setting.file == file)?.value.parse::<u64>().ok()
         };
         let (target, limit) = (name.clone(), wanted(file));
         match turn {

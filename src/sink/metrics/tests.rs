@@ -14,7 +14,7 @@ fn host() -> HostStatus {
     }
 }
 
-fn snapshot() -> Snapshot {
+fn counters() -> Counters {
     let mut counters = Counters::default();
     counters.restarts.insert(RestartCause::Exit, 2);
     counters.exits.insert(ExitCause::Code(1).into(), 1);
@@ -23,6 +23,11 @@ fn snapshot() -> Snapshot {
     counters.start.observe(Duration::from_secs(70));
     counters.log_dropped.insert(GapReason::Quota, 4096);
     counters.log_bytes = 10_000;
+    counters.oom_kills = 1;
+    counters
+}
+
+fn snapshot() -> Snapshot {
     let limit = |limit: &str, wanted: &str, refused: Option<&str>| LimitStatus {
         limit: limit.into(),
         wanted: wanted.into(),
@@ -30,7 +35,6 @@ fn snapshot() -> Snapshot {
     };
     let declared =
         vec![limit("memory_max", "67108864", None), limit("cpu_max", "150000 100000", None), limit("cpuset", "7", Some("out of range"))];
-    counters.oom_kills = 1;
     let unit = UnitStatus {
         limits: declared,
         unit: "web@1".into(),
@@ -56,7 +60,7 @@ fn snapshot() -> Snapshot {
         separate_stderr: false,
         probes: Vec::new(),
         watch: None,
-        counters,
+        counters: counters(),
     };
     let supervisor = SupervisorStatus {
         supervisor: "workers".into(),
