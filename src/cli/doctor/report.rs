@@ -1,6 +1,6 @@
 //! Findings for people and for programs.
 
-use serde_json::json;
+use serde::Serialize;
 
 use crate::base::finding::{Finding, Severity};
 use crate::cli::Session;
@@ -13,11 +13,18 @@ pub(in crate::cli) const HELP: &str = "Exit codes of this command:
   1  there are warnings: it works, but not as well, or not for long
   2  there are errors: something does not work";
 
+/// The same for programs, in the order in which people would read it.
+#[derive(Serialize)]
+struct Report<'a> {
+    worst: Severity,
+    findings: &'a [Finding],
+}
+
 /// Tells what was found; the exit code is that of the worst.
 pub(super) fn tell(session: &mut Session, findings: &[Finding], verbose: bool, as_json: bool) -> Ending {
     let worst = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     if as_json {
-        json(&mut session.out, &json!({"worst": worst, "findings": findings}))?;
+        json(&mut session.out, &Report { worst, findings })?;
     } else {
         let text = text(session.out.look, findings, verbose);
         session.out.text(&text)?;
