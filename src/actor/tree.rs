@@ -386,6 +386,7 @@ impl Tree {
             escalations: 0,
             wish: None,
             reason: None,
+            limits: Vec::new(),
         });
         self.context.view.add_supervisor(SupervisorStatus {
             wish: self.context.wishes.of(supervisor.id.as_str()),

@@ -29,6 +29,9 @@ pub struct Status {
     /// How well every supervisor is, by name; the root is the whole node.
     #[serde(default)]
     pub health: BTreeMap<String, HealthStatus>,
+    /// What the cgroup of each supervisor uses, by name, if it has one.
+    #[serde(default)]
+    pub used: BTreeMap<String, GroupUse>,
 }
 
 /// How the daemon stands.

@@ -15,8 +15,9 @@ use super::refusal::Refusal;
 use super::server::Peer;
 use super::{Node, actions, chain, environment, events, health, logs, set};
 use crate::actor::health::assessed;
+use crate::actor::limits::Limits;
 use crate::actor::tree::Standing;
-use crate::event::{Event, HealthStatus};
+use crate::event::{Event, GroupUse, HealthStatus};
 use crate::os::{clock, inherited, logfile, usage};
 use crate::plan::{Diff, LogMode, Plan};
 
@@ -71,7 +72,10 @@ async fn wrong_method() -> Refusal {
 async fn status(State(app): State<App>) -> Json<Status> {
     let view = &app.node.context.view;
     let health = levels(&app.node);
-    Json(Status { daemon: daemon_status(&app.node), supervisors: view.supervisors(), units: view.units(), health })
+    let cgroups = app.node.context.limits.supervisor_cgroups();
+    let mut used = tokio::task::spawn_blocking(move || Limits::used(cgroups)).await.unwrap_or_default();
+    used.retain(|_, used| *used != GroupUse::default());
+    Json(Status { daemon: daemon_status(&app.node), supervisors: view.supervisors(), units: view.units(), health, used })
 }
 
 /// How well every supervisor is.

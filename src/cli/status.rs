@@ -45,6 +45,12 @@ pub(super) fn status(session: &mut Session, units: &[String], as_json: bool) -> 
             session.out.line(trouble)?;
         }
     }
+    if !units.is_empty() {
+        let used = limits::supervisors(&status);
+        if !used.is_empty() {
+            session.out.line(&used)?;
+        }
+    }
     print(session, &render::status_table(look, &status))
 }
 

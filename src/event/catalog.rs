@@ -11,9 +11,9 @@ use crate::base::exit::{ExitCause, ExitReason, Signal, Usage};
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
-    DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitCleared, LimitDrifted, LimitReached, LimitRefused,
-    LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation, RestartCause,
-    ResumeCause, SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitAdjusted, LimitCleared, LimitDrifted, LimitReached,
+    LimitRefused, LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation,
+    RestartCause, ResumeCause, SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.
@@ -436,6 +436,8 @@ pub enum Event {
     LimitRefused(LimitRefused),
     /// Somebody else has changed a limit; it was set again.
     LimitDrifted(LimitDrifted),
+    /// A limit that follows the pressure was changed.
+    LimitAdjusted(LimitAdjusted),
     /// Declared limits have no effect here.
     LimitsUnavailable(LimitsUnavailable),
     /// The kernel has killed a process of a unit because memory was short.

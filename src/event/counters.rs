@@ -25,6 +25,8 @@ pub struct Counters {
     pub log_bytes: u64,
     /// Processes of it that were killed because memory was short.
     pub oom_kills: u64,
+    /// How often a limit was changed because it follows the pressure, by its key.
+    pub adjustments: BTreeMap<String, u64>,
 }
 
 /// An exit as metric labels.

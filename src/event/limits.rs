@@ -222,7 +222,7 @@ impl LimitDrifted {
     }
 }
 
-/// How a declared limit of a unit stands.
+/// How a declared limit of a unit or supervisor stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitStatus {
     /// The limit, by its key.
@@ -232,6 +232,9 @@ pub struct LimitStatus {
     /// Why it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// What is declared, if something else is to hold because the limit follows the pressure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<String>,
 }
 
 /// What a cgroup uses, as a whole.

@@ -1,5 +1,6 @@
 //! Facts in the past tense, and what can be read off them.
 
+mod adjust;
 mod catalog;
 mod causes;
 mod counters;
@@ -19,6 +20,7 @@ mod view;
 mod watch;
 mod wish;
 
+pub use adjust::{AdjustCause, LimitAdjusted};
 pub use catalog::Event;
 pub use causes::{PauseMeans, RestartCause, ResumeCause};
 pub use counters::{BOUNDS, Counters, ExitLabel, Histogram};

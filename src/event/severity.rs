@@ -65,6 +65,7 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::OverrideEnded(_)
         | Event::HealthChanged { .. }
         | Event::LimitsChanged(_)
+        | Event::LimitAdjusted(_)
         | Event::SecretsRenewed(_) => Severity::Notice,
         _ => Severity::Info,
     }

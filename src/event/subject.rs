@@ -2,8 +2,8 @@
 
 use super::catalog::Event;
 use super::{
-    LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, OverrideEnded, ProcessFound, ProcessGone, UnitFound,
-    UnitLost,
+    LimitAdjusted, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, OverrideEnded, ProcessFound, ProcessGone,
+    UnitFound, UnitLost,
 };
 
 impl Event {
@@ -41,6 +41,7 @@ impl Event {
             Self::LimitsChanged(LimitsChanged { target, .. })
             | Self::LimitRefused(LimitRefused { target, .. })
             | Self::LimitDrifted(LimitDrifted { target, .. })
+            | Self::LimitAdjusted(LimitAdjusted { target, .. })
             | Self::TasksMaxReached(LimitReached { target, .. })
             | Self::MemoryHighReached(LimitReached { target, .. })
             | Self::LimitCleared(LimitCleared { target, .. }) => Some(target),

@@ -57,6 +57,7 @@ pub fn event_text(event: &Event) -> String {
         Event::LimitsChanged(changed) => changed.text(),
         Event::LimitRefused(refused) => refused.text(),
         Event::LimitDrifted(drifted) => drifted.text(),
+        Event::LimitAdjusted(adjusted) => adjusted.text(),
         Event::LimitsUnavailable(unavailable) => unavailable.text(),
         Event::OomKilled(killed) => killed.text(),
         Event::TasksMaxReached(reached) => reached.tasks_text(),

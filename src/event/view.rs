@@ -145,6 +145,9 @@ pub struct SupervisorStatus {
     pub wish: Option<Wish>,
     /// Why it stands where it stands, if that needs saying.
     pub reason: Option<String>,
+    /// Its limits that were set, or could not be.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub limits: Vec<LimitStatus>,
 }
 
 /// How everything stands.

@@ -60,7 +60,7 @@ impl Groups {
             let cgroup = match &group.cgroup {
                 Some(cgroup) => cgroup.try_clone()?,
                 None => {
-                    let made = above.child(&directory(names.get(depth - 1).map_or("", String::as_str)))?;
+                    let made = above.child(&group_directory(names.get(depth - 1).map_or("", String::as_str)))?;
                     for controller in controllers {
                         // What cannot be had is seen when something is written.
                         let _missing = made.enable(*controller);
@@ -91,8 +91,9 @@ impl Groups {
     }
 }
 
-/// The name of a supervisor's directory. No file of the kernel has a colon in its name, and no unit's directory ends like this.
-fn directory(name: &str) -> String {
+/// The name of the directory of a supervisor's cgroup. No file of the kernel has a colon in its name, and no unit's directory ends like this.
+#[must_use]
+pub fn group_directory(name: &str) -> String {
     format!("{name}:supervisor")
 }
 

@@ -17,7 +17,7 @@ use crate::base::time::{Mono, Wall};
 use crate::os::controllers::Controllers;
 
 pub use super::confinement::{Confinement, Landlock, Mount, MountKind};
-pub use super::limit::{Applied, LimitTarget};
+pub use super::limit::{Applied, LimitTarget, group_directory};
 pub use super::order::{Credentials, Output, Spawn};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.

@@ -81,6 +81,14 @@ pub fn memory_pressure(path: &Path) -> Option<f64> {
     Some(share / 100.0)
 }
 
+/// How much memory the cgroup uses that cannot be dropped at once, in bytes: without the page cache nobody has used for a while.
+#[must_use]
+pub fn working_set(path: &Path) -> Option<u64> {
+    let cgroup = Cgroup::at(path.to_path_buf()).ok()?;
+    let current: u64 = cgroup.read("memory.current").ok()?.trim().parse().ok()?;
+    Some(current.saturating_sub(field(&cgroup.read("memory.stat").ok()?, "inactive_file").unwrap_or(0)))
+}
+
 /// The number behind `key` in lines of `key number`.
 fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())

@@ -276,6 +276,7 @@ fn limits_changes(old: &LimitsPlan, new: &LimitsPlan) -> Vec<&'static str> {
             io_max: "limits.io_max",
             tasks_max: "limits.tasks_max",
             oom_policy: "limits.oom_policy",
+            adjust: "limits.adjust",
         },
         old,
         new

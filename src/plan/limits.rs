@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::adjust::{AdjustPlan, adjust_plan};
 use super::model::{Child, Plan};
 use super::resolve::or;
 use super::tree::{Item, ROOT, Tree};
@@ -46,6 +47,9 @@ pub struct LimitsPlan {
     pub tasks_max: Bound,
     /// What happens when the kernel kills a process of it.
     pub oom_policy: OomPolicy,
+    /// Which of them follow the pressure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjust: Option<AdjustPlan>,
 }
 
 /// The most of what a device does in a second.
@@ -85,6 +89,7 @@ impl Default for LimitsPlan {
             io_max: BTreeMap::new(),
             tasks_max: Bound::INFINITY,
             oom_policy: OomPolicy::default(),
+            adjust: None,
         }
     }
 }
@@ -149,7 +154,7 @@ fn bound(field: &Field<Amount>, assumed: Bound) -> Bound {
 pub(super) fn limits_plan(spec: Option<&LimitsSpec>) -> LimitsPlan {
     let Some(spec) = spec else { return LimitsPlan::default() };
     let memory_min = bound(&spec.memory_min, Bound::ZERO);
-    LimitsPlan {
+    let mut plan = LimitsPlan {
         memory_min,
         memory_low: bound(&spec.memory_low, memory_min),
         memory_high: bound(&spec.memory_high, Bound::INFINITY),
@@ -172,7 +177,10 @@ pub(super) fn limits_plan(spec: Option<&LimitsSpec>) -> LimitsPlan {
             .collect(),
         tasks_max: or(&spec.tasks_max, Bound::INFINITY, |count| Bound(count.0.map(u64::from))),
         oom_policy: or(&spec.oom_policy, OomPolicy::default(), |policy| policy.0),
-    }
+        adjust: None,
+    };
+    plan.adjust = adjust_plan(&spec.adjust, &plan);
+    plan
 }
 
 /// The limits of each supervisor. One that says nothing of guarantees guarantees what its children do together: the kernel

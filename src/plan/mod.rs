@@ -3,6 +3,7 @@
 //! [`resolve()`] turns declarations (`spec`) into a [`Plan`]; [`diff()`] says what changes between two plans.
 //! Nothing here reads a file, a clock or the environment.
 
+mod adjust;
 mod aggregation;
 mod breaker;
 mod chain;
@@ -28,6 +29,7 @@ mod tree;
 mod unit;
 mod watch;
 
+pub use adjust::{AdjustPlan, AdjustRange, AdjustedLimit};
 pub use aggregation::Aggregation;
 pub use breaker::RestartBreaker;
 pub use chain::{ChainLink, StartTimes, critical_chain};

@@ -46,7 +46,7 @@ impl Plan {
     #[must_use]
     pub fn has_limits(&self) -> bool {
         let supervisors = self.supervisors.values().map(|supervisor| &supervisor.limits);
-        self.units.values().map(|unit| &unit.limits).chain(supervisors).any(|limits| !limits.settings().is_empty())
+        self.units.values().map(|unit| &unit.limits).chain(supervisors).any(|limits| !limits.needed().is_empty())
     }
 
     /// The units among and below `names`, each once, in start order.

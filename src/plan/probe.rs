@@ -226,6 +226,12 @@ pub struct ResourcesProbe {
     pub threads_change: Option<f64>,
     /// Processes.
     pub processes: Option<u64>,
+    /// The share of the last ten seconds, from 0 to 1, in which something of its cgroup may wait for memory.
+    pub memory_pressure: Option<f64>,
+    /// The same for processors.
+    pub cpu_pressure: Option<f64>,
+    /// The same for input and output.
+    pub io_pressure: Option<f64>,
 }
 
 /// The network as the unit sees it; one of the two at least.

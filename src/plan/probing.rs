@@ -253,5 +253,8 @@ fn resources_probe(spec: &ResourcesSpec) -> ResourcesProbe {
         threads: count(&spec.threads),
         threads_change: or(&spec.threads_change, None, |share| Some(share.0)),
         processes: count(&spec.processes),
+        memory_pressure: or(&spec.memory_pressure, None, |share| Some(share.0)),
+        cpu_pressure: or(&spec.cpu_pressure, None, |share| Some(share.0)),
+        io_pressure: or(&spec.io_pressure, None, |share| Some(share.0)),
     }
 }

@@ -249,6 +249,7 @@ mod tests {
             escalations: 0,
             wish: None,
             reason: reason.map(str::to_owned),
+            limits: Vec::new(),
         };
         let found = |state, reason| assess(&plan, &units, &[status(state, reason)])["root"].health.clone();
         assert_eq!(found("stopped", None).level, Healthy);

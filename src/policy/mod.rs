@@ -4,6 +4,8 @@
 //! as arguments, effects go out as values. Actors carry the machines; the simulator runs the same ones in virtual time.
 
 #[cfg(feature = "daemon")]
+pub mod adjust;
+#[cfg(feature = "daemon")]
 pub mod aggregate;
 #[cfg(feature = "daemon")]
 pub mod backoff;

@@ -6,6 +6,7 @@ use crate::base::cpus::{CPU_MAX, Cpus};
 use crate::base::limit::OomPolicy;
 use crate::base::quantity::{format_size, parse_size};
 
+use super::adjust::AdjustSpec;
 use super::code;
 use super::decode::{Cx, Decode, Field, mapping};
 use super::diagnostic::{Diagnostic, Spanned, quote};
@@ -47,6 +48,8 @@ mapping! {
         tasks_max: TasksMax = "infinity",
         /// What happens when the kernel kills a process of it because memory is short. Of units only.
         oom_policy: OneOf<OomPolicy> = "kill",
+        /// Which of them follow the pressure while it runs; none if not given.
+        adjust: AdjustSpec,
     }
 }
 
@@ -58,6 +61,7 @@ impl Decode for LimitsSpec {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         let spec = Self::from_mapping(node, cx)?;
         spec.check_order(cx);
+        AdjustSpec::check(&spec, cx);
         if let Some(max) = spec.memory_max.as_ref().filter(|max| max.value.0.is_some_and(|max| max < MEMORY_MAX_LEAST)) {
             let message = format!("`limits.memory_max`: less than {} is not enough for any program", format_size(MEMORY_MAX_LEAST));
             cx.report(Diagnostic::new(code::OUT_OF_RANGE, max.span, message));

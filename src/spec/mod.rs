@@ -10,6 +10,7 @@
 //! Each mapping is defined once, by the macro `mapping!`: its fields, their keys, what the decoder takes, and the JSON Schema that
 //! editors use. No clock, process or environment is read, and files only by [`load()`].
 
+pub mod adjust;
 pub mod aggregation;
 mod amend;
 pub mod breaker;

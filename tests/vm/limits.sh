@@ -27,7 +27,8 @@ children: [leaf]
 ---
 supervisor: rest
 intensity: 1000
-children: [half, full, pinned, bomb, neighbour, weighty, hog, worker, set]
+children: [half, full, pinned, bomb, neighbour, weighty, hog, worker, tolerant, together, pressed, set]
+limits: {memory_max: 1GiB}
 YAML
 cat > /etc/ms-supervisor/units/all.yaml << 'YAML'
 unit: leaf
@@ -69,6 +70,21 @@ restart: {backoff: none, on: {oom: 1s}}
 unit: worker
 exec: [sh, -c, "sleep 86400 & perl -e 'sleep 1 until -e \"/run/work\"; unlink \"/run/work\"; my $x = \"\"; $x .= \"x\" x (1 << 20) while 1'; sleep 86400"]
 limits: {memory_max: 64MiB}
+---
+unit: tolerant
+exec: [sh, -c, "perl -e 'sleep 1 until -e \"/run/tolerate\"; unlink \"/run/tolerate\"; my $x = \"\"; $x .= \"x\" x (1 << 20) while 1'; exec sleep 86400"]
+limits: {memory_max: 64MiB, oom_policy: continue}
+---
+unit: together
+exec: [sh, -c, "sleep 86400 & perl -e 'sleep 1 until -e \"/run/together\"; unlink \"/run/together\"; my $x = \"\"; $x .= \"x\" x (1 << 20) while 1'; exec sleep 86400"]
+limits: {memory_max: 64MiB, oom_policy: group}
+restart: {backoff: none, on: {oom: 1s}}
+---
+unit: pressed
+exec: [perl, -e, 'sub hold { vec($_[0], ($_[1] << 20) - 1, 8) = 1 } sleep 1 until -e "/run/press"; hold(my $x, 44);
+    while (-e "/run/press") { hold(my $y, 2); undef $y; select undef, undef, undef, 0.02 } undef $x; sleep 86400']
+limits: {memory_high: 32MiB, adjust: {memory_high: {floor: 24MiB, ceiling: 128MiB}, pressure: 5%, cool_down: 10s}}
+probes: [{name: waits, role: observe, period: 1s, failure_threshold: 1, resources: {memory_pressure: 5%}, remediation: {steps: [{run: [note], user: root}], mode: enforce}}]
 ---
 unit: set
 exec: [sh, -c, 'sleep 86400 & exec sleep 86401']
@@ -170,6 +186,68 @@ touch /run/work
 check "a child is killed: the rest of the unit is ended, too" within 60 replaced worker "$worker"
 line "$(msctl events 2> /dev/null | grep 'worker.*out of memory' | head -n 1)"
 check "one incident of it" test "$(count_events OomKilled '"worker"')" = 1
+
+echo "== oom_policy: continue, group"
+tolerant=$(pid_of tolerant)
+touch /run/tolerate
+check "continue: the kill is told" within 60 has_event OomKilled '"tolerant"'
+is_asleep() { grep -q sleep "/proc/$1/comm"; }
+check "continue: the unit goes on with the same main process" within 30 is_asleep "$tolerant"
+check "continue: it was not ended" test "$(count_events UnitExited '"tolerant"')" = 0
+together=$(pid_of together)
+touch /run/together
+check "group: the kill is told" within 60 has_event OomKilled '"together"'
+check "group: all of it was killed and it was started again" within 30 replaced together "$together"
+line "$(msctl events 2> /dev/null | grep 'together.*out of memory' | head -n 1)"
+check "group: more than one process was killed" test "$(events OomKilled '"together"' | sed -n 's/.*"count":\([0-9]*\).*/\1/p' | head -n 1)" -ge 2
+
+echo "== limits that follow the pressure"
+mkdir -p /etc/ms-supervisor/scripts
+printf '#!/bin/sh\ncp /dev/stdin /run/noted\n' > /etc/ms-supervisor/scripts/note
+chmod 755 /etc/ms-supervisor/scripts/note
+pressed=$(pid_of pressed) place=rest:supervisor/pressed:1
+touch /run/press
+raised() { [ "$(cat "$(in_group $place)/memory.high")" -gt 33554432 ]; }
+lowered() { [ "$(cat "$(in_group $place)/memory.high")" = 25165824 ]; }
+check "memory_high is raised while it waits for memory" within 90 raised
+check "what was measured is told" within 10 has_event LimitAdjusted '"pressure"'
+check "the probe has found it, and its remedy was taken" within 60 test -s /run/noted
+line "$(msctl events 2> /dev/null | grep 'pressed.*probe waits' | head -n 1)"
+msctl status pressed | sed -n '/Memory/p'
+check "status tells what is declared" eval "msctl status pressed | grep -q 'adjusted, declared 32.0 MiB'"
+check "nobody else has changed it" test "$(count_events LimitDrifted '"pressed"')" = 0
+raised_to=$(cat "$(in_group $place)/memory.high") brain=$(msctl status --json | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p' | head -n 1)
+answers() { msctl status > /dev/null 2>&1; }
+kill -9 "$brain"
+check "the next brain answers" within 30 answers
+shown() { msctl status pressed | grep -q 'adjusted, declared'; }
+check "the next brain has found it there" within 30 shown
+check "and has not put it back" test "$(cat "$(in_group $place)/memory.high")" -ge "$raised_to"
+rm /run/press
+check "memory_high is lowered to the floor once it is calm" within 150 lowered
+check "the same process all the time" test "$(pid_of pressed)" = "$pressed"
+msctl events 2> /dev/null | grep 'pressed.*memory_high \(raised\|lowered\)' | sed 's/^/   /'
+check "it is counted" eval "curl -s http://127.0.0.1:8001/metrics | grep -q 'ms_unit_limit_adjustments_total{unit=\"pressed\",limit=\"memory_high\"}'"
+sed -i 's/, adjust: {memory_high: {floor: 24MiB, ceiling: 128MiB}, pressure: 5%, cool_down: 10s}//' /etc/ms-supervisor/units/all.yaml
+msctl reload
+check "without adjust it is as declared" within 20 reads $place memory.high 33554432
+
+echo "== supervisors"
+msctl status rest | sed -n '1,/^UNIT/p'
+check "status tells what a supervisor uses and may" eval "msctl status rest | grep -q 'max 1024.0 MiB\|max 1.0 GiB'"
+check "the page tells it, too" eval "curl -s http://127.0.0.1:8001/metrics | grep -q '^ms_supervisor_limit{supervisor=\"rest\",limit=\"memory_max\"} 1073741824'"
+curl -s http://127.0.0.1:8001/metrics | grep '^ms_supervisor_cgroup_[a-z_]*{supervisor="rest"'
+
+echo "== io_max"
+disk=$(find /sys/block -mindepth 1 -maxdepth 1 -printf '%f\n' 2> /dev/null | head -n 1)
+if [ -n "$disk" ] && [ -e "/dev/$disk" ] && [ -e "$(in_group rest:supervisor/weighty:1)/io.max" ]; then
+    sed -i "s|limits: {io_weight: 250}|limits: {io_weight: 250, io_max: {/dev/$disk: {wbps: 1MiB}}}|" /etc/ms-supervisor/units/all.yaml
+    msctl reload
+    limited() { grep -q 'wbps=1048576' "$(in_group rest:supervisor/weighty:1)/io.max"; }
+    check "io.max of $disk" within 10 limited
+else
+    line "io.max: this machine has no block device"
+fi
 
 echo "== a fork bomb beside a neighbour"
 # latency: of forty starts of a program, in the cgroup of the neighbour: mean and worst in microseconds.

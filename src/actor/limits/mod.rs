@@ -1,5 +1,6 @@
 //! Limits of units and supervisors: what is to hold, what the launcher has found in the control files, and what has no effect here.
 
+mod adjust;
 mod oom;
 mod unavailable;
 mod watch;
@@ -15,13 +16,14 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::base::limit::{Bound, ControlFile, Controller, Setting};
 use crate::base::quantity::format_size;
 use crate::base::time::Mono;
-use crate::event::{Event, GroupUse, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable};
-use crate::launcher::wire::{Applied, LimitTarget, ToLauncher};
+use crate::event::{Event, GroupUse, LimitAdjusted, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable};
+use crate::launcher::wire::{Applied, LimitTarget, ToLauncher, group_directory};
 use crate::os::controllers::Controllers;
 use crate::os::kmsg::{KernelLog, Kill};
 use crate::os::usage::Hits;
 use crate::os::{clock, device, usage};
 use crate::plan::{LimitsPlan, Plan, ROOT, UnitPlan, groups};
+use crate::policy::adjust::Adjuster;
 use crate::policy::episode::Episode;
 
 /// The limits of everything.
@@ -65,6 +67,10 @@ struct Standing {
     killed: Option<(Mono, String)>,
     /// What was told to have been changed by others.
     drifts: BTreeMap<ControlFile, String>,
+    /// Limits that follow the pressure.
+    adjusters: BTreeMap<ControlFile, Adjuster>,
+    /// Changes of those that the launcher has not answered for.
+    adjusting: Vec<LimitAdjusted>,
 }
 
 impl Standing {
@@ -81,7 +87,22 @@ impl Standing {
             high: Episode::default(),
             killed: None,
             drifts: BTreeMap::new(),
+            adjusters: BTreeMap::new(),
+            adjusting: Vec::new(),
         }
+    }
+
+    /// Whether a limit stands elsewhere than declared, because it follows the pressure.
+    fn is_adjusted(&self, file: ControlFile) -> bool {
+        self.adjusters.get(&file).is_some_and(Adjuster::is_adjusted)
+    }
+
+    /// How its limits stand, for people.
+    fn shown(&self) -> Vec<LimitStatus> {
+        let adjusted = self.adjusters.values().filter(|adjuster| adjuster.is_adjusted());
+        let declared: BTreeMap<_, _> = adjusted.map(|one| (one.limit().file.limit(), one.limit().declared.to_string())).collect();
+        let status = |status: &LimitStatus| LimitStatus { declared: declared.get(status.limit.as_str()).cloned(), ..status.clone() };
+        self.statuses.values().map(status).collect()
     }
 
     /// Takes note of what is to hold from now on.
@@ -158,6 +179,19 @@ impl Limits {
         self.state().groups.get(supervisor).cloned().unwrap_or_default()
     }
 
+    /// The directory of the cgroup of the supervisors on this way down from the root.
+    fn cgroup_of(&self, names: &[String]) -> Option<PathBuf> {
+        Some(names.iter().fold(self.base.clone()?, |above, name| above.join(group_directory(name))))
+    }
+
+    /// The cgroup of each supervisor that has one of its own.
+    #[must_use]
+    pub fn supervisor_cgroups(&self) -> Vec<(String, PathBuf)> {
+        let state = self.state();
+        let own = state.groups.iter().filter(|(id, names)| names.last().is_none_or(|last| last == id.as_str()));
+        own.filter_map(|(id, names)| Some((id.as_str().to_owned(), self.cgroup_of(names)?))).collect()
+    }
+
     /// The directory of a unit's cgroup, while it has one.
     #[must_use]
     pub fn cgroup(&self, unit: &str) -> Option<PathBuf> {
@@ -183,6 +217,7 @@ impl Limits {
         let mut unavailable = unavailable(plan, &self.controllers);
         let needed = plan.supervisors.get(&plan.root).map_or(Bound::ZERO, |root| root.limits.memory_min);
         unavailable.extend(self.not_guaranteed(needed).await);
+        unavailable.extend(adjust::unmeasured(plan));
         let (mut wanted, mut pruned) = (Vec::new(), Vec::new());
         {
             let mut state = self.state();
@@ -197,20 +232,29 @@ impl Limits {
             let before = std::mem::replace(&mut state.supervisors, limits);
             for (id, limits) in &state.supervisors {
                 let changes = before.get(id).map_or_else(|| limits.settings(), |before| before.changes(limits));
-                if !changes.is_empty() {
+                let found = is_first.then(|| limits.clone()).filter(|limits| limits.adjust.is_some());
+                // One that follows the pressure has to be looked at, even if it begins where the kernel does.
+                if !changes.is_empty() || limits.adjust.is_some() && !state.standings.contains_key(id.as_str()) {
                     wanted.push((
                         id.clone(),
                         state.groups.get(id).cloned().unwrap_or_default(),
                         changes,
                         !is_first && before.contains_key(id),
+                        found,
                     ));
                 }
             }
             state.standings.retain(|_, standing| !matches!(&standing.target, LimitTarget::Supervisor(path) if pruned.contains(path)));
         }
-        for (id, path, changes, is_change) in wanted {
-            let controllers = self.controllers.clone();
-            let found = tokio::task::spawn_blocking(move || resolved(changes, &controllers)).await;
+        for (id, path, mut changes, is_change, limits) in wanted {
+            let (controllers, cgroup) = (self.controllers.clone(), self.cgroup_of(&path));
+            let found = tokio::task::spawn_blocking(move || {
+                if let Some(limits) = limits {
+                    adjust::kept(cgroup, &limits, &mut changes);
+                }
+                resolved(changes, &controllers)
+            })
+            .await;
             let (fit, unfit) = found.unwrap_or_default();
             self.change(context, id.as_str(), LimitTarget::Supervisor(path), fit, &unfit, is_change);
         }
@@ -261,13 +305,20 @@ impl Limits {
         let changes = old.map_or_else(|| new.limits.settings(), |old| old.limits.changes(&new.limits));
         let target = LimitTarget::Unit { unit: new.id.clone(), group };
         let stays = self.state().standings.get(new.id.as_str()).is_some_and(|standing| standing.target == target);
-        if changes.is_empty() && (stays || self.base.is_none()) {
+        let is_found = old.is_none() && new.limits.adjust.is_some();
+        if changes.is_empty() && !is_found && (stays || self.base.is_none()) {
             return;
         }
-        let (context, new, is_change) = (context.clone(), new.clone(), old.is_some());
+        let (context, new, is_change, mut changes) = (context.clone(), new.clone(), old.is_some(), changes);
         tokio::spawn(async move {
-            let controllers = context.limits.controllers.clone();
-            let found = tokio::task::spawn_blocking(move || resolved(changes, &controllers)).await;
+            let (controllers, cgroup, plan) = (context.limits.controllers.clone(), context.limits.cgroup(new.id.as_str()), new.clone());
+            let found = tokio::task::spawn_blocking(move || {
+                if is_found {
+                    adjust::kept(cgroup, &plan.limits, &mut changes);
+                }
+                resolved(changes, &controllers)
+            })
+            .await;
             let (fit, unfit) = found.unwrap_or_default();
             context.limits.change(&context, new.id.as_str(), target, fit, &unfit, is_change);
         });
@@ -291,7 +342,7 @@ impl Limits {
     pub(crate) fn refuse(&self, context: &Context, name: &str, unfit: &[Unfit]) {
         for (file, why) in unfit {
             let refused = LimitRefused { target: name.into(), limit: file.limit().into(), wanted: "set".into(), why: why.clone() };
-            let status = LimitStatus { limit: file.limit().into(), wanted: String::new(), refused: Some(why.clone()) };
+            let status = LimitStatus { limit: file.limit().into(), wanted: String::new(), refused: Some(why.clone()), declared: None };
             if let Some(standing) = self.state().standings.get_mut(name) {
                 standing.statuses.insert(file.limit().into(), status);
             }
@@ -302,7 +353,7 @@ impl Limits {
 
     /// What the launcher has found in the control files.
     pub(crate) fn hear(&self, context: &Context, target: &LimitTarget, cgroup: Option<PathBuf>, applied: &[Applied]) {
-        let (mut events, mut held) = (Vec::new(), Vec::new());
+        let (mut events, mut held, mut adjusted) = (Vec::new(), Vec::new(), Vec::new());
         let name = {
             let mut state = self.state();
             let name = match target {
@@ -315,6 +366,9 @@ impl Limits {
             };
             let Some(standing) = state.standings.get_mut(&name) else { return };
             standing.cgroup = cgroup;
+            if applied.is_empty() {
+                standing.adjusting.clear();
+            }
             for Applied { setting, found } in applied {
                 let (limit, wanted) = (setting.file.limit().to_owned(), setting.value.clone());
                 let refused = match found {
@@ -322,6 +376,7 @@ impl Limits {
                     Ok(found) => Some(format!("the kernel has taken it and says {}", found.trim())),
                     Err(errno) => Some(std::io::Error::from_raw_os_error(*errno).to_string()),
                 };
+                adjusted.extend(standing.adjusted(setting, refused.is_some()));
                 match &refused {
                     None => held.push(setting.to_string()),
                     Some(why) => {
@@ -329,10 +384,10 @@ impl Limits {
                         events.push(Event::LimitRefused(LimitRefused { target, limit: limit.clone(), wanted: wanted.clone(), why }));
                     }
                 }
-                if refused.is_none() && is_default(setting) {
+                if refused.is_none() && is_default(setting) && !standing.is_adjusted(setting.file) {
                     standing.statuses.remove(&limit);
                 } else {
-                    standing.statuses.insert(limit.clone(), LimitStatus { limit, wanted, refused });
+                    standing.statuses.insert(limit.clone(), LimitStatus { limit, wanted, refused, declared: None });
                 }
             }
             if std::mem::take(&mut standing.is_changing) && !held.is_empty() {
@@ -341,13 +396,21 @@ impl Limits {
             name
         };
         events.into_iter().for_each(|event| context.bus.tell(event));
+        adjusted.into_iter().for_each(|change| Self::tell_adjusted(context, target, change));
         self.show(context, &name);
     }
 
-    /// Brings the entry of a unit up to date.
+    /// Brings the entry of a unit or supervisor up to date.
     fn show(&self, context: &Context, name: &str) {
-        let statuses = self.state().standings.get(name).map(|standing| standing.statuses.values().cloned().collect::<Vec<_>>());
-        context.view.change_unit(name, |status| status.limits = statuses.unwrap_or_default());
+        let (statuses, is_unit) = match self.state().standings.get(name) {
+            Some(standing) => (standing.shown(), matches!(standing.target, LimitTarget::Unit { .. })),
+            None => return,
+        };
+        if is_unit {
+            context.view.change_unit(name, |status| status.limits = statuses);
+        } else {
+            context.view.change_supervisor(&SupervisorId::from(name), |status| status.limits = statuses);
+        }
     }
 
     /// What was killed of a unit lately, if anything: a sentence.

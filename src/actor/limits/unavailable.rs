@@ -14,8 +14,8 @@ const TARGETS_MAX: usize = 8;
 #[must_use]
 pub fn unavailable(plan: &Plan, controllers: &Controllers) -> Vec<LimitsUnavailable> {
     let mut found: BTreeMap<String, LimitsUnavailable> = BTreeMap::new();
-    let units = plan.units.values().map(|unit| (unit.id.as_str(), unit.limits.settings()));
-    let supervisors = plan.supervisors.values().map(|supervisor| (supervisor.id.as_str(), supervisor.limits.settings()));
+    let units = plan.units.values().map(|unit| (unit.id.as_str(), unit.limits.needed()));
+    let supervisors = plan.supervisors.values().map(|supervisor| (supervisor.id.as_str(), supervisor.limits.needed()));
     for (name, settings) in supervisors.chain(units) {
         for (limit, why) in settings.iter().filter_map(|setting| lacking(setting, controllers)) {
             let entry = found.entry(why.to_string()).or_insert_with(|| LimitsUnavailable {
@@ -39,8 +39,8 @@ pub fn unavailable(plan: &Plan, controllers: &Controllers) -> Vec<LimitsUnavaila
         let concerned = |settings: Vec<Setting>| {
             settings.iter().filter_map(|setting| lacking(setting, controllers)).any(|(_, why)| why.to_string() == entry.why)
         };
-        entry.count = plan.units.values().filter(|unit| concerned(unit.limits.settings())).count()
-            + plan.supervisors.values().filter(|supervisor| concerned(supervisor.limits.settings())).count();
+        entry.count = plan.units.values().filter(|unit| concerned(unit.limits.needed())).count()
+            + plan.supervisors.values().filter(|supervisor| concerned(supervisor.limits.needed())).count();
     }
     found.into_values().collect()
 }

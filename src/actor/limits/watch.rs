@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adjust::{limits_of, measured};
 use super::{Limits, is_default};
 use crate::actor::context::Context;
 use crate::actor::tree::Tree;
@@ -16,7 +17,8 @@ use crate::launcher::wire::ToLauncher;
 use crate::os::cgroup::Cgroup;
 use crate::os::clock;
 use crate::os::usage::{self, Hits};
-use crate::plan::OomPolicy;
+use crate::plan::{AdjustedLimit, LimitsPlan, OomPolicy, Plan};
+use crate::policy::adjust::Sample;
 use crate::policy::episode::{Episode, Turn};
 
 /// How often it is looked whether limits are reached.
@@ -26,19 +28,23 @@ const LOOK: Duration = Duration::from_secs(1);
 const COMPARED: u32 = 10;
 
 /// What there is to look at.
-struct Place {
-    name: String,
-    cgroup: PathBuf,
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) cgroup: PathBuf,
     /// What is to stand in its files, if that is to be compared.
     expected: Vec<Setting>,
+    /// Limits that follow the pressure.
+    adjusted: Vec<AdjustedLimit>,
 }
 
 /// What was found there.
-struct Found {
-    place: Place,
+pub(super) struct Found {
+    pub(super) place: Place,
     hits: Option<Hits>,
     /// Settings that are not what they are to be, and what is found instead.
     drifted: Vec<(Setting, String)>,
+    /// What was measured for limits that follow the pressure.
+    pub(super) samples: Vec<(ControlFile, Sample)>,
 }
 
 /// Looks for as long as the daemon runs.
@@ -56,10 +62,12 @@ pub async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree>) -> R
             () = task.shutdown_requested() => break,
             () = tokio::time::sleep(context.degradation.slow(LOOK)) => {}
         }
-        let places = context.limits.places(look % COMPARED == COMPARED - 1);
+        let plan = tree.plan();
+        let places = context.limits.places(look % COMPARED == COMPARED - 1, &plan);
         let found = tokio::task::spawn_blocking(move || places.into_iter().map(look_at).collect::<Vec<_>>()).await;
         for found in found.unwrap_or_default() {
             context.limits.compared(&context, &found);
+            context.limits.adjust(&context, &plan, &found);
             context.limits.counted(&context, &tree, &found);
         }
     }
@@ -79,16 +87,17 @@ fn look_at(place: Place) -> Found {
             .collect(),
         Err(_) => Vec::new(),
     };
-    Found { hits: usage::hits(&place.cgroup).ok(), drifted, place }
+    let samples = measured(&place.cgroup, &place.adjusted);
+    Found { hits: usage::hits(&place.cgroup).ok(), drifted, samples, place }
 }
 
 impl Limits {
-    fn places(&self, compare: bool) -> Vec<Place> {
+    fn places(&self, compare: bool, plan: &Plan) -> Vec<Place> {
         let state = self.state();
         let place = |(name, standing): (&String, &super::Standing)| {
             let refused = |setting: &&Setting| standing.statuses.get(setting.file.limit()).is_none_or(|status| status.refused.is_none());
             let mut expected: Vec<Setting> = Vec::new();
-            if compare && !standing.wanted.is_empty() && !standing.is_changing {
+            if compare && !standing.wanted.is_empty() && !standing.is_changing && standing.adjusting.is_empty() {
                 expected.extend(standing.wanted.iter().filter(refused).cloned());
                 let usual = ControlFile::ALL
                     .iter()
@@ -96,7 +105,8 @@ impl Limits {
                 let usual = usual.filter(|file| !standing.wanted.iter().any(|setting| setting.file == **file));
                 expected.extend(usual.map(|file| Setting::new(*file, file.default_value())));
             }
-            Some(Place { name: name.clone(), cgroup: standing.cgroup.clone()?, expected })
+            let adjusted = limits_of(plan, name).map(LimitsPlan::adjusted).unwrap_or_default();
+            Some(Place { name: name.clone(), cgroup: standing.cgroup.clone()?, expected, adjusted })
         };
         state.standings.iter().filter_map(place).collect()
     }
@@ -110,7 +120,7 @@ impl Limits {
         let target = {
             let mut state = self.state();
             let Some(standing) = state.standings.get_mut(&found.place.name) else { return };
-            if standing.is_changing {
+            if standing.is_changing || !standing.adjusting.is_empty() {
                 return;
             }
             standing.drifts.retain(|file, _| found.drifted.iter().any(|(setting, _)| setting.file == *file));

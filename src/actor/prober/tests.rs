@@ -20,7 +20,8 @@ fn plan(silent: &TcpListener) -> Arc<ProbePlan> {
 fn prober(host: &Arc<Host>, silent: &TcpListener) -> (Prober, mpsc::UnboundedReceiver<News>) {
     let (here, _) = UnixStream::pair().unwrap();
     let (launcher, _) = Link::from_fd(here.into()).unwrap();
-    let surroundings = Surroundings { unit: "u".into(), pid: 1, directory: "/".into(), environment: Vec::new(), logs: "/".into() };
+    let surroundings =
+        Surroundings { unit: "u".into(), pid: 1, directory: "/".into(), environment: Vec::new(), logs: "/".into(), cgroup: None };
     let arguments = Arguments {
         plans: vec![plan(silent)],
         watchdog: None,

@@ -264,6 +264,7 @@ pub(super) fn surroundings(context: &Context, plan: &UnitPlan, pid: u32) -> Surr
         directory: plan.working_directory.clone(),
         environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect(),
         logs: context.directories.logs.clone(),
+        cgroup: context.limits.cgroup(plan.id.as_str()),
     }
 }
 

@@ -57,9 +57,11 @@ pub(in crate::cli) fn status() -> Status {
         escalations: 0,
         wish: None,
         reason: None,
+        limits: Vec::new(),
     };
     let unhealthy = HealthStatus { level: HealthLevel::Unhealthy, by: Some("redis".into()), why: Some("exit code 1".into()) };
     Status {
+        used: BTreeMap::new(),
         health: BTreeMap::from([("root".to_owned(), unhealthy), ("inner".to_owned(), HealthStatus::default())]),
         daemon: DaemonStatus {
             version: "0.1.0".into(),

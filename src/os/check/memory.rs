@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::Surroundings;
 use super::file::{age, value};
 use super::level::Level;
-use crate::base::outcome::Outcome;
+use crate::base::outcome::{Outcome, Value};
 use crate::base::quantity::format_size;
 use crate::base::time::{Mono, approx_duration};
 use crate::os::clock;
 use crate::os::logfile::{Follow, LogError, LogReader, Pattern, live_path};
+use crate::os::pressure::PressureFiles;
 use crate::os::sample::tree;
 use crate::plan::{LogProbe, ResourcesProbe};
 
@@ -120,12 +121,36 @@ pub(super) fn resources(probe: &ResourcesProbe, surroundings: &Surroundings, mem
     }
     let change = probe.threads_change.and_then(|share| memory.threads.look(sample.threads, share));
     values.extend(change.map(|(level, _)| value("threads_level", level, "")));
+    let waited = match pressures(probe, surroundings, &mut values) {
+        Ok(waited) => waited,
+        // What is known to be too much is so, whatever else is not known.
+        Err(why) if faults.is_empty() => return Outcome { values, ..Outcome::unknown(why) },
+        Err(_) => Vec::new(),
+    };
+    let uses = (!faults.is_empty()).then(|| format!("it uses {}", faults.join(" and ")));
+    let said: Vec<_> = uses.into_iter().chain(waited).collect();
     let outcome = match change {
-        _ if !faults.is_empty() => Outcome::failed(format!("it uses {}", faults.join(" and "))),
+        _ if !said.is_empty() => Outcome::failed(said.join("; ")),
         Some((level, true)) => Outcome::degraded(format!("it has {} threads, where it had {level} for long", sample.threads)),
         _ => Outcome::ok(""),
     };
     Outcome { values, ..outcome }
+}
+
+/// What something of the unit's cgroup waited for too long. Blocks no longer than memory takes.
+fn pressures(probe: &ResourcesProbe, surroundings: &Surroundings, values: &mut Vec<Value>) -> Result<Vec<String>, String> {
+    let mut faults = Vec::new();
+    for (name, most) in [("memory", probe.memory_pressure), ("cpu", probe.cpu_pressure), ("io", probe.io_pressure)] {
+        let Some(most) = most else { continue };
+        let cgroup = surroundings.cgroup.as_ref().ok_or("it has no cgroup of its own: how much it waits is not known")?;
+        let waited = PressureFiles::in_directory(cgroup).one(name)?.some;
+        values.push(value(&format!("{name}_pressure"), waited * 100.0, "%").at_most(Some(most * 100.0)));
+        if waited > most {
+            let (waited, most) = (waited * 100.0, most * 100.0);
+            faults.push(format!("it waited for {name} in {waited:.1} % of the last 10 s, more than {most:.1} %"));
+        }
+    }
+    Ok(faults)
 }
 
 /// Seconds of processor time in a time that has passed, in per cent.
@@ -173,6 +198,26 @@ mod tests {
         }
         let outcome = log(&probe, &surroundings, &mut memory);
         assert!(outcome.verdict == Verdict::Failed && outcome.text.starts_with("nothing was written into the log for "), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_its_cgroup_waits_for_is_judged() {
+        let directory = tempfile::tempdir().unwrap();
+        let probe = ResourcesProbe { memory_pressure: Some(0.2), ..ResourcesProbe::default() };
+        let surroundings = Surroundings { pid: std::process::id(), cgroup: Some(directory.path().into()), ..surroundings() };
+        let mut memory = Memory::default();
+        let mut look = |surroundings: &Surroundings| resources(&probe, surroundings, &mut memory);
+        assert_eq!(look(&surroundings).verdict, Verdict::Unknown, "the kernel may lack it");
+        let mut write = |share: &str| {
+            let text = format!("some avg10={share} avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+            std::fs::write(directory.path().join("memory.pressure"), text).unwrap();
+            look(&surroundings)
+        };
+        let outcome = write("20.00");
+        assert_eq!((outcome.verdict, outcome.values.last().unwrap().name.as_str()), (Verdict::Ok, "memory_pressure"));
+        assert_eq!(write("34.20").text, "it waited for memory in 34.2 % of the last 10 s, more than 20.0 %");
+        let homeless = Surroundings { cgroup: None, ..surroundings.clone() };
+        assert!(resources(&probe, &homeless, &mut Memory::default()).text.contains("no cgroup of its own"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Surroundings {
     pub environment: Vec<(String, String)>,
     /// Where the logs are.
     pub logs: PathBuf,
+    /// Its cgroup, if it has one.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Looks once, for no longer than the probe may take; a program is run elsewhere, and [`judge`]d. `memory` is what the look before left behind.
@@ -142,7 +144,7 @@ mod tests {
 
     /// A unit that is process 7.
     pub(super) fn surroundings() -> Surroundings {
-        Surroundings { unit: "a".into(), pid: 7, directory: "/".into(), environment: Vec::new(), logs: "/".into() }
+        Surroundings { unit: "a".into(), pid: 7, directory: "/".into(), environment: Vec::new(), logs: "/".into(), cgroup: None }
     }
 
     fn plan(kind: ProbeKind, timeout: Duration, slow_after: Option<Duration>) -> ProbePlan {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType::{Counter, Gauge};
 use super::Snapshot;
 use super::families::{Family, counter, family, gauge, seconds};
 use crate::base::limit::ControlFile;
-use crate::event::GroupUse;
+use crate::event::{GroupUse, LimitStatus};
 
 /// Every one of them, in the order of the page.
 pub(super) const ALL: &[Family] = &[
@@ -27,6 +27,33 @@ pub(super) const ALL: &[Family] = &[
         limit,
     ),
     family("ms_unit_limit_refused", Gauge, "Whether a limit of the unit was refused: 1 for each that was.", refused),
+    family(
+        "ms_unit_limit_adjustments",
+        Counter,
+        "How often a limit of the unit was changed because it follows the pressure, since the brain started.",
+        adjustments,
+    ),
+    family(
+        "ms_supervisor_cgroup_memory_bytes",
+        Gauge,
+        "Memory of the supervisor's cgroup, all that is below it included.",
+        supervisor_memory,
+    ),
+    family("ms_supervisor_cgroup_cpu_seconds", Counter, "CPU time of the supervisor's cgroup since that was made.", supervisor_cpu),
+    family(
+        "ms_supervisor_cgroup_throttled_seconds",
+        Counter,
+        "Time for which cpu_max of the supervisor kept what is below it from running, since its cgroup was made.",
+        supervisor_throttled,
+    ),
+    family("ms_supervisor_cgroup_tasks", Gauge, "Processes and threads in the supervisor's cgroup.", supervisor_tasks),
+    family(
+        "ms_supervisor_limit",
+        Gauge,
+        "A limit of the supervisor that holds: bytes, tasks, weights, and of cpu_max the share of one processor.",
+        supervisor_limit,
+    ),
+    family("ms_supervisor_limit_refused", Gauge, "Whether a limit of the supervisor was refused: 1 for each that was.", supervisor_refused),
 ];
 
 fn used(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&GroupUse) -> Option<u64>) -> Result<(), Error> {
@@ -78,24 +105,65 @@ fn oom_kills(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), E
     snapshot.units.iter().try_for_each(|unit| counter(&mut metric, [("unit", unit.unit.as_str())], unit.counters.oom_kills))
 }
 
-fn limit(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+fn adjustments(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     for unit in &snapshot.units {
-        for status in unit.limits.iter().filter(|status| status.refused.is_none()) {
-            if let Some(value) = number(&status.limit, &status.wanted) {
-                gauge(&mut metric, [("unit", unit.unit.as_str()), ("limit", &status.limit)], value)?;
-            }
+        for (limit, count) in &unit.counters.adjustments {
+            counter(&mut metric, [("unit", unit.unit.as_str()), ("limit", limit)], *count)?;
         }
     }
     Ok(())
 }
 
+fn limit(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.units.iter().try_for_each(|unit| holding(&mut metric, ("unit", unit.unit.as_str()), &unit.limits))
+}
+
 fn refused(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
-    for unit in &snapshot.units {
-        for status in unit.limits.iter().filter(|status| status.refused.is_some()) {
-            gauge(&mut metric, [("unit", unit.unit.as_str()), ("limit", &status.limit)], 1_i64)?;
+    snapshot.units.iter().try_for_each(|unit| not_had(&mut metric, ("unit", unit.unit.as_str()), &unit.limits))
+}
+
+fn supervisor_limit(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.supervisors.iter().try_for_each(|one| holding(&mut metric, ("supervisor", one.supervisor.as_str()), &one.limits))
+}
+
+fn supervisor_refused(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.supervisors.iter().try_for_each(|one| not_had(&mut metric, ("supervisor", one.supervisor.as_str()), &one.limits))
+}
+
+fn supervisor_memory(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut known = snapshot.supervisor_groups.iter().filter_map(|(name, used)| Some((name, used.memory?)));
+    known.try_for_each(|(name, bytes)| gauge(&mut metric, [("supervisor", name)], bytes))
+}
+
+fn supervisor_tasks(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut known = snapshot.supervisor_groups.iter().filter_map(|(name, used)| Some((name, used.tasks?)));
+    known.try_for_each(|(name, tasks)| gauge(&mut metric, [("supervisor", name)], tasks))
+}
+
+fn supervisor_cpu(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut known = snapshot.supervisor_groups.iter().filter_map(|(name, used)| Some((name, used.cpu?)));
+    known.try_for_each(|(name, time)| seconds(&mut metric, [("supervisor", name)], time))
+}
+
+fn supervisor_throttled(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let mut known = snapshot.supervisor_groups.iter().filter_map(|(name, used)| Some((name, used.throttled?)));
+    known.try_for_each(|(name, time)| seconds(&mut metric, [("supervisor", name)], time))
+}
+
+/// Limits that hold.
+fn holding(metric: &mut MetricEncoder<'_>, whose: (&'static str, &str), limits: &[LimitStatus]) -> Result<(), Error> {
+    for status in limits.iter().filter(|status| status.refused.is_none()) {
+        if let Some(value) = number(&status.limit, &status.wanted) {
+            gauge(metric, [whose, ("limit", &status.limit)], value)?;
         }
     }
     Ok(())
+}
+
+/// Limits that were refused.
+fn not_had(metric: &mut MetricEncoder<'_>, whose: (&'static str, &str), limits: &[LimitStatus]) -> Result<(), Error> {
+    let mut refused = limits.iter().filter(|status| status.refused.is_some());
+    refused.try_for_each(|status| gauge(metric, [whose, ("limit", &status.limit)], 1_i64))
 }
 
 /// A limit as a number, if it is one.

@@ -51,7 +51,10 @@ pub struct Exporter {
 }
 
 /// What was found in /proc and in cgroups.
-type Look = (Arc<Samples>, Arc<BTreeMap<String, GroupUse>>);
+type Look = (Arc<Samples>, Groups, Groups);
+
+/// What cgroups use, by the name of the unit or supervisor.
+type Groups = Arc<BTreeMap<String, GroupUse>>;
 
 /// Everything one page tells.
 #[derive(Debug, Default)]
@@ -62,7 +65,8 @@ struct Snapshot {
     supervisors: Vec<SupervisorStatus>,
     health: BTreeMap<String, HealthLevel>,
     samples: Arc<Samples>,
-    groups: Arc<BTreeMap<String, GroupUse>>,
+    groups: Groups,
+    supervisor_groups: Groups,
     events: u64,
     events_dropped: u64,
     store: StoreStatus,
@@ -82,7 +86,7 @@ impl Exporter {
     /// # Errors
     /// A sentence that says why there is none.
     pub async fn page(&self) -> Result<String, String> {
-        let (samples, groups) = self.samples().await.map_err(|error| error.to_string())?;
+        let (samples, groups, supervisor_groups) = self.samples().await.map_err(|error| error.to_string())?;
         let health = assessed(&self.context.view, &self.tree.plan());
         let snapshot = Snapshot {
             version: self.version.clone(),
@@ -92,6 +96,7 @@ impl Exporter {
             health: health.into_iter().map(|(name, opinion)| (name, opinion.health.level)).collect(),
             samples,
             groups,
+            supervisor_groups,
             events: self.history.last(),
             events_dropped: self.context.bus.dropped(),
             store: self.context.wishes.store(),
@@ -118,11 +123,12 @@ impl Exporter {
         mains.insert(LAUNCHER.into(), self.launcher_pid);
         mains.extend(self.context.keeper().map(|pid| (KEEPER.into(), pid)));
         mains.insert(BRAIN.into(), std::process::id());
-        let cgroups = self.context.limits.cgroups();
-        let taken = tokio::task::spawn_blocking(move || Ok::<_, SampleError>((sample(&mains)?, Limits::used(cgroups)))).await;
-        let (mut samples, groups) = taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??;
+        let (units, supervisors) = (self.context.limits.cgroups(), self.context.limits.supervisor_cgroups());
+        let look = move || Ok::<_, SampleError>((sample(&mains)?, Limits::used(units), Limits::used(supervisors)));
+        let taken = tokio::task::spawn_blocking(look).await;
+        let (mut samples, units, supervisors) = taken.map_err(|error| SampleError::from(std::io::Error::other(error)))??;
         samples.units.extend(watched);
-        let look = (Arc::new(samples), Arc::new(groups));
+        let look = (Arc::new(samples), Arc::new(units), Arc::new(supervisors));
         *last = Some((clock::mono(), look.clone()));
         Ok(look)
     }

@@ -24,6 +24,7 @@ fn counters() -> Counters {
     counters.log_dropped.insert(GapReason::Quota, 4096);
     counters.log_bytes = 10_000;
     counters.oom_kills = 1;
+    counters.adjustments.insert("memory_high".into(), 3);
     counters
 }
 
@@ -32,11 +33,12 @@ fn snapshot() -> Snapshot {
         limit: limit.into(),
         wanted: wanted.into(),
         refused: refused.map(str::to_owned),
+        declared: None,
     };
     let declared =
         vec![limit("memory_max", "67108864", None), limit("cpu_max", "150000 100000", None), limit("cpuset", "7", Some("out of range"))];
     let unit = UnitStatus {
-        limits: declared,
+        limits: declared.clone(),
         unit: "web@1".into(),
         isolation: Some(crate::event::IsolationStatus { keys: vec![], missing: vec!["landlock: no".into()] }),
         description: None,
@@ -72,6 +74,7 @@ fn snapshot() -> Snapshot {
         escalations: 1,
         wish: None,
         reason: None,
+        limits: declared,
     };
     let sample = Sample {
         user_seconds: 1.5,
@@ -92,6 +95,7 @@ fn snapshot() -> Snapshot {
         supervisors: vec![supervisor],
         samples: Arc::new(Samples { units, own: sample }),
         groups: Arc::new(BTreeMap::from([("web@1".to_owned(), used())])),
+        supervisor_groups: Arc::new(BTreeMap::from([("workers".to_owned(), used())])),
         events: 42,
         events_dropped: 0,
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },

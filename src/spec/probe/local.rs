@@ -102,17 +102,28 @@ mapping! {
         threads_change: Share,
         /// Processes.
         processes: Int<1, 1_000_000_000>,
+        /// The most of the last ten seconds in which something of the unit's cgroup may wait for memory (PSI, some): it waits when
+        /// `limits.memory_high` is reached, long before anything is killed.
+        memory_pressure: Share,
+        /// The same for processors: because of `limits.cpu_max`, or because others are as busy.
+        cpu_pressure: Share,
+        /// The same for input and output.
+        io_pressure: Share,
     }
 }
 
 schema!(ResourcesSpec, generator => Self::mapping_schema(generator).to_value());
+
+/// What is looked at.
+const RESOURCES: [&str; 9] =
+    ["memory", "cpu", "descriptors", "threads", "threads_change", "processes", "memory_pressure", "cpu_pressure", "io_pressure"];
 
 impl Decode for ResourcesSpec {
     const EXPECTED: &'static str = "a mapping, for example `{memory: 1GiB, cpu: 150%}`";
 
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         let spec = Self::from_mapping(node, cx)?;
-        at_least_one(&["memory", "cpu", "descriptors", "threads", "threads_change", "processes"], node, cx);
+        at_least_one(&RESOURCES, node, cx);
         Some(spec)
     }
 }

@@ -115,3 +115,37 @@ fn a_unit_is_in_the_cgroup_of_its_supervisor_and_moves_with_it() {
     assert_eq!(daemon.ended(), Some(0));
     assert!(!fs::exists(base).unwrap(), "no cgroup is left");
 }
+
+const ADJUSTED: &str = r#"
+unit: followed
+exec: sleep 1000
+limits: {memory_high: 64MiB, adjust: {memory_high: {floor: 32MiB, ceiling: 128MiB}}}
+probes: [{name: waits, resources: {memory_pressure: 90%}, role: observe, period: 1s}]
+"#;
+
+#[test]
+fn limits_that_follow_the_pressure_change_live() {
+    let daemon = Daemon::up(&[("units/u.yaml", ADJUSTED)]);
+    let pid = daemon.pids()["followed"];
+    daemon.write("units/u.yaml", &ADJUSTED.replace("128MiB", "256MiB"));
+    let printed = daemon.ok(&["reload"]);
+    assert!(printed.contains("unit followed: change live: limits.adjust"), "{printed}");
+    assert_eq!(daemon.pids()["followed"], pid, "without a restart");
+    daemon.write("units/u.yaml", &ADJUSTED.replace("128MiB", "48MiB"));
+    let refused = daemon.cli(&["reload"]);
+    let faults = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(faults.contains("`ceiling` is less than `limits.memory_high`, 64.0 MiB"), "{faults}");
+}
+
+#[test]
+fn what_a_unit_waits_for_is_a_value_of_a_probe() {
+    let daemon = Daemon::up(&[("units/u.yaml", ADJUSTED)]);
+    if daemon.daemon()["cgroup"].is_null() || !fs::exists("/proc/pressure/memory").unwrap() {
+        return println!("SKIPPED: cgroups with PSI cannot be had here");
+    }
+    until("the probe has looked", || {
+        let probe = &daemon.status("followed")["probes"][0];
+        (probe["standing"] == "passing" && probe.to_string().contains("memory_pressure")).then_some(())
+    });
+}

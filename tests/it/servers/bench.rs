@@ -227,7 +227,7 @@ pub(super) fn look_with(
         success_threshold: 1,
     };
     let environment = vec![("PATH".to_owned(), std::env::var("PATH").unwrap())];
-    let surroundings = Surroundings { unit: "a".into(), pid, directory: "/".into(), environment, logs: logs.into() };
+    let surroundings = Surroundings { unit: "a".into(), pid, directory: "/".into(), environment, logs: logs.into(), cgroup: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let begun = Instant::now();
     let (outcome, kept) = runtime.block_on(check(&plan, &surroundings, std::mem::take(memory)));
