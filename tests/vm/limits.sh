@@ -211,9 +211,16 @@ check "group: all of it was killed and it was started again" within 30 replaced 
 line "$(msctl events 2> /dev/null | grep 'together.*out of memory' | head -n 1)"
 check "group: more than one process was killed" test "$(events OomKilled '"together"' | sed -n 's/.*"count":\([0-9]*\).*/\1/p' | head -n 1)" -ge 2
 
+echo "== metrics"
+curl -s http://127.0.0.1:8001/metrics > /run/page
+for series in 'ms_unit_limit{unit="leaf",limit="memory_max"} 100663296' 'ms_unit_limit{unit="leaf",limit="cpu_max"} 0.3' 'ms_unit_oom_kills_total{unit="hog"} 1'; do
+    check "$series" grep -qF "$series" /run/page
+done
+grep -E '^ms_unit_cgroup_[a-z_]+\{unit="leaf"' /run/page
+
 echo "== limits that follow the pressure"
 mkdir -p /etc/ms-supervisor/scripts
-printf '#!/bin/sh\ncp /dev/stdin /run/noted\n' > /etc/ms-supervisor/scripts/note
+printf '#!/bin/sh\ncat > /run/noted\n' > /etc/ms-supervisor/scripts/note
 chmod 755 /etc/ms-supervisor/scripts/note
 pressed=$(pid_of pressed) place=rest:supervisor/pressed:1
 touch /run/press
@@ -222,7 +229,7 @@ lowered() { [ "$(cat "$(in_group "$place")/memory.high")" = 25165824 ]; }
 check "memory_high is raised while it waits for memory" within 90 raised
 check "what was measured is told" within 10 has_event LimitAdjusted '"pressure"'
 check "the probe has found it, and its remedy was taken" within 60 test -s /run/noted
-line "$(msctl events 2> /dev/null | grep 'pressed.*probe waits' | head -n 1)"
+msctl events 2> /dev/null | grep 'pressed.*\(probe waits\|note\)' | head -n 4 | sed 's/^/   /'
 msctl status pressed | sed -n '/Memory/p'
 check "status tells what is declared" eval "msctl status pressed | grep -q 'adjusted, declared 32.0 MiB'"
 check "nobody else has changed it" test "$(count_events LimitDrifted '"pressed"')" = 0
@@ -301,13 +308,6 @@ answers() { msctl status > /dev/null 2>&1; }
 check "the daemon answers" answers
 check "the bomb can be stopped" msctl stop bomb
 check "the episode is over" within 40 has_event LimitCleared '"bomb"'
-
-echo "== metrics"
-curl -s http://127.0.0.1:8001/metrics > /run/page
-for series in 'ms_unit_limit{unit="leaf",limit="memory_max"} 100663296' 'ms_unit_limit{unit="leaf",limit="cpu_max"} 0.3' 'ms_unit_oom_kills_total{unit="hog"} 1'; do
-    check "$series" grep -qF "$series" /run/page
-done
-grep -E '^ms_unit_cgroup_[a-z_]+\{unit="leaf"' /run/page
 
 echo "== without a brain, and with the next one"
 leafpid=$(pid_of leaf)

@@ -73,8 +73,9 @@ impl Standing {
     }
 
     /// Brings the machines in line with what is declared now. What was adjusted and is declared otherwise goes back to what is declared.
-    fn follow(&mut self, now: Mono, limits: &LimitsPlan) -> Vec<(AdjustedLimit, u64, AdjustCause)> {
-        let (declared, mut back) = (limits.adjusted(), Vec::new());
+    /// `declared`: those of `limits` that can follow the pressure here.
+    fn follow(&mut self, now: Mono, limits: &LimitsPlan, declared: &[AdjustedLimit]) -> Vec<(AdjustedLimit, u64, AdjustCause)> {
+        let mut back = Vec::new();
         let known = std::mem::take(&mut self.adjusters);
         for (file, adjuster) in &known {
             let limit = *adjuster.limit();
@@ -84,8 +85,12 @@ impl Standing {
                 back.push((limit, limit.declared, AdjustCause::Replanned));
             }
         }
-        for limit in &declared {
+        for limit in declared {
             let stands = self.stands(limit);
+            if self.statuses.is_empty() && stands != limit.declared {
+                // What was found is not known yet.
+                continue;
+            }
             let adjuster = match known.get(&limit.file) {
                 Some(known) if known.limit() == limit && known.value() == stands => known.clone(),
                 Some(known) if known.limit().declared != limit.declared => Adjuster::new(*limit, limit.declared, now),
@@ -149,7 +154,7 @@ impl Limits {
             }
             let now = clock::mono();
             let before = standing.adjusters.len();
-            let mut changes = standing.follow(now, limits);
+            let mut changes = standing.follow(now, limits, &found.place.adjusted);
             let is_new = before != standing.adjusters.len();
             if changes.is_empty() {
                 changes = standing.decide(now, &samples);
@@ -186,6 +191,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::event::LimitStatus;
     use crate::plan::plan_of;
 
     fn declared(limits: &str) -> LimitsPlan {
@@ -193,7 +199,11 @@ mod tests {
     }
 
     fn standing(limits: &LimitsPlan) -> Standing {
-        Standing { wanted: limits.settings(), ..Standing::new(LimitTarget::Unit { unit: "a".into(), group: Vec::new() }) }
+        let mut standing = Standing::new(LimitTarget::Unit { unit: "a".into(), group: Vec::new() });
+        standing.want(&limits.settings());
+        let (limit, wanted) = ("cpu_weight".to_owned(), "200".to_owned());
+        standing.statuses.insert(limit.clone(), LimitStatus { limit, wanted, refused: None, declared: None });
+        standing
     }
 
     fn at(second: u64) -> Mono {
@@ -224,18 +234,18 @@ mod tests {
     fn what_is_adjusted_goes_back_when_it_is_declared_otherwise() {
         let plan = declared(WEIGHT);
         let mut standing = standing(&plan);
-        assert!(standing.follow(at(0), &plan).is_empty());
+        assert!(standing.follow(at(0), &plan, &plan.adjusted()).is_empty());
         let raised = raise(&mut standing);
         assert_eq!(raised.value, "300");
         assert_eq!(standing.adjusted(&raised, false).map(|change| (change.was, change.is)), Some((200, 300)));
-        assert!(standing.follow(at(1001), &plan).is_empty(), "nothing has changed");
+        assert!(standing.follow(at(1001), &plan, &plan.adjusted()).is_empty(), "nothing has changed");
         let wider = declared("{cpu_weight: 200, adjust: {cpu_weight: {floor: 50, ceiling: 900}}}");
-        assert!(standing.follow(at(1002), &wider).is_empty(), "300 may stay");
+        assert!(standing.follow(at(1002), &wider, &wider.adjusted()).is_empty(), "300 may stay");
         let narrow = declared("{cpu_weight: 200, adjust: {cpu_weight: {floor: 50, ceiling: 250}}}");
-        let back = standing.follow(at(1003), &narrow);
+        let back = standing.follow(at(1003), &narrow, &narrow.adjusted());
         assert_eq!(back.iter().map(|(_, is, _)| *is).collect::<Vec<_>>(), [200]);
         standing.want(&[back[0].0.setting(200)]);
-        assert!(standing.follow(at(1004), &declared("{cpu_weight: 200}")).is_empty(), "it stood as declared");
+        assert!(standing.follow(at(1004), &declared("{cpu_weight: 200}"), &[]).is_empty(), "it stood as declared");
         assert!(standing.adjusters.is_empty());
     }
 
@@ -243,10 +253,10 @@ mod tests {
     fn without_adjust_it_is_as_declared() {
         let plan = declared(WEIGHT);
         let mut standing = standing(&plan);
-        standing.follow(at(0), &plan);
+        standing.follow(at(0), &plan, &plan.adjusted());
         let raised = raise(&mut standing);
         standing.adjusted(&raised, false);
-        let back = standing.follow(at(1001), &declared("{cpu_weight: 200}"));
+        let back = standing.follow(at(1001), &declared("{cpu_weight: 200}"), &[]);
         assert_eq!(
             back.iter().map(|(limit, is, why)| (limit.file, *is, *why)).collect::<Vec<_>>(),
             [(ControlFile::CpuWeight, 200, AdjustCause::Replanned)]
@@ -257,7 +267,7 @@ mod tests {
     fn a_change_that_is_refused_is_no_change() {
         let plan = declared(WEIGHT);
         let mut standing = standing(&plan);
-        standing.follow(at(0), &plan);
+        standing.follow(at(0), &plan, &plan.adjusted());
         let raised = raise(&mut standing);
         assert_eq!(standing.adjusted(&raised, true), None);
         assert!(standing.adjusting.is_empty());
@@ -278,9 +288,8 @@ mod tests {
         assert_eq!(kept_of("300\n"), ["300"]);
         assert_eq!(kept_of("100\n"), ["200"], "nobody has written that");
         assert_eq!(kept_of("500\n"), ["200"], "more than it may be");
-        let found = Standing { wanted: vec![Setting::new(ControlFile::CpuWeight, "300")], ..standing(&plan) };
-        let mut found = found;
-        assert!(found.follow(at(0), &plan).is_empty());
+        let mut found = Standing { wanted: vec![Setting::new(ControlFile::CpuWeight, "300")], ..standing(&plan) };
+        assert!(found.follow(at(0), &plan, &plan.adjusted()).is_empty());
         assert_eq!(found.adjusters[&ControlFile::CpuWeight].value(), 300);
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Place {
     /// What is to stand in its files, if that is to be compared.
     expected: Vec<Setting>,
     /// Limits that follow the pressure.
-    adjusted: Vec<AdjustedLimit>,
+    pub(super) adjusted: Vec<AdjustedLimit>,
 }
 
 /// What was found there.
@@ -105,7 +105,8 @@ impl Limits {
                 let usual = usual.filter(|file| !standing.wanted.iter().any(|setting| setting.file == **file));
                 expected.extend(usual.map(|file| Setting::new(*file, file.default_value())));
             }
-            let adjusted = limits_of(plan, name).map(LimitsPlan::adjusted).unwrap_or_default();
+            let mut adjusted = limits_of(plan, name).map(LimitsPlan::adjusted).unwrap_or_default();
+            adjusted.retain(|limit| self.controllers.usable.contains(&limit.file.controller()));
             Some(Place { name: name.clone(), cgroup: standing.cgroup.clone()?, expected, adjusted })
         };
         state.standings.iter().filter_map(place).collect()

@@ -95,6 +95,10 @@ fn a_unit_is_in_the_cgroup_of_its_supervisor_and_moves_with_it() {
     let is_in = |pid: u32, place: &str| of_process(pid, "cgroup").contains(place).then_some(());
     until("limited is below both", || is_in(limited, "/outer:supervisor/inner:supervisor/limited:1"));
     until("plain is below one", || is_in(plain, "/outer:supervisor/plain:1"));
+    let used = daemon.whole_status()["used"].clone();
+    assert!(used["outer"]["cpu"].is_f64() && used["root"]["cpu"].is_f64(), "{used}");
+    let text = daemon.ok(&["status", "outer"]);
+    assert!(text.starts_with("outer, all that is below it together\n        CPU: "), "{text}");
     daemon.write("supervisors/s.yaml", "supervisor: outer\nchildren: limited\n---\nsupervisor: other\nchildren: plain\n");
     daemon.ok(&["reload"]);
     // What has another supervisor is started anew, by that one.
