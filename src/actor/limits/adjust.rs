@@ -276,6 +276,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a control file")]
     fn what_an_earlier_brain_has_written_stays() {
         let directory = tempfile::tempdir().unwrap();
         let plan = declared(WEIGHT);

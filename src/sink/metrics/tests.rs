@@ -28,7 +28,7 @@ fn counters() -> Counters {
     counters
 }
 
-fn snapshot() -> Snapshot {
+fn unit() -> UnitStatus {
     let limit = |limit: &str, wanted: &str, refused: Option<&str>| LimitStatus {
         limit: limit.into(),
         wanted: wanted.into(),
@@ -37,8 +37,8 @@ fn snapshot() -> Snapshot {
     };
     let declared =
         vec![limit("memory_max", "67108864", None), limit("cpu_max", "150000 100000", None), limit("cpuset", "7", Some("out of range"))];
-    let unit = UnitStatus {
-        limits: declared.clone(),
+    UnitStatus {
+        limits: declared,
         unit: "web@1".into(),
         isolation: Some(crate::event::IsolationStatus { keys: vec![], missing: vec!["landlock: no".into()] }),
         description: None,
@@ -63,7 +63,12 @@ fn snapshot() -> Snapshot {
         probes: Vec::new(),
         watch: None,
         counters: counters(),
-    };
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let unit = unit();
+    let declared = unit.limits.clone();
     let supervisor = SupervisorStatus {
         supervisor: "workers".into(),
         parent: None,
