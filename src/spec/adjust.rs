@@ -39,9 +39,9 @@ schema!(AdjustSpec, generator => Self::mapping_schema(generator).to_value());
 mapping! {
     /// Between which sizes.
     MemoryRangeSpec: "a mapping, for example `{floor: 256MiB, ceiling: 1GiB}`" {
-        /// The least; what `limits` says if not given.
+        /// The least it is lowered to; what `limits` says if not given.
         floor: Size<1_048_576>,
-        /// The most.
+        /// The most it is raised to.
         ceiling: Size<1_048_576> = required,
     }
 }
@@ -51,9 +51,9 @@ schema!(MemoryRangeSpec, generator => Self::mapping_schema(generator).to_value()
 mapping! {
     /// Between which weights.
     WeightRangeSpec: "a mapping, for example `{floor: 50, ceiling: 400}`" {
-        /// The least; what `limits` says if not given.
+        /// The least it is lowered to; what `limits` says if not given.
         floor: Int<1, 10_000>,
-        /// The most.
+        /// The most it is raised to.
         ceiling: Int<1, 10_000> = required,
     }
 }

@@ -149,7 +149,7 @@ fn what_a_unit_waits_for_is_a_value_of_a_probe() {
         return println!("SKIPPED: cgroups with PSI cannot be had here");
     }
     until("the probe has looked", || {
-        let probe = &daemon.status("followed")["probes"][0];
+        let probe = daemon.status("followed")["probes"][0].clone();
         (probe["standing"] == "passing" && probe.to_string().contains("memory_pressure")).then_some(())
     });
 }
