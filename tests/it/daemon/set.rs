@@ -32,6 +32,7 @@ fn what_is_set_counts_at_once_survives_and_is_over_in_time() {
     daemon.signal(15);
     assert_eq!(daemon.ended(), Some(0));
     daemon.start();
+    until("it answers", || daemon.answers());
     until("it is up", || daemon.pids().contains_key("b").then_some(()));
     assert_eq!((niceness(&daemon, "a"), niceness(&daemon, "b")), (5, 7));
     // A reload keeps it, and unset takes it back.
