@@ -6,7 +6,7 @@ use zbus::zvariant::{OwnedObjectPath, Value};
 use zbus::{Connection, Proxy};
 
 /// How long systemd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it has done what it was told.
 const LOOK: Duration = Duration::from_millis(10);
