@@ -33,8 +33,10 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     }
     make(&directories.run.join("notify"), 0o711)?;
     let lock = lock::acquire(&directories.state).map_err(|error| held(&error))?;
-    let limited = declarations::load(directories, Vec::new()).is_ok_and(|loaded| loaded.plan.has_limits());
-    if limited && !inherited::under_systemd() && Controllers::survey().usable.is_empty() && inherited::wants_cgroups() {
+    let has_no_place = || inherited::wants_cgroups() && Controllers::survey().usable.is_empty();
+    let is_limited = || declarations::load(directories, Vec::new()).is_ok_and(|loaded| loaded.plan.has_limits());
+    // The declarations are read once more only where that may matter.
+    if systemd::is_there() && !inherited::under_systemd() && has_no_place() && is_limited() {
         enter_scope();
     }
     let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;

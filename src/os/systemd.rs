@@ -14,6 +14,12 @@ const LOOK: Duration = Duration::from_millis(10);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 
+/// Whether systemd runs this machine (`sd_booted(3)`).
+#[must_use]
+pub fn is_there() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
+}
+
 /// Puts this process into a scope of its own, in which it may make cgroups with controllers: of the user's systemd, or of the machine's for root
 /// (org.freedesktop.systemd1(5), `StartTransientUnit`). What has started it goes on where it is.
 ///

@@ -24,7 +24,7 @@ const SLICES: [&str; 4] =
 
 pub(super) fn installation(patient: &Patient) -> Vec<Finding> {
     let mut findings = programs(&seen::programs());
-    let properties = systemd::is_systemd_here().then(|| systemd::show(SERVICE, patient.uid != 0));
+    let properties = crate::os::systemd::is_there().then(|| systemd::show(SERVICE, patient.uid != 0));
     match &properties {
         None => findings.push(
             Finding::new(Warning, "service", "service.systemd", "systemd does not run this machine", "the service cannot be verified")

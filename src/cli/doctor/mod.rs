@@ -173,7 +173,7 @@ impl Patient {
     fn service(&self) -> Vec<Finding> {
         let own = env!("CARGO_PKG_VERSION");
         let running = self.running.as_ref().map(|daemon| (daemon.version.as_str(), daemon.launcher_pid));
-        if !systemd::is_systemd_here() {
+        if !crate::os::systemd::is_there() {
             let why = "nobody starts the daemon with the machine, or watches its launcher";
             let mut findings = vec![Finding::new(Severity::Note, "service", "service.systemd", "systemd does not run this machine", why)];
             findings.extend(service::versions(own, running, None));

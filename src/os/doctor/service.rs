@@ -19,12 +19,6 @@ const ANSWER_MAX: u64 = 256 << 10;
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Type,NotifyAccess,WatchdogUSec,\
                           Delegate,KillMode,Restart,MainPID,ExecStart,Environment,User,Slice,ControlGroup,MemoryMax,MemoryHigh,CPUQuotaPerSecUSec,TasksMax";
 
-/// Whether systemd runs this machine.
-#[must_use]
-pub fn is_systemd_here() -> bool {
-    Path::new("/run/systemd/system").is_dir()
-}
-
 /// What `systemctl show` says of `unit`: properties by name.
 ///
 /// # Errors
