@@ -190,6 +190,8 @@ impl Driver {
     fn abort_brain(&mut self) -> &'static str {
         if let Some(brain) = self.brain() {
             signal(brain, Signal::SIGABRT);
+            // It answers until it has written down the stacks of its threads: that answer says nothing about the next one.
+            self.until("the aborted brain ends", |driver| driver.brain() != Some(brain));
             self.answer_again();
         }
         "brain aborted"
