@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Debian package and the setup scripts on a real system: what they install, that it runs, that limits are those of the kernel, and that
 # nothing is left. Beside it lie the package (*.deb) and a nats-server; deploy/ is there as in the repository.
-# shellcheck disable=SC2317,SC2329  # the functions are called by check and within
+# shellcheck disable=SC2016,SC2317,SC2329  # the functions are called by check and within
 # shellcheck source=tests/vm/lib.sh
 . ./lib.sh
 package=$(echo ./*.deb)
@@ -60,6 +60,12 @@ units=$(cd /usr/lib/systemd/system && ls mister-smith* ms-supervisor.service)
 check "systemd understands the units" ran systemd-analyze verify ${units/@./@1.}
 
 # One daemon with the whole tree.
+# exposed UNIT CEILING: what systemd says of it.
+exposed() {
+    local score
+    score=$(systemd-analyze security --no-pager "$1" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
+    check "$1 is exposed by $score, at most $2" perl -e 'exit !($ARGV[0] ne "" && $ARGV[0] <= $ARGV[1])' "$score" "$2"
+}
 check "--dry-run" says "changes would be made" $setup --dry-run
 check "it changed nothing" same installed
 check "--check says what is missing" says "differences" $setup --check
@@ -67,6 +73,7 @@ check "setup, one daemon" ran $setup
 check "the daemon is up" active ms-supervisor.service
 systemctl status ms-supervisor --no-pager -n 0 | sed -n '1,14p' | cut -c 1-110
 check "every unit is up" says "11 of 11 units active" msctl status
+exposed ms-supervisor.service 5.0
 check "it is in mister-smith.slice" test "$(show ControlGroup)" = /mister.slice/mister-smith.slice/ms-supervisor.service
 check "a worker is the workers' user" test "$(user_of "$(pid_in /run/ms-supervisor worker@1)")" = mister-smith-worker
 check "NATS is the messaging user" test "$(user_of "$(pid_in /run/ms-supervisor nats)")" = mister-smith-messaging
@@ -94,6 +101,7 @@ for name in orchestrator messaging worker@1; do
 done
 systemctl status 'mister-smith-*.service' --no-pager -n 0 | grep -E '●|Active|Status|CGroup' | cut -c 1-110
 of_all_slices
+for name in orchestrator messaging worker@1; do exposed "mister-smith-$name.service" 2.2; done
 group_of() { show ControlGroup "mister-smith-$1.service"; }
 check "each is in its slice" test "$(group_of orchestrator) $(group_of worker@1) $(group_of messaging)" = \
     "$(printf '/mister.slice/mister-smith.slice/mister-smith-%s ' orchestrator.slice/mister-smith-orchestrator.service workers.slice/mister-smith-worker@1.service messaging.slice/mister-smith-messaging.service | sed 's/ $//')"

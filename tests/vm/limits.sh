@@ -16,10 +16,10 @@ count_events() { events "$@" | wc -l; }
 is_active() { msctl status --json "$1" | grep -q '"state": "active"'; }
 line() { printf '   %s\n' "$*"; }
 
-# A disk in memory, for io_max: finit_module(2) by number, because the image has no insmod.
-[ ! -s brd.ko ] || perl -e 'open my $f, "<", "brd.ko" or die; my $how = "rd_nr=1 rd_size=16384"; syscall(313, fileno $f, $how, 0) == 0 or die "no disk in memory: $!\n"'
-[ -b /dev/ram0 ] || mknod /dev/ram0 b 1 0 2> /dev/null
-dd if=/dev/ram0 of=/dev/null bs=4096 count=1 2> /dev/null || rm -f /dev/ram0
+device=$(cat /sys/class/block/nvme0n1/dev)
+# A disk of 400 reads a second, whatever the emulated one can do: what io_weight divides (Documentation/admin-guide/cgroup-v2.rst, "IO").
+echo "$device ctrl=user model=linear rbps=4194304 rseqiops=400 rrandiops=400 wbps=67108864 wseqiops=8000 wrandiops=8000" > /sys/fs/cgroup/io.cost.model
+echo "$device enable=1 ctrl=user rpct=0 rlat=0 wpct=0 wlat=0 min=100 max=100" > /sys/fs/cgroup/io.cost.qos
 
 cat > /etc/ms-supervisor/supervisors/all.yaml << 'YAML'
 supervisor: outer
@@ -32,7 +32,7 @@ children: [leaf]
 ---
 supervisor: rest
 intensity: 1000
-children: [half, full, pinned, bomb, neighbour, weighty, hog, worker, tolerant, together, pressed, writer, set]
+children: [half, full, pinned, bomb, neighbour, heavy, light, hog, worker, tolerant, together, pressed, writer, set]
 limits: {memory_max: 1GiB}
 YAML
 cat > /etc/ms-supervisor/units/all.yaml << 'YAML'
@@ -63,9 +63,13 @@ limits: {tasks_max: 64}
 unit: neighbour
 exec: sleep 86400
 ---
-unit: weighty
-exec: sleep 86400
-limits: {io_weight: 250}
+unit: heavy
+exec: [sh, -c, "until [ -e /run/read ]; do sleep 1; done; while :; do dd if=/dev/nvme0n1 of=/dev/null bs=4k iflag=direct 2> /dev/null; done"]
+limits: {io_weight: 300}
+---
+unit: light
+exec: [sh, -c, "until [ -e /run/read ]; do sleep 1; done; while :; do dd if=/dev/nvme0n1 of=/dev/null bs=4k iflag=direct 2> /dev/null; done"]
+limits: {io_weight: 100}
 ---
 unit: hog
 exec: [perl, -e, 'sleep 1 until -e "/run/eat"; unlink "/run/eat"; my $x = ""; $x .= "x" x (1 << 20) while 1']
@@ -92,8 +96,8 @@ limits: {memory_high: 32MiB, adjust: {memory_high: {floor: 24MiB, ceiling: 128Mi
 probes: [{name: waits, role: observe, period: 1s, failure_threshold: 1, resources: {memory_pressure: 5%}, remediation: {steps: [{run: [note], user: root}], mode: enforce}}]
 ---
 unit: writer
-exec: [sh, -c, "until [ -b /dev/ram0 ]; do sleep 86400; done; while :; do dd if=/dev/zero of=/dev/ram0 bs=64k count=128 oflag=direct 2> /dev/null; done"]
-limits: {io_max: {"1:0": {wbps: 1MiB}}}
+exec: [sh, -c, "until [ -e /run/write ]; do sleep 1; done; while :; do dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=128 oflag=direct 2> /dev/null; done"]
+limits: {io_max: {/dev/nvme0n1: {wbps: 1MiB}}}
 ---
 unit: set
 exec: [sh, -c, 'sleep 86400 & exec sleep 86401']
@@ -104,7 +108,6 @@ cpu_affinity: 1
 rlimits: {nofile: "512:1024", core: 0}
 oom_score_adj: 321
 YAML
-[ -b /dev/ram0 ] || sed -i '/io_max: {"1:0"/d' /etc/ms-supervisor/units/all.yaml
 systemctl daemon-reload
 check "systemctl start" systemctl start ms-supervisor
 check "it is said that the service itself is guaranteed nothing, and nothing else" test "$(msctl status | grep -c '^limits:')" = 1
@@ -123,8 +126,8 @@ check "outer: pids.max" reads outer:supervisor pids.max 200
 check "outer guarantees what is guaranteed below it" reads outer:supervisor memory.min 8388608
 check "the root does, too" reads . memory.min 8388608
 check "a unit without limits is in its supervisor's cgroup" test -d "$(in_group outer:supervisor/plain:1)"
-weighty=rest:supervisor/weighty:1
-if [ -e "$(in_group $weighty)/io.weight" ]; then check "io.weight" reads $weighty io.weight "default 250"; else line "io.weight: this kernel has none"; fi
+check "heavy: io.weight" reads rest:supervisor/heavy:1 io.weight "default 300"
+check "writer: io.max" reads rest:supervisor/writer:1 io.max "$device rbps=max wbps=1048576 riops=max wiops=max"
 check "daemon's own processes are in a leaf" grep -q '/ms-supervisor.service/ms-supervisor$' "/proc/$(show MainPID)/cgroup"
 allowed() { sed -n 's/^Cpus_allowed_list:\t//p' "/proc/$1/status"; }
 check "pinned may run on 1 only: $(allowed "$(pid_of pinned)")" test "$(allowed "$(pid_of pinned)")" = 1
@@ -175,10 +178,10 @@ check "what somebody else changes is set again" within 40 reads "$leaf" memory.m
 check "and told" within 10 has_event LimitDrifted '"leaf"'
 
 echo "== moved to another supervisor"
-sed -i 's/children: \[inner, plain\]/children: [inner]/; s/weighty, hog/weighty, plain, hog/' /etc/ms-supervisor/supervisors/all.yaml
+sed -i 's/children: \[inner, plain\]/children: [inner]/; s/light, hog/light, plain, hog/' /etc/ms-supervisor/supervisors/all.yaml
 msctl reload > /dev/null
-moved() { grep -qs '/rest:supervisor/plain:' "/proc/$(pid_of plain)/cgroup"; }
-check "it is in its cgroup then" within 20 moved
+has_moved_over() { grep -qs '/rest:supervisor/plain:' "/proc/$(pid_of plain)/cgroup"; }
+check "it is in its cgroup then" within 20 has_moved_over
 
 echo "== memory_max"
 first=$(pid_of hog)
@@ -255,30 +258,37 @@ check "status tells what a supervisor uses and may" eval "msctl status rest | gr
 check "the page tells it, too" eval "curl -s http://127.0.0.1:8001/metrics | grep -q '^ms_supervisor_limit{supervisor=\"rest\",limit=\"memory_max\"} 1073741824'"
 curl -s http://127.0.0.1:8001/metrics | grep '^ms_supervisor_cgroup_[a-z_]*{supervisor="rest"'
 
-echo "== io_max"
-if [ -b /dev/ram0 ]; then
-    writer=rest:supervisor/writer:1
-    written() { sed -n 's/^1:0 .*wbytes=\([0-9]*\).*/\1/p' "$(in_group $writer)/io.stat"; }
-    begun() { [ "$(written)" -gt 0 ] 2> /dev/null; }
-    check "it writes" within 30 begun
-    check "io.max is read back" grep -qx '1:0 rbps=max wbps=1048576 riops=max wiops=max' "$(in_group $writer)/io.max"
-    at=${EPOCHREALTIME/[.,]/} bytes=$(written)
-    sleep 10
-    bytes=$(($(written) - bytes)) t=$((${EPOCHREALTIME/[.,]/} - at))
-    line "with 1 MiB/s: $((bytes * 1000 / t)) kB/s in $((t / 1000)) ms"
-    check "it writes no more than it may" test $((bytes * 1000 / t)) -gt 100 -a $((bytes * 1000 / t)) -le 1300
-    sed -i 's/wbps: 1MiB/wbps: 4MiB/' /etc/ms-supervisor/units/all.yaml
-    msctl reload
-    sleep 2
-    at=${EPOCHREALTIME/[.,]/} bytes=$(written)
-    sleep 10
-    bytes=$(($(written) - bytes)) t=$((${EPOCHREALTIME/[.,]/} - at))
-    line "with 4 MiB/s: $((bytes * 1000 / t)) kB/s in $((t / 1000)) ms"
-    check "with more it writes more" test $((bytes * 1000 / t)) -gt 1300 -a $((bytes * 1000 / t)) -le 5000
-    msctl stop writer > /dev/null 2>&1
-else
-    line "SKIPPED: there is no block device, so io_max cannot be tried"
-fi
+echo "== io_weight and io_max by what a unit gets"
+# moved UNIT WHAT: how many bytes it has read (rbytes) or written (wbytes).
+moved() { sed -n "s/^$device .*\b$2=\([0-9]*\).*/\1/p" "$(in_group "rest:supervisor/$1:1")/io.stat"; }
+has_moved() { [ "$(moved "$1" "$2")" -gt 0 ] 2> /dev/null; }
+touch /run/read
+check "heavy reads" within 30 has_moved heavy rbytes
+check "light reads" within 30 has_moved light rbytes
+heavy=$(moved heavy rbytes) light=$(moved light rbytes)
+sleep 15
+heavy=$(($(moved heavy rbytes) - heavy)) light=$(($(moved light rbytes) - light))
+line "weight 300 against 100: $((heavy / 15000)) and $((light / 15000)) kB/s, $((heavy * 100 / light)) %"
+check "it reads about three times as much" test $((heavy * 100 / light)) -ge 200 -a $((heavy * 100 / light)) -le 400
+msctl stop heavy light > /dev/null
+rate() {
+    local at=${EPOCHREALTIME/[.,]/} bytes
+    bytes=$(moved writer wbytes)
+    sleep 8
+    echo $((($(moved writer wbytes) - bytes) * 1000 / (${EPOCHREALTIME/[.,]/} - at)))
+}
+touch /run/write
+check "writer writes" within 30 has_moved writer wbytes
+rate=$(rate)
+line "with 1 MiB/s: $rate kB/s"
+check "no more than it may" test "$rate" -gt 100 -a "$rate" -le 1300
+sed -i 's/wbps: 1MiB/wbps: 4MiB/' /etc/ms-supervisor/units/all.yaml
+msctl reload > /dev/null
+check "io.max is changed" within 10 reads rest:supervisor/writer:1 io.max "$device rbps=max wbps=4194304 riops=max wiops=max"
+rate=$(rate)
+line "with 4 MiB/s: $rate kB/s"
+check "with more it writes more" test "$rate" -gt 1300 -a "$rate" -le 5000
+msctl stop writer > /dev/null
 
 echo "== a fork bomb beside a neighbour"
 # latency: of forty starts of a program, in the cgroup of the neighbour: mean and worst in microseconds.
