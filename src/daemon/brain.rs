@@ -93,6 +93,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     if greeting.found_survivors() && loaded.plan.daemon.on_launcher_death == OnLauncherDeath::Stop {
         greeting.held.values_mut().for_each(|held| held.unwelcome = true);
     }
+    greeting.forgive();
     let adopted = greeting.running();
     if adopted == 0 {
         let handed_over = settings.directories.run.join("credentials");

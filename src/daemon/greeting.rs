@@ -39,6 +39,14 @@ impl Greeting {
         self.inherited && self.upgrade.is_none()
     }
 
+    /// Whoever ended the launcher may have ended all its units with it, as a service manager does: then nobody has failed, and everything begins
+    /// anew. If some still run, the others have ended by themselves, as far as anybody knows.
+    pub(super) fn forgive(&mut self) {
+        if self.found_survivors() && self.generation == 0 && self.running() == 0 {
+            self.held.values_mut().for_each(Held::begin_anew);
+        }
+    }
+
     /// How many units run.
     pub(super) fn running(&self) -> usize {
         self.held.values().filter(|held| matches!(held.state, HeldState::Running(_))).count()

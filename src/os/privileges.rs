@@ -33,6 +33,13 @@ pub fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
+/// The capabilities a process has, a bit each; `None` if it is gone. Blocks, as long as /proc takes.
+#[must_use]
+pub fn of(pid: u32) -> Option<u64> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    Some(process.status().ok()?.capeff)
+}
+
 /// The bit mask of capabilities by name; those that are unknown count for nothing.
 #[must_use]
 pub fn mask<'a>(names: impl IntoIterator<Item = &'a String>) -> u64 {

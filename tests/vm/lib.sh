@@ -2,8 +2,9 @@
 # What the tests in the emulated machine (tests/vm/run) share. To be sourced; ends the test with `finish`.
 set -uo pipefail
 failed=0
-fail() { echo "FAILED: $*"; failed=1; }
-pass() { echo "ok: $*"; }
+# With the seconds since the test began.
+fail() { echo "FAILED: $* [$SECONDS s]"; failed=1; }
+pass() { echo "ok: $* [$SECONDS s]"; }
 # check WHAT COMMAND…: whether the command succeeds.
 check() {
     local what=$1

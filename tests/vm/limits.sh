@@ -30,6 +30,10 @@ supervisor: inner
 limits: {cpu_max: 80%, memory_high: 200MiB}
 children: [leaf]
 ---
+supervisor: squeezed
+limits: {memory_high: 32MiB, adjust: {memory_high: {floor: 24MiB, ceiling: 128MiB}, pressure: 5%, cool_down: 10s}}
+children: [presser]
+---
 supervisor: rest
 intensity: 1000
 children: [half, full, pinned, bomb, neighbour, heavy, light, hog, worker, tolerant, together, pressed, writer, set]
@@ -94,6 +98,10 @@ exec: [perl, -e, 'sub hold { vec($_[0], ($_[1] << 20) - 1, 8) = 1 } sleep 1 unti
     while (-e "/run/press") { hold(my $y, 2); undef $y; select undef, undef, undef, 0.02 } undef $x; sleep 86400']
 limits: {memory_high: 32MiB, adjust: {memory_high: {floor: 24MiB, ceiling: 128MiB}, pressure: 5%, cool_down: 10s}}
 probes: [{name: waits, role: observe, period: 1s, failure_threshold: 1, resources: {memory_pressure: 5%}, remediation: {steps: [{run: [note], user: root}], mode: enforce}}]
+---
+unit: presser
+exec: [perl, -e, 'sub hold { vec($_[0], ($_[1] << 20) - 1, 8) = 1 } sleep 1 until -e "/run/press"; hold(my $x, 40);
+    while (-e "/run/press") { hold(my $y, 2); undef $y; select undef, undef, undef, 0.02 } undef $x; sleep 86400']
 ---
 unit: writer
 exec: [sh, -c, "until [ -e /run/write ]; do sleep 1; done; while :; do dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=128 oflag=direct 2> /dev/null; done"]
@@ -231,6 +239,8 @@ raised() { [ "$(cat "$(in_group "$place")/memory.high")" -gt 33554432 ]; }
 lowered() { [ "$(cat "$(in_group "$place")/memory.high")" = 25165824 ]; }
 check "memory_high is raised while it waits for memory" within 90 raised
 check "what was measured is told" within 10 has_event LimitAdjusted '"pressure"'
+check "that of a supervisor, too" within 60 has_event LimitAdjusted squeezed
+check "above what is declared" test "$(cat "$(in_group squeezed:supervisor)/memory.high")" -gt 33554432
 check "the probe has found it, and its remedy was taken" within 60 test -s /run/noted
 msctl events 2> /dev/null | grep 'pressed.*\(probe waits\|note\)' | head -n 4 | sed 's/^/   /'
 msctl status pressed | sed -n '/Memory/p'

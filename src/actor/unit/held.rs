@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::note::{ForeignNote, Note};
+use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::event::Event;
 use crate::launcher::link::FdSet;
@@ -24,6 +25,8 @@ pub struct Held {
     pub(crate) note: Note,
     /// It is to be stopped and started anew, as what a dead launcher left may have to be.
     pub unwelcome: bool,
+    /// It was ended together with the daemon.
+    pub(super) fell: Option<Exit>,
     /// The directory of its cgroup.
     pub(super) cgroup: Option<PathBuf>,
     pub(super) fds: FdSet,
@@ -49,7 +52,19 @@ impl Held {
             earlier.push((run, exit));
             state = if leftovers { HeldState::Leftovers } else { HeldState::Idle };
         }
-        Ok(Self { run, state, earlier, reported: false, has_successor, note, unwelcome: false, cgroup, fds })
+        Ok(Self { run, state, earlier, reported: false, has_successor, note, unwelcome: false, fell: None, cgroup, fds })
+    }
+
+    /// What ended with the daemon has not failed: it begins anew, without an account of restarts being charged. An end of its own is one that
+    /// nobody else could have caused.
+    pub fn begin_anew(&mut self) {
+        let HeldState::Exited { exit, leftovers } = self.state else { return };
+        if matches!(exit.cause, ExitCause::Unknown | ExitCause::Signal { signal: Signal::KILL, .. }) {
+            self.earlier.push((self.run, exit));
+            self.state = if leftovers { HeldState::Leftovers } else { HeldState::Idle };
+            self.note.ready = false;
+            self.fell = Some(exit);
+        }
     }
 
     /// Whether the end of an earlier run was expected, as far as that is known.

@@ -283,6 +283,9 @@ impl Unit {
         self.run = held.run;
         self.found_in(held.cgroup);
         self.note = held.note;
+        if let Some(exit) = held.fell {
+            self.change(|status| status::exited(status, &exit));
+        }
         self.succession = Succession::begun(held.has_successor);
         let ready = self.note.ready && self.note.run == held.run;
         let machine = match held.state {

@@ -6,6 +6,7 @@ mod daemon;
 mod install;
 mod machine;
 mod places;
+mod privileges;
 mod report;
 mod service;
 mod units;
@@ -27,7 +28,7 @@ use crate::os::doctor::limits::{Clocks, Limits};
 use crate::os::doctor::service as systemd;
 use crate::os::paths::Directories;
 use crate::os::pressure::PressureFiles;
-use crate::os::{process, users};
+use crate::os::{privileges as allowed, process, users};
 use crate::plan::Plan;
 use crate::spec::Diagnostics;
 
@@ -148,7 +149,10 @@ impl Patient {
         let mut findings = vec![self.checked()];
         if let Some(plan) = &self.plan {
             findings.push(tier(plan));
-            findings.extend(units::units(plan, &units::Daemon { uid: self.uid, user: self.user.clone() }));
+            findings.extend(units::units(plan));
+            let capabilities = allowed::of(self.pid()).unwrap_or_default();
+            let daemon = privileges::Daemon { uid: self.uid, user: self.user.clone(), capabilities };
+            findings.extend(privileges::privileges(plan, &daemon));
         }
         findings
     }

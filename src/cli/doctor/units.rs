@@ -1,4 +1,4 @@
-//! What the declared units need of the machine: users, programs, privileges.
+//! What the declared units need of the machine: users and programs.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,15 @@ use serde_json::Value;
 
 use crate::base::finding::{Finding, Severity};
 use crate::os::{environment, inherited, users};
-use crate::plan::{Plan, UnitPlan};
+use crate::plan::Plan;
 
-use Severity::{Error, Warning};
+use Severity::Error;
 
 /// So many units are named in one finding.
 const NAMED_MAX: usize = 5;
 
-/// What only root may do, by what units declare, and what that needs.
-const PRIVILEGES: [(&str, &str, &str); 2] = [
-    ("user", "they run as another user", "root, or CAP_SETUID and CAP_SETGID"),
-    ("nice", "they have a niceness below 0", "root, CAP_SYS_NICE, or `LimitNICE=`"),
-];
-
-/// Whom the daemon is, or would be.
-#[derive(Clone, Debug)]
-pub(super) struct Daemon {
-    pub(super) uid: u32,
-    pub(super) user: Option<String>,
-}
-
 /// Looks up the users and programs of all units; nothing is run.
-pub(super) fn units(plan: &Plan, daemon: &Daemon) -> Vec<Finding> {
+pub(super) fn units(plan: &Plan) -> Vec<Finding> {
     let mut faults: BTreeMap<(&'static str, String), Vec<&str>> = BTreeMap::new();
     let path = inherited::base_environment().into_iter().find(|(name, _)| name == "PATH").map_or_else(String::new, |(_, value)| value);
     let (mut accounts, mut programs) = (0, 0);
@@ -56,7 +43,6 @@ pub(super) fn units(plan: &Plan, daemon: &Daemon) -> Vec<Finding> {
     if accounts > 0 && !findings.iter().any(|finding| finding.check == "units.users") {
         findings.push(Finding::ok("units", "units.users", format!("the users of {accounts} units exist")));
     }
-    findings.extend(privileges(plan, daemon));
     findings
 }
 
@@ -72,50 +58,6 @@ fn faulty(check: &'static str, fault: &str, units: &[&str]) -> Finding {
     }
 }
 
-/// What a daemon without root cannot do for its units.
-fn privileges(plan: &Plan, daemon: &Daemon) -> Vec<Finding> {
-    const CHECK: &str = "units.privileges";
-    if daemon.uid == 0 {
-        return vec![Finding::ok("units", CHECK, "the daemon is root: nothing declared is beyond it")];
-    }
-    let mut findings = Vec::new();
-    for (key, what, need) in PRIVILEGES {
-        let wants = |unit: &&UnitPlan| match key {
-            "user" => unit.user.as_ref().is_some_and(|user| !is_own(user, daemon)),
-            _ => unit.nice < 0,
-        };
-        let units: Vec<_> = plan.units.values().map(|unit| &**unit).filter(wants).map(|unit| unit.id.as_str()).collect();
-        if !units.is_empty() {
-            let finding = Finding::new(
-                Error,
-                "units",
-                CHECK,
-                format!("{}: {what}", named(&units)),
-                format!("that needs {need}, and the daemon is user {}", daemon.uid),
-            );
-            findings.push(finding.cure(format!("run the daemon as root, or remove `{key}`")));
-        }
-    }
-    if let Some(address) = plan.daemon.listen.filter(|address| address.port() != 0 && address.port() < 1024) {
-        let finding = Finding::new(
-            Warning,
-            "units",
-            CHECK,
-            format!("`listen: {address}` is a port below 1024"),
-            "that needs root or CAP_NET_BIND_SERVICE",
-        );
-        findings.push(finding.cure("AmbientCapabilities=CAP_NET_BIND_SERVICE in the service, or a port from 1024 on"));
-    }
-    if findings.is_empty() {
-        findings.push(Finding::ok("units", CHECK, "nothing declared needs root"));
-    }
-    findings
-}
-
-fn is_own(user: &str, daemon: &Daemon) -> bool {
-    user.parse() == Ok(daemon.uid) || daemon.user.as_deref() == Some(user)
-}
-
 /// Whether anything in the plan has limits of its cgroup.
 pub(super) fn has_limits(plan: &Plan) -> bool {
     let is_set =
@@ -125,7 +67,7 @@ pub(super) fn has_limits(plan: &Plan) -> bool {
     units.chain(supervisors).any(|value| is_set(&value))
 }
 
-fn named(units: &[&str]) -> String {
+pub(super) fn named(units: &[&str]) -> String {
     let shown = units.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
     if units.len() > NAMED_MAX { format!("{shown} and {} more", units.len() - NAMED_MAX) } else { shown }
 }
@@ -135,8 +77,8 @@ mod tests {
     use super::*;
     use crate::plan::plan_of;
 
-    fn check(units: &str, daemon: &Daemon, expect: &[(&str, Severity)]) -> Vec<Finding> {
-        let findings = super::units(&plan_of(&[("units/u.yaml", units)]), daemon);
+    fn check(units: &str, expect: &[(&str, Severity)]) -> Vec<Finding> {
+        let findings = super::units(&plan_of(&[("units/u.yaml", units)]));
         let worse: Vec<_> =
             findings.iter().filter(|finding| finding.severity > Severity::Note).map(|finding| (finding.check, finding.severity)).collect();
         assert_eq!(worse, expect, "{findings:#?}");
@@ -145,23 +87,13 @@ mod tests {
 
     #[test]
     fn what_units_need_is_looked_up() {
-        let root = Daemon { uid: 0, user: Some("root".into()) };
-        let ann = Daemon { uid: 4711, user: Some("ann".into()) };
-        check("unit: a\nexec: sh\nuser: root\n", &root, &[]);
-        let findings = check(
-            "unit: a\nexec: no-such-program-here\nuser: no-such-user-here\n",
-            &root,
-            &[("units.programs", Error), ("units.users", Error)],
-        );
+        check("unit: a\nexec: sh\nuser: root\n", &[]);
+        let findings =
+            check("unit: a\nexec: no-such-program-here\nuser: no-such-user-here\n", &[("units.programs", Error), ("units.users", Error)]);
         assert!(findings[1].cure.as_ref().unwrap().ends_with(" no-such-user-here"), "{findings:#?}");
-        check(
-            "unit: a\nexec: sh\nnice: -5\n---\nunit: b\nexec: sh\nuser: root\n---\nunit: c\nexec: sh\nuser: 4711\ngroup: 4711\n",
-            &ann,
-            &[("units.privileges", Error), ("units.privileges", Error)],
-        );
-        check("unit: a\nexec: [sh]\nenvironment_file: -/x\n---\nunit: b\nwatch: sshd\n", &ann, &[]);
+        check("unit: a\nexec: [sh]\nenvironment_file: -/x\n---\nunit: b\nwatch: sshd\n", &[]);
         let many: String = (0..9).map(|number| format!("---\nunit: u{number}\nexec: no-such-program-here\n")).collect();
-        let findings = check(&many, &root, &[("units.programs", Error)]);
+        let findings = check(&many, &[("units.programs", Error)]);
         assert_eq!(findings[0].why, "u0, u1, u2, u3, u4 and 4 more cannot start");
     }
 }

@@ -75,6 +75,28 @@ fn what_ended_without_launcher_and_keeper_is_started_again_and_said_to_be_unknow
     assert!(daemon.ok(&["status", "a"]).contains("exit unknown"));
 }
 
+/// As a service manager does: whoever is in the service's cgroup goes with it.
+#[test]
+fn what_was_killed_with_the_launcher_begins_anew_and_is_charged_to_nobody() {
+    let root = "supervisor: root\nintensity: 1\nperiod: 1h\nchildren: [a]\n";
+    let units = "unit: a\ninstances: 6\nexec: sleep 1000\n";
+    let mut daemon = Daemon::up(&[("units/a.yaml", units), ("supervisors/root.yaml", root)]);
+    let before = daemon.pids();
+    kill(until("there is a keeper", || keeper(&daemon)), 9);
+    daemon.kill_launcher();
+    before.values().for_each(|pid| kill(*pid, 9));
+    daemon.start();
+    daemon.events_of_kind("DaemonReady", 2);
+    let after = until("all are up", || daemon.answers().map(|()| daemon.pids()).filter(|pids| pids.len() == 6));
+    assert!(before.iter().all(|(unit, pid)| after[unit] != *pid), "{before:?} {after:?}");
+    assert!(daemon.ok(&["status"]).contains("6 of 6 units active"));
+    let exits = daemon.events().iter().filter(|event| event["type"] == "UnitExited").count();
+    assert_eq!(exits, 6, "each is told once");
+    // There is still a restart in hand.
+    kill(after["a@1"], 9);
+    until("a@1 runs again", || daemon.pids().get("a@1").copied().filter(|pid| *pid != after["a@1"]));
+}
+
 #[test]
 fn what_an_operator_stopped_stays_stopped() {
     let mut daemon = Daemon::up(&[("units/all.yaml", "unit: a\nexec: sleep 1000\n---\nunit: b\nexec: sleep 1000\n")]);
