@@ -12,7 +12,7 @@ use crate::plan::Facts;
 pub struct Found {
     /// For the graph.
     pub facts: Facts,
-    /// The units of systemd that were asked for by name, with what they are called; those that do not exist are missing.
+    /// The units of systemd that are to be stopped, by the names they were asked for, with what they are called; those that do not exist are missing.
     pub named: BTreeMap<String, String>,
 }
 
@@ -40,7 +40,7 @@ pub async fn find(context: &Context, stopped: Option<&BTreeSet<String>>) -> Foun
     }
     let exists: BTreeSet<&String> = units.iter().filter(|unit| unit.exists).map(|unit| &unit.name).collect();
     let mut named = ids;
-    named.retain(|_, id| exists.contains(id));
+    named.retain(|name, id| exists.contains(id) && stopped.is_some_and(|stopped| stopped.contains(name)));
     Found { facts: Facts { service, homes, systemd: units, states, sockets, notes }, named }
 }
 

@@ -10,7 +10,7 @@ use crate::plan::{Edge, EdgeKind, Graph, Node, NodeKind};
 
 /// Graphviz' language.
 pub(super) fn dot(graph: &Graph) -> String {
-    let mut out = String::from("digraph units {\n  rankdir=LR;\n  node [shape=box];\n");
+    let mut out = String::from("digraph units {\n  rankdir=LR;\n  compound=true;\n  node [shape=box];\n");
     for step in steps(graph) {
         let _never_fails = match step {
             Step::Open(depth, node) => {
@@ -29,13 +29,23 @@ pub(super) fn dot(graph: &Graph) -> String {
             EdgeKind::Wants => "dashed",
             EdgeKind::After => "dotted",
         };
-        let [from, to] = [&edge.from, &edge.to].map(|id| quoted(id));
         let label = label(edge);
         // One word needs no quotes.
         let label = if label.contains(|letter: char| !letter.is_ascii_alphanumeric()) { quoted(&label) } else { label };
-        let _never_fails = writeln!(out, "  {from} -> {to} [label={label}, style={style}];");
+        let ((from, cut), to) = (begin(graph, &edge.from), quoted(&edge.to));
+        let _never_fails = writeln!(out, "  {from} -> {to} [label={label}, style={style}{cut}];");
     }
     out + "}\n"
+}
+
+/// Where an arrow begins. One that begins at a box is drawn from something in it, and cut at the box.
+fn begin(graph: &Graph, id: &str) -> (String, String) {
+    let at = graph.nodes.iter().position(|node| node.id == id && node.kind == NodeKind::Supervisor);
+    let inner = at.and_then(|at| graph.nodes[at..].iter().find(|node| node.kind != NodeKind::Supervisor && node.is_declared()));
+    match inner {
+        Some(inner) => (quoted(&inner.id), format!(", ltail={}", quoted(&format!("cluster_{id}")))),
+        None => (quoted(id), String::new()),
+    }
 }
 
 /// How what is not ours is drawn.

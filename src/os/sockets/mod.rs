@@ -67,7 +67,10 @@ pub fn look(roots: &Roots) -> Seen {
     }
     match diag::peers() {
         Ok(peers) => seen.sockets.unix.iter_mut().for_each(|socket| socket.peer = peers.get(&socket.inode).copied()),
-        Err(fault) => seen.notes.push(format!("sockets: who is connected to Unix sockets is not known: {fault}")),
+        Err(fault) => {
+            let why = if fault.kind() == io::ErrorKind::NotFound { "this kernel has no unix_diag".into() } else { fault.to_string() };
+            seen.notes.push(format!("sockets: who is connected to Unix sockets is not known: {why}"));
+        }
     }
     seen
 }
