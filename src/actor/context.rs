@@ -22,6 +22,7 @@ use crate::launcher::link;
 use crate::os::clock;
 use crate::os::paths::Directories;
 use crate::os::pump::Pump;
+use crate::os::systemd::Dependencies;
 
 /// How many events may wait for the recorder. What comes faster is dropped and counted.
 pub const BUS_LIMIT: usize = 65_536;
@@ -57,6 +58,8 @@ pub struct Context {
     pub host: Arc<Host>,
     /// What units and supervisors may use.
     pub limits: Limits,
+    /// What systemd says of its units.
+    pub dependencies: Dependencies,
     /// What is done without under pressure.
     pub degradation: Degradation,
     /// Where things are.

@@ -10,6 +10,8 @@ mod driver;
 #[cfg(feature = "daemon")]
 pub mod gate;
 #[cfg(feature = "daemon")]
+pub mod graph;
+#[cfg(feature = "daemon")]
 pub mod health;
 mod library;
 #[cfg(feature = "daemon")]

@@ -54,6 +54,11 @@ impl Searches {
         Self { launcher, seekers: Mutex::default(), hurried: Notify::new() }
     }
 
+    /// The launcher.
+    pub(crate) const fn launcher(&self) -> u32 {
+        self.launcher
+    }
+
     /// A unit looks for something, or for something else.
     pub(crate) fn begin(&self, unit: &UnitId, registered: Registered) {
         self.seekers().insert(unit.clone(), registered);
@@ -69,6 +74,12 @@ impl Searches {
     /// It looks for nothing any more.
     pub(crate) fn end(&self, unit: &UnitId) {
         self.seekers().remove(unit);
+    }
+
+    /// The processes that were found for each unit.
+    pub(crate) fn found(&self) -> BTreeMap<UnitId, Vec<u32>> {
+        let pids = |registered: &Registered| registered.seeker.known.iter().map(|known| known.pid).collect();
+        self.seekers().iter().map(|(unit, registered)| (unit.clone(), pids(registered))).collect()
     }
 
     /// Has it looked now.

@@ -16,6 +16,7 @@ use crate::event::{
 };
 use crate::launcher::BOOK;
 use crate::os::logfile::Found;
+use crate::plan::Fall;
 
 /// How everything stands: `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -347,6 +348,16 @@ pub struct SetBody {
     /// Why. At most [`REASON_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What falls if something is stopped: `GET /v1/graph/falls/{targets}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Falls {
+    /// What becomes of the others, the worst first.
+    pub falls: Vec<Fall>,
+    /// What could not be seen, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
 }
 
 /// What a reload changed, or would change.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod dto;
 mod environment;
 mod events;
+mod graph;
 mod health;
 mod logs;
 mod refusal;

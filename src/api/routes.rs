@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
 use super::refusal::Refusal;
 use super::server::Peer;
-use super::{Node, actions, chain, environment, events, health, logs, set};
+use super::{Node, actions, chain, environment, events, graph, health, logs, set};
 use crate::actor::health::assessed;
 use crate::actor::limits::Limits;
 use crate::actor::tree::Standing;
@@ -52,6 +52,8 @@ pub(super) fn control(app: App) -> Router {
         .route("/logs", get(logs::all))
         .route("/logs/{targets}", get(logs::some))
         .route("/critical-chain", get(chain::critical_chain))
+        .route("/graph", get(graph::graph))
+        .route("/graph/falls/{targets}", get(graph::falls))
         .route("/events", get(events::events));
     Router::new().nest("/v1", v1).merge(health::routes()).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
 }

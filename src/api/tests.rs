@@ -93,6 +93,7 @@ async fn node(directory: &Path) -> Arc<Node> {
     let (store, loaded) = Store::start(directories.state.join("store"), Clocks { mono: clock::mono, wall: clock::wall }, |_| {}).unwrap();
     let wishes = Wishes::new(store, loaded.await.unwrap());
     let context = Arc::new(Context {
+        dependencies: crate::os::systemd::Dependencies::default(),
         view: View::default(),
         bus,
         programs: Arc::new(Programs::new(launcher.clone())),

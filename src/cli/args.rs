@@ -97,6 +97,7 @@ pub enum Request {
     #[command(after_help = super::simulate::HELP)]
     Simulate(SimulateArgs),
     /// Show who depends on whom, or what falls if something is stopped
+    #[command(after_help = super::graph::HELP)]
     Graph(GraphArgs),
     /// Show what the last start of a unit was waiting for
     CriticalChain {
@@ -277,14 +278,17 @@ pub struct UnsetArgs {
 /// Arguments of `graph`.
 #[derive(Clone, Debug, Args)]
 pub struct GraphArgs {
+    /// Ask the running daemon, and show systemd's units around it and who is connected to whom, too (see below)
+    #[arg(long)]
+    pub live: bool,
     /// How to write it
     #[arg(long, value_enum, default_value_t, conflicts_with = "stop")]
     pub format: GraphFormat,
-    /// Tell what falls if this unit or supervisor is stopped; may be given several times
+    /// Tell what falls if this unit or supervisor, or with --live this unit of systemd, is stopped; may be given several times
     #[arg(long, value_name = "NAME")]
     pub stop: Vec<String>,
     /// Write JSON
-    #[arg(long, requires = "stop")]
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
 }
 

@@ -33,6 +33,7 @@ use crate::event::Event;
 use crate::launcher::link::{self, Link};
 use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher, Upgrade};
 use crate::os::pump::Pump;
+use crate::os::systemd::Dependencies;
 use crate::os::{clock, inherited, last_words, secrets};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
 
@@ -206,6 +207,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         searches: Searches::new(std::os::unix::process::parent_id()),
         turns: Arc::default(),
         host: Arc::default(),
+        dependencies: Dependencies::default(),
         degradation: Degradation::default(),
         limits: inlets.limits,
         directories: settings.directories.clone(),

@@ -69,6 +69,8 @@ pub mod secrets;
 #[cfg(feature = "daemon")]
 pub mod signal;
 #[cfg(feature = "daemon")]
+pub mod sockets;
+#[cfg(feature = "daemon")]
 pub mod systemd;
 #[cfg(feature = "daemon")]
 pub mod timekeeping;

@@ -8,6 +8,7 @@ mod dependencies;
 mod doctor;
 mod faults;
 mod forking;
+mod graph;
 mod isolation;
 mod launcher_death;
 mod layers;

@@ -1,7 +1,12 @@
 //! What systemd says over D-Bus (org.freedesktop.systemd1(5)).
 
+mod dependencies;
+mod place;
+
 use std::time::Duration;
 
+pub use dependencies::{Answer, Dependencies};
+pub use place::Place;
 use zbus::zvariant::{OwnedObjectPath, Value};
 use zbus::{Connection, Proxy};
 
