@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::time::optional_seconds;
 
+/// Who waits for such a share of the time, is under pressure.
+pub const STRAINED: f64 = 0.15;
+
 /// How much is waited for one resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {

@@ -446,6 +446,8 @@ pub enum Event {
     TasksMaxReached(LimitReached),
     /// A unit, or what is below a supervisor, has more memory than it is to have, and is slowed down.
     MemoryHighReached(LimitReached),
+    /// A unit, or what is below a supervisor, waits for memory although it has not reached what it is to have.
+    MemoryPressure(LimitReached),
     /// One of these is over.
     LimitCleared(LimitCleared),
     /// An operator has set a value, beside what the files say.

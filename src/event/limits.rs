@@ -142,6 +142,9 @@ impl std::fmt::Display for OomPlace {
     }
 }
 
+/// What stands in [`LimitCleared::limit`] when it was no limit that was reached; a probe measures the same by this name.
+pub const MEMORY_PRESSURE: &str = "memory_pressure";
+
 /// A unit or supervisor is at a limit. Told once, until it has been below for a while.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitReached {
@@ -173,6 +176,15 @@ impl LimitReached {
         let pressure = self.pressure.map(|share| format!(", it waits for memory {:.0} % of the time", share * 100.0)).unwrap_or_default();
         format!("{used}{limit} is reached: it is slowed down{pressure}")
     }
+
+    /// That it waits for memory, for people.
+    #[must_use]
+    pub fn pressure_text(&self) -> String {
+        let share = self.pressure.map_or_else(|| "often".into(), |share| format!("{:.0} % of the time", share * 100.0));
+        let used = self.used.map(|used| format!("; it has {}", format_size(used))).unwrap_or_default();
+        let limit = self.limit.map(|limit| format!(" and may have {}", format_size(limit))).unwrap_or_default();
+        format!("waits for memory {share}{used}{limit}")
+    }
 }
 
 /// That is over.
@@ -180,7 +192,7 @@ impl LimitReached {
 pub struct LimitCleared {
     /// The unit or supervisor.
     pub target: String,
-    /// The limit, by its key.
+    /// The limit, by its key; or [`MEMORY_PRESSURE`].
     pub limit: String,
     /// How often it was hit.
     pub count: u64,
@@ -194,6 +206,9 @@ impl LimitCleared {
     #[must_use]
     pub fn text(&self) -> String {
         let Self { limit, count, after, .. } = self;
+        if limit == MEMORY_PRESSURE {
+            return format!("does not wait for memory any more, as it did within {}", approx_duration(*after));
+        }
         format!("below {limit} again, which it has hit {count} times within {}", approx_duration(*after))
     }
 }
@@ -258,4 +273,20 @@ pub struct GroupUse {
     pub written: Option<u64>,
     /// How many processes were killed because memory was short.
     pub oom_kills: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_memory_is_told_with_what_is_known() {
+        let pressed = LimitReached { target: "a".into(), used: Some(60 << 20), limit: Some(64 << 20), pressure: Some(0.15) };
+        assert_eq!(pressed.pressure_text(), "waits for memory 15 % of the time; it has 60.0 MiB and may have 64.0 MiB");
+        let unknown = LimitReached { used: None, limit: None, pressure: None, ..pressed };
+        assert_eq!(unknown.pressure_text(), "waits for memory often");
+        let over = |limit: &str| LimitCleared { target: "a".into(), limit: limit.into(), count: 3, after: Duration::from_secs(5) }.text();
+        assert_eq!(over(MEMORY_PRESSURE), "does not wait for memory any more, as it did within 5.0s");
+        assert_eq!(over("memory_high"), "below memory_high again, which it has hit 3 times within 5.0s");
+    }
 }

@@ -31,8 +31,8 @@ pub use health::{HealthStatus, ProbeStatus};
 pub use host::{HostStatus, Stall, StallCause, StallOver};
 pub use isolation::{IsolationIncomplete, IsolationStatus, SecretsRenewed};
 pub use limits::{
-    GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, OomKilled, OomPlace,
-    OomVictim,
+    GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, MEMORY_PRESSURE,
+    OomKilled, OomPlace, OomVictim,
 };
 pub use overrides::{Override, OverrideEnd, OverrideEnded};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};

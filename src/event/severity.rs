@@ -35,6 +35,7 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::LimitsUnavailable(_)
         | Event::TasksMaxReached(_)
         | Event::MemoryHighReached(_)
+        | Event::MemoryPressure(_)
         | Event::IsolationIncomplete(_)
         | Event::UnitTimedOut { .. }
         | Event::UnitUnwell { .. }

@@ -2,8 +2,7 @@
 
 use super::catalog::Event;
 use super::{
-    LimitAdjusted, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitsChanged, OverrideEnded, ProcessFound, ProcessGone,
-    UnitFound, UnitLost,
+    LimitAdjusted, LimitCleared, LimitDrifted, LimitRefused, LimitsChanged, OverrideEnded, ProcessFound, ProcessGone, UnitFound, UnitLost,
 };
 
 impl Event {
@@ -42,10 +41,9 @@ impl Event {
             | Self::LimitRefused(LimitRefused { target, .. })
             | Self::LimitDrifted(LimitDrifted { target, .. })
             | Self::LimitAdjusted(LimitAdjusted { target, .. })
-            | Self::TasksMaxReached(LimitReached { target, .. })
-            | Self::MemoryHighReached(LimitReached { target, .. })
             | Self::LimitCleared(LimitCleared { target, .. }) => Some(target),
             Self::OverrideSet(set) | Self::OverrideEnded(OverrideEnded { ended: set, .. }) => Some(&set.target),
+            Self::TasksMaxReached(reached) | Self::MemoryHighReached(reached) | Self::MemoryPressure(reached) => Some(&reached.target),
             Self::OomKilled(killed) => Some(killed.unit.as_str()),
             Self::Remediation(remediation) => Some(remediation.unit.as_str()),
             Self::IsolationIncomplete(incomplete) => Some(incomplete.unit.as_str()),

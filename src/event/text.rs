@@ -62,6 +62,7 @@ pub fn event_text(event: &Event) -> String {
         Event::OomKilled(killed) => killed.text(),
         Event::TasksMaxReached(reached) => reached.tasks_text(),
         Event::MemoryHighReached(reached) => reached.memory_text(),
+        Event::MemoryPressure(reached) => reached.pressure_text(),
         Event::LimitCleared(cleared) => cleared.text(),
         Event::ProcessFound(_) | Event::ProcessGone(_) | Event::UnitFound(_) | Event::UnitLost(_) => watch_text(event),
         Event::UnitStopping { .. } => "stopping".into(),

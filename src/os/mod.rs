@@ -4,6 +4,8 @@
 #![cfg_attr(feature = "daemon", expect(clippy::disallowed_methods, reason = "this is where the machine is touched"))]
 
 #[cfg(feature = "daemon")]
+pub mod alarm;
+#[cfg(feature = "daemon")]
 pub mod archiver;
 #[cfg(feature = "daemon")]
 pub mod cgroup;

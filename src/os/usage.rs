@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
 
 use super::cgroup::Cgroup;
 use crate::event::GroupUse;
@@ -15,6 +17,14 @@ pub struct Hits {
     pub high: u64,
     /// Processes and threads that could not be made because of `tasks_max`.
     pub tasks: u64,
+}
+
+impl Hits {
+    /// As they are at the least now: a look that has begun before another may end after it.
+    #[must_use]
+    pub fn not_before(self, earlier: Self) -> Self {
+        Self { oom_kills: self.oom_kills.max(earlier.oom_kills), high: self.high.max(earlier.high), tasks: self.tasks.max(earlier.tasks) }
+    }
 }
 
 /// How often the cgroup at `path` was at its limits. A file that is not there counts nothing.
@@ -75,10 +85,20 @@ pub fn guaranteed_above(path: &Path) -> Option<(std::path::PathBuf, u64)> {
 /// The share of the last ten seconds in which something in the cgroup waited for memory.
 #[must_use]
 pub fn memory_pressure(path: &Path) -> Option<f64> {
+    Some(waiting::<f64>(path, "avg10=")? / 100.0)
+}
+
+/// For how long something in the cgroup has waited for memory, since that was made.
+#[must_use]
+pub fn memory_waited(path: &Path) -> Option<Duration> {
+    waiting(path, "total=").map(Duration::from_micros)
+}
+
+/// A number of how much something in the cgroup waits for memory.
+fn waiting<T: FromStr>(path: &Path, key: &str) -> Option<T> {
     let text = Cgroup::at(path.to_path_buf()).ok()?.read("memory.pressure").ok()?;
     let some = text.lines().find(|line| line.starts_with("some"))?;
-    let share: f64 = some.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()?;
-    Some(share / 100.0)
+    some.split_whitespace().find_map(|word| word.strip_prefix(key))?.parse().ok()
 }
 
 /// How much memory the cgroup uses that cannot be dropped at once, in bytes: without the page cache nobody has used for a while.
@@ -103,6 +123,22 @@ mod tests {
         let events = "low 0\nhigh 12\nmax 3\noom 2\noom_kill 1\noom_group_kill 5\n";
         assert_eq!((field(events, "oom_kill"), field(events, "oom"), field(events, "high")), (Some(1), Some(2), Some(12)));
         assert_eq!(field(events, "nothing"), None);
+    }
+
+    #[test]
+    fn how_long_is_waited_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "some avg10=12.50 avg60=0.83 avg300=2.64 total=21135472\nfull avg10=4.00 avg60=0.00 avg300=0.00 total=1500000\n";
+        std::fs::write(directory.path().join("memory.pressure"), text).unwrap();
+        assert_eq!(memory_pressure(directory.path()), Some(0.125));
+        assert_eq!(memory_waited(directory.path()), Some(Duration::from_micros(21_135_472)));
+        assert_eq!(memory_waited(Path::new("/nowhere")), None);
+    }
+
+    #[test]
+    fn counters_do_not_go_back() {
+        let earlier = Hits { oom_kills: 1, high: 5, tasks: 0 };
+        assert_eq!(Hits { oom_kills: 0, high: 7, tasks: 0 }.not_before(earlier), Hits { oom_kills: 1, high: 7, tasks: 0 });
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub mod pool;
 pub mod remediation;
 #[cfg(feature = "daemon")]
 pub mod retention;
+#[cfg(feature = "daemon")]
+pub mod spacing;
+#[cfg(feature = "daemon")]
+pub mod strain;
 pub mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod watch;

@@ -36,7 +36,7 @@ children: [presser]
 ---
 supervisor: rest
 intensity: 1000
-children: [half, full, pinned, bomb, neighbour, heavy, light, hog, worker, tolerant, together, pressed, writer, set]
+children: [half, full, pinned, bomb, neighbour, heavy, light, thrash, hog, worker, tolerant, together, pressed, writer, set]
 limits: {memory_max: 1GiB}
 YAML
 cat > /etc/ms-supervisor/units/all.yaml << 'YAML'
@@ -74,6 +74,10 @@ limits: {io_weight: 300}
 unit: light
 exec: [sh, -c, "until [ -e /run/read ]; do sleep 1; done; while :; do dd if=/dev/nvme0n1 of=/dev/null bs=4k iflag=direct 2> /dev/null; done"]
 limits: {io_weight: 100}
+---
+unit: thrash
+exec: [sh, -c, "while sleep 0.1; do [ ! -e /run/thrash ] || dd if=/dev/nvme0n1 of=/dev/null bs=1M count=24 2> /dev/null; done"]
+limits: {memory_max: 16MiB}
 ---
 unit: hog
 exec: [perl, -e, 'sleep 1 until -e "/run/eat"; unlink "/run/eat"; my $x = ""; $x .= "x" x (1 << 20) while 1']
@@ -192,9 +196,13 @@ has_moved_over() { grep -qs '/rest:supervisor/plain:' "/proc/$(pid_of plain)/cgr
 check "it is in its cgroup then" within 20 has_moved_over
 
 echo "== memory_max"
-first=$(pid_of hog)
+# alarms: how often the kernel has said something by itself. That the brain looks once a second anyway is not counted.
+alarms() { curl -s http://127.0.0.1:8001/metrics | sed -n 's/^ms_limit_alarms_total //p'; }
+first=$(pid_of hog) alarms=$(alarms)
 touch /run/eat
 check "OOM is told" within 60 has_event OomKilled '"hog"'
+line "alarms: $alarms before, $(alarms) after"
+check "the kernel has said so by itself" test "$(alarms)" -gt "$alarms"
 line "$(msctl events 2> /dev/null | grep 'hog  *| out of memory' | tail -n 1)"
 check "with the victim" has_event OomKilled '"name":"perl"'
 check "its process id" has_event OomKilled "\"pid\":$first"
@@ -207,6 +215,16 @@ touch /run/work
 check "a child is killed: the rest of the unit is ended, too" within 60 replaced worker "$worker"
 line "$(msctl events 2> /dev/null | grep 'worker.*out of memory' | head -n 1)"
 check "one incident of it" test "$(count_events OomKilled '"worker"')" = 1
+
+echo "== who waits for memory below its limit"
+touch /run/thrash
+check "MemoryPressure is told" within 120 has_event MemoryPressure '"thrash"'
+check "it was told once" test "$(count_events MemoryPressure '"thrash"')" = 1
+line "$(msctl events 2> /dev/null | grep 'thrash.*waits for memory' | tail -n 1)"
+check "nothing of it was killed" test "$(count_events OomKilled '"thrash"')" = 0
+rm /run/thrash
+check "that is over" within 60 has_event LimitCleared '"memory_pressure"'
+msctl stop thrash > /dev/null
 
 echo "== oom_policy: continue, group"
 tolerant=$(pid_of tolerant)

@@ -1,13 +1,17 @@
 //! Limits of units and supervisors: what is to hold, what the launcher has found in the control files, and what has no effect here.
 
 mod adjust;
+mod hearing;
 mod oom;
 mod unavailable;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 pub use self::unavailable::unavailable;
 pub use self::watch::run;
@@ -25,6 +29,7 @@ use crate::os::{clock, device, usage};
 use crate::plan::{LimitsPlan, Plan, ROOT, UnitPlan, groups};
 use crate::policy::adjust::Adjuster;
 use crate::policy::episode::Episode;
+use crate::policy::strain::Strain;
 
 /// The limits of everything.
 #[derive(Debug)]
@@ -34,6 +39,10 @@ pub struct Limits {
     base: Option<PathBuf>,
     /// Where it is told which processes were killed; or why that cannot be read.
     log: Result<KernelLog, String>,
+    /// Something that is limited has a place now.
+    placed: Notify,
+    /// How often the kernel has said by itself that something is at a limit, or waits for memory.
+    alarms: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -63,6 +72,7 @@ struct Standing {
     hits: Option<Hits>,
     tasks: Episode,
     high: Episode,
+    strain: Strain,
     /// When something of it was killed last, and what is to be said of that.
     killed: Option<(Mono, String)>,
     /// What was told to have been changed by others.
@@ -85,6 +95,7 @@ impl Standing {
             hits: None,
             tasks: Episode::default(),
             high: Episode::default(),
+            strain: Strain::default(),
             killed: None,
             drifts: BTreeMap::new(),
             adjusters: BTreeMap::new(),
@@ -155,7 +166,7 @@ impl Limits {
     #[must_use]
     pub fn new(controllers: Controllers, base: Option<PathBuf>) -> Self {
         let log = KernelLog::open().map_err(|fault| format!("the kernel's log cannot be read: {fault}"));
-        Self { controllers, base, log, state: Mutex::default() }
+        Self { controllers, base, log, placed: Notify::new(), alarms: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// What can be limited.
@@ -281,9 +292,9 @@ impl Limits {
         let mut state = self.state();
         let target = LimitTarget::Unit { unit: unit.clone(), group: group.to_vec() };
         let standing = state.standings.entry(unit.as_str().into()).or_insert_with(|| Standing::new(target.clone()));
-        let (tasks, high) = (standing.tasks, standing.high);
+        let (tasks, high, strain) = (standing.tasks, standing.high, standing.strain.of_next_run());
         // A storm outlives the run: one that is started again and again in the middle of it is not told each time.
-        *standing = Standing { run, wanted: limits.to_vec(), hits: Some(Hits::default()), tasks, high, ..Standing::new(target) };
+        *standing = Standing { run, wanted: limits.to_vec(), hits: Some(Hits::default()), tasks, high, strain, ..Standing::new(target) };
     }
 
     /// Where the launcher has put a unit.
@@ -291,7 +302,21 @@ impl Limits {
         let mut state = self.state();
         let target = LimitTarget::Unit { unit: unit.clone(), group: Vec::new() };
         let standing = state.standings.entry(unit.as_str().into()).or_insert_with(|| Standing::new(target));
-        (standing.run, standing.cgroup) = (run, cgroup);
+        standing.run = run;
+        self.place_in(standing, cgroup);
+    }
+
+    fn place_in(&self, standing: &mut Standing, cgroup: Option<PathBuf>) {
+        if standing.cgroup != cgroup && !standing.wanted.is_empty() {
+            self.placed.notify_one();
+        }
+        standing.cgroup = cgroup;
+    }
+
+    /// How often the kernel has said by itself that something is at a limit, or waits for memory.
+    #[must_use]
+    pub fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::Relaxed)
     }
 
     /// A unit is not in the plan any more.
@@ -365,7 +390,7 @@ impl Limits {
                 }
             };
             let Some(standing) = state.standings.get_mut(&name) else { return };
-            standing.cgroup = cgroup;
+            self.place_in(standing, cgroup);
             if applied.is_empty() {
                 standing.adjusting.clear();
             }

@@ -110,6 +110,12 @@ pub(super) const ALL: &[Family] = &[
     family("ms_brain_lag_seconds", Gauge, "How late a timer of the brain was at worst in the last ten seconds.", brain_lag),
     family("ms_degradation_step", Gauge, "How many steps of what is done without under pressure are taken.", degradation_step),
     family(
+        "ms_limit_alarms",
+        Counter,
+        "How often the kernel said by itself that a limit was reached or memory was waited for, since the brain started.",
+        limit_alarms,
+    ),
+    family(
         "ms_observer_blind_seconds",
         Counter,
         "Time in which what probes found did not count since the brain started, because the machine or the brain stood still.",
@@ -415,6 +421,10 @@ fn brain_lag(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), E
 
 fn degradation_step(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     metric.encode_gauge(&(snapshot.degradation_step as u64))
+}
+
+fn limit_alarms(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, f64>(&snapshot.limit_alarms, None)
 }
 
 fn observer_blind(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -72,6 +72,7 @@ struct Snapshot {
     store: StoreStatus,
     host: HostStatus,
     degradation_step: usize,
+    limit_alarms: u64,
 }
 
 impl Exporter {
@@ -102,6 +103,7 @@ impl Exporter {
             store: self.context.wishes.store(),
             host: self.context.host.status(),
             degradation_step: self.context.degradation.status().step,
+            limit_alarms: self.context.limits.alarms(),
         };
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }

@@ -105,6 +105,7 @@ fn snapshot() -> Snapshot {
         events_dropped: 0,
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
         degradation_step: 2,
+        limit_alarms: 4,
         host: host(),
     }
 }
