@@ -17,6 +17,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod older;
+mod partition;
 mod pause;
 mod probes;
 mod programs;
