@@ -112,7 +112,7 @@ impl Launcher {
     }
 }
 
-fn has_ended(pidfd: &OwnedFd) -> bool {
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
     // It would have to be interrupted without waiting; then it counts as alive, and its end is noticed all the same.

@@ -13,6 +13,7 @@ use super::kept::Returned;
 use super::options::inherited;
 use super::serve::{Launcher, Role};
 use super::store::{self, Stored};
+use super::succession::has_ended;
 use super::upgrade::Carried;
 use super::wire::{Exit, Process};
 use crate::base::exit::{ExitCause, Signal, Usage};
@@ -66,7 +67,11 @@ impl Launcher {
         if let Some(pid) = pid {
             let process = Process { pid, started: record.started, started_wall: record.started_wall };
             // What is behind a descriptor that was kept is known, and how it has ended as well.
-            let known = identify(pid, &record).or_else(|| kept_process.map(|pidfd| (pidfd, 0)));
+            let known = identify(pid, &record);
+            let over = kept_process.as_ref().filter(|pidfd| known.is_none() && has_ended(pidfd));
+            let cause = over.and_then(|pidfd| process::exit_of(pidfd.as_fd())).unwrap_or(ExitCause::Unknown);
+            let is_over = over.is_some();
+            let known = known.or_else(|| kept_process.filter(|_| !is_over).map(|pidfd| (pidfd, 0)));
             let watched = known.and_then(|(pidfd, parent)| {
                 if parent == std::process::id() {
                     self.children.insert(pid, Role::Main(unit.clone()));
@@ -86,7 +91,7 @@ impl Launcher {
                 }
                 None => {
                     let (at, at_wall) = (clock::mono(), clock::wall());
-                    slot.end(Exit { process, cause: ExitCause::Unknown, usage: Usage::default(), at, at_wall });
+                    slot.end(Exit { process, cause, usage: Usage::default(), at, at_wall });
                 }
             }
         }
