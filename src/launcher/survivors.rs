@@ -19,10 +19,8 @@ use super::wire::{Exit, Process};
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
 use crate::os::cgroup::Cgroup;
+use crate::os::process::INVOCATION;
 use crate::os::{clock, process, sd_notify, signal};
-
-/// The variable by which a process says whose it is: `UNIT:RUN:INSTANCE`.
-const INVOCATION: &str = "MS_INVOCATION_ID";
 
 /// No signal: only asks whether the process is there.
 const NONE: Signal = Signal(0);

@@ -11,6 +11,9 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::base::exit::{ExitCause, Usage};
 
+/// The variable by which a process of a unit says whose it is: `UNIT:RUN:INSTANCE`.
+pub const INVOCATION: &str = "MS_INVOCATION_ID";
+
 /// How much of a process's environment is searched, in bytes.
 const ENVIRONMENT_MAX: u64 = 256 << 10;
 

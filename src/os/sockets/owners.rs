@@ -5,14 +5,11 @@ use std::path::PathBuf;
 
 use crate::base::id::UnitId;
 use crate::os::cgroup::{self, Cgroup};
-use crate::os::process;
+use crate::os::process::{self, INVOCATION};
 use crate::os::systemd::Place;
 
 /// So far up it is looked whose a process is.
 const ANCESTORS_MAX: usize = 4096;
-
-/// In the environment of each process of a unit: the unit, and which run it is.
-const INVOCATION: &str = "MS_INVOCATION_ID";
 
 /// Where looking begins.
 #[derive(Clone, Debug, Default)]
