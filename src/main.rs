@@ -37,12 +37,13 @@ fn run(config: Option<&Path>, args: &cli::RunArgs) -> ExitCode {
         Ok(directories) => directories,
         Err(error) => return refuse(&error.to_string()),
     };
-    let quiet = args.quiet || inherited::under_systemd();
+    let journald = inherited::is_in_journal();
+    let quiet = args.quiet || journald;
     daemon::launch(&daemon::Settings {
         directories,
         listen: args.listen,
         events: !quiet,
-        journald: inherited::under_systemd(),
+        journald,
         plain: inherited::no_color(),
         logs: !quiet && !args.no_logs,
     })

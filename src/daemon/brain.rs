@@ -1,5 +1,6 @@
 //! The brain: loads the plan, takes over what runs, and runs the tree until it is told to stop.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -49,7 +50,13 @@ pub fn brain(settings: Settings) -> ExitCode {
     if let Err(error) = last_words::keep(&settings.directories.incidents()) {
         eprintln!("ms-supervisor: should the brain fail, its last words will not be kept: {error}");
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(tracing::Level::WARN).init();
+    let is_coloured = std::io::stderr().is_terminal() && !settings.plain;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(is_coloured)
+        .with_target(false)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("brain").enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(settings)),
@@ -174,7 +181,7 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
         Ok(loaded) => Ok(Some(loaded)),
         Err(diagnostics) => {
             let diagnostics: Box<crate::spec::Diagnostics> = diagnostics;
-            eprint!("{}", diagnostics.render(std::io::IsTerminal::is_terminal(&std::io::stderr())));
+            eprint!("{}", diagnostics.render(std::io::stderr().is_terminal()));
             Ok(None)
         }
     }

@@ -36,7 +36,7 @@ fn prepare(settings: &Settings) -> Result<(), String> {
     let has_no_place = || inherited::wants_cgroups() && Controllers::survey().usable.is_empty();
     let is_limited = || declarations::load(directories, Vec::new()).is_ok_and(|loaded| loaded.plan.has_limits());
     // The declarations are read once more only where that may matter.
-    if systemd::is_there() && !inherited::under_systemd() && has_no_place() && is_limited() {
+    if systemd::is_there() && !inherited::is_service() && has_no_place() && is_limited() {
         enter_scope();
     }
     let program = std::env::current_exe().map_err(|error| format!("cannot find my own program: {error}"))?;

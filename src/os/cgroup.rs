@@ -53,10 +53,12 @@ impl Cgroup {
     /// The cgroup `name` in the same one as this.
     ///
     /// # Errors
-    /// As open(2); this one is the root.
+    /// As open(2), with what to look at; this one is the root.
     pub fn beside(&self, name: &str) -> io::Result<Self> {
         let above = self.path.parent().ok_or(io::ErrorKind::NotFound)?;
-        Self::at(above.join(name)).map_err(|fault| io::Error::new(fault.kind(), format!("{name}: {fault}")))
+        let explain =
+            |fault: io::Error| format!("{name} is not in {}: {fault}; does it run, in the same slice (`Slice=`)?", above.display());
+        Self::at(above.join(name)).map_err(|fault| io::Error::new(fault.kind(), explain(fault)))
     }
 
     /// The cgroup that is the directory `path`.

@@ -1,8 +1,9 @@
 //! What the process was started with: its environment and the descriptors in it.
 #![expect(unsafe_code, reason = "a descriptor that comes through execve is known by its number only")]
 
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use rustix::fs::fstat;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// The variables every unit starts with, as far as the daemon has them. Nothing else is passed on: what a unit gets must not
@@ -19,10 +20,20 @@ pub fn base_environment() -> Vec<(String, String)> {
     environment
 }
 
-/// Whether systemd started this process and keeps what it prints in its journal.
+/// Whether systemd keeps what this process prints in its journal. Its variable alone says nothing: a shell of a desktop has inherited it
+/// (systemd.exec(5), `$JOURNAL_STREAM`).
 #[must_use]
-pub fn under_systemd() -> bool {
-    std::env::var_os("JOURNAL_STREAM").is_some() && std::env::var_os("INVOCATION_ID").is_some()
+pub fn is_in_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let is_it = |fd: BorrowedFd<'_>| fstat(fd).is_ok_and(|stat| format!("{}:{}", stat.st_dev, stat.st_ino) == stream);
+    is_it(rustix::stdio::stderr()) || is_it(rustix::stdio::stdout())
+}
+
+/// Whether systemd started this process as a service, by its name or by what it is to be told (systemd.exec(5), `$SYSTEMD_EXEC_PID`; `sd_notify(3)`).
+#[must_use]
+pub fn is_service() -> bool {
+    let is_started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    is_started || std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// Whether units may have cgroups: tests see what happens without (`MS_NO_CGROUPS`).

@@ -112,3 +112,15 @@ fn the_environment_is_what_was_declared() {
     }
     assert!(log.contains("/units\nover\n") && !log.contains("MS_LAUNCHER_FD"), "{log}");
 }
+
+/// A shell on a desktop has inherited the variable from a service; what it prints goes elsewhere all the same.
+#[test]
+fn a_variable_alone_makes_no_journal() {
+    let mut daemon = Daemon::prepared(&[("units/a.yaml", "unit: a\nexec: sh -c 'echo from the unit; exec sleep 1000'\n")]);
+    daemon.environment("JOURNAL_STREAM", "9:12345");
+    daemon.environment("INVOCATION_ID", "0123456789abcdef0123456789abcdef");
+    daemon.start();
+    until("what happens is printed", || daemon.printed().contains("everything is up").then_some(()));
+    until("and what units print", || daemon.printed().contains("from the unit").then_some(()));
+    assert!(!daemon.printed().contains('\x1b'), "a file wants no colours: {}", daemon.printed());
+}
