@@ -3,12 +3,6 @@
 # shellcheck disable=SC2016,SC2317,SC2329  # the functions are called by check and within
 # shellcheck source=tests/vm/lib.sh
 . ./lib.sh
-# found COMMAND CHECK SEVERITY: what a command finds of one thing.
-found() {
-    local said
-    said=$("$1" --json 2> /dev/null | tr -d '\n')
-    [[ $said =~ \"check\":\ \"$2\",\ *\"severity\":\ \"$3\" ]]
-}
 doctor() { ms-supervisor -C /etc/ms-supervisor doctor "$@"; }
 verify() { ms-supervisor -C /etc/ms-supervisor verify-install "$@"; }
 ends_with() {
@@ -20,8 +14,7 @@ ends_with() {
 
 install_program
 printf 'unit: web\nexec: sleep 86400\n' > /etc/ms-supervisor/units/web.yaml
-printf '[Slice]\nMemoryMax=1G\nCPUQuota=150%%\n' > /etc/systemd/system/mister-smith.slice
-printf '[Service]\nSlice=mister-smith.slice\nEnvironment=MS_TIER=tier_3\n' > /etc/systemd/system/ms-supervisor.service.d/50-tier.conf
+printf '[Service]\nEnvironment=MS_TIER=tier_3\n' > /etc/systemd/system/ms-supervisor.service.d/50-tier.conf
 systemctl daemon-reload
 
 check "not started: verify-install fails" ends_with 2 verify
@@ -33,15 +26,11 @@ cat /tmp/said
 cp /tmp/said /tmp/verified
 check "started: health is" within 10 ends_with 0 ms-supervisor -C /etc/ms-supervisor health
 cat /tmp/said
-check "the slice has its limits" found verify slices.limits ok
 check "the tier is that of the drop-in" grep -q 'tier_3 running' <(ms-supervisor -C /etc/ms-supervisor status)
 check "verify-install knows it, too" grep -q "tier_3 (operational) is in force" /tmp/verified
 check "plan --origin says so" grep -q 'tier  *tier_3  *\$MS_TIER' <(ms-supervisor -C /etc/ms-supervisor plan --origin daemon)
-check "controllers can be used" found doctor cgroup.controllers ok
 check "the program is that of the daemon" found doctor versions.daemon ok
 doctor -v
-echo max > /sys/fs/cgroup/mister.slice/mister-smith.slice/memory.max
-check "a limit that is not in force is found" found verify slices.limits error
 printf '[Service]\nKillMode=control-group\n' > /etc/systemd/system/ms-supervisor.service.d/60-bad.conf
 check "a changed file is found" found doctor service.loaded warning
 systemctl daemon-reload

@@ -22,7 +22,21 @@ within() {
 }
 show() { systemctl show -P "$1" "${2:-ms-supervisor}"; }
 is() { [ "$(show "$1")" = "$2" ]; }
-score_of() { cat "/proc/$1/oom_score_adj"; }
+# Like the command; what it has printed is shown if it fails.
+ran() {
+    local status=0
+    "$@" > /run/output 2>&1 || status=$?
+    [ "$status" = 0 ] || cat /run/output
+    return "$status"
+}
+# says TEXT COMMAND…: whether the command prints it.
+says() { "${@:2}" > /run/output 2>&1; grep -q -- "$1" /run/output || { cat /run/output; return 1; }; }
+# found COMMAND CHECK SEVERITY: whether doctor or verify-install finds that of one thing.
+found() {
+    local said
+    said=$("$1" --json 2> /dev/null | tr -d '\n')
+    [[ $said =~ \"check\":\ \"$2\",\ *\"severity\":\ \"$3\" ]]
+}
 
 # Puts the program and the shipped unit files in their places, as deploy/README.md says, with empty declarations.
 install_program() {
