@@ -8,7 +8,6 @@ use crate::actor::context::Context;
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::event::{Event, OomKilled, OomPlace, OomVictim};
-use crate::launcher::wire::LimitTarget;
 use crate::os::clock;
 use crate::os::kmsg::Kill;
 use crate::os::usage::{self, Hits};
@@ -24,31 +23,33 @@ impl Limits {
     pub(crate) fn exited(&self, context: &Context, unit: &UnitId, cause: ExitCause) -> Option<String> {
         let cgroup = self.cgroup(unit.as_str())?;
         let was_killed = matches!(cause, ExitCause::Signal { signal: Signal::KILL, .. });
-        let known = self.state().standings.get(unit.as_str())?.hits;
-        if let Ok(hits) = usage::hits(&cgroup)
-            // What an earlier brain has told is not known; of a process that was killed it is taken that this is the reason.
-            && let Some(before) = known.or_else(|| was_killed.then(Hits::default))
-        {
-            self.killed(context, unit, &cgroup, hits.oom_kills.saturating_sub(before.oom_kills));
-            if let Some(standing) = self.state().standings.get_mut(unit.as_str()) {
+        if let Ok(hits) = usage::hits(&cgroup) {
+            let killed = {
+                let mut state = self.state();
+                let standing = state.standings.get_mut(unit.as_str())?;
+                // What an earlier brain has told is not known; of a process that was killed it is taken that this is the reason.
+                let before = standing.hits.or_else(|| was_killed.then(Hits::default)).unwrap_or(hits);
+                let hits = hits.not_before(before);
                 standing.hits = Some(hits);
-            }
+                self.note_kills(&mut state, unit, &cgroup, hits.oom_kills - before.oom_kills)
+            };
+            killed.into_iter().for_each(|killed| drop(tell_kills(context, killed)));
         }
         self.killed_lately(unit.as_str())
     }
 
-    /// So many processes of a unit were killed since that was looked at last; what is to be said of it.
-    pub(super) fn killed(&self, context: &Context, unit: &UnitId, cgroup: &Path, count: u64) -> Option<String> {
+    /// So many processes of a unit were killed since that was looked at last. Who has changed what stands for the last look does this before anybody
+    /// else looks, so that a kill is told once, and whoever finds it already told finds why.
+    pub(super) fn note_kills(&self, state: &mut State, unit: &UnitId, cgroup: &Path, count: u64) -> Option<OomKilled> {
         if count == 0 {
             return None;
         }
-        let mut state = self.state();
         if let Ok(log) = &self.log {
             state.kills.extend(log.kills());
             let surplus = state.kills.len().saturating_sub(KILLS_MAX);
             state.kills.drain(..surplus);
         }
-        let kill = self.take_kill(&mut state, cgroup);
+        let kill = self.take_kill(state, cgroup);
         let short = kill.as_ref().map_or(OomPlace::Unknown, |kill| self.place(kill, cgroup));
         let unknown = match (&kill, &self.log) {
             (Some(_), _) => None,
@@ -58,14 +59,10 @@ impl Limits {
         let victim = kill.map(|kill| OomVictim { pid: kill.pid, name: kill.name });
         let memory = usage::used(cgroup).ok().and_then(|used| used.memory_peak);
         let killed = OomKilled { unit: unit.clone(), victim, unknown, count, short, memory };
-        let why = killed.text();
         if let Some(standing) = state.standings.get_mut(unit.as_str()) {
-            standing.killed = Some((clock::mono(), why.clone()));
+            standing.killed = Some((clock::mono(), killed.text()));
         }
-        drop(state);
-        context.view.change_unit(unit.as_str(), |status| status.counters.oom_kills += count);
-        context.bus.tell(Event::OomKilled(killed));
-        Some(why)
+        Some(killed)
     }
 
     /// The last kill in this cgroup; all of them are accounted for then.
@@ -97,16 +94,14 @@ impl Limits {
         let (_, below) = path.split_once(base)?;
         Some(below.trim_start_matches('/'))
     }
+}
 
-    /// The run whose cgroup that is.
-    pub(super) fn run_of(&self, unit: &str) -> Option<(UnitId, u64)> {
-        let state = self.state();
-        let standing = state.standings.get(unit)?;
-        match &standing.target {
-            LimitTarget::Unit { unit, .. } => Some((unit.clone(), standing.run)),
-            LimitTarget::Supervisor(_) => None,
-        }
-    }
+/// Tells of kills that were noted; a sentence about them.
+pub(super) fn tell_kills(context: &Context, killed: OomKilled) -> String {
+    let why = killed.text();
+    context.view.change_unit(killed.unit.as_str(), |status| status.counters.oom_kills += killed.count);
+    context.bus.tell(Event::OomKilled(killed));
+    why
 }
 
 fn is_within(place: &str, own: &str) -> bool {

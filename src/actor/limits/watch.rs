@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::adjust::{limits_of, measured};
 use super::hearing::{Due, Hearing};
-use super::{Limits, is_default};
+use super::{Limits, is_default, oom};
 use crate::actor::context::Context;
 use crate::actor::tree::Tree;
 use crate::actor::{BoxError, TaskContext};
@@ -14,8 +14,8 @@ use crate::base::choice::FailureClass;
 use crate::base::limit::{ControlFile, Setting};
 use crate::base::pressure::STRAINED;
 use crate::base::time::Mono;
-use crate::event::{Event, LimitCleared, LimitDrifted, LimitReached, MEMORY_PRESSURE};
-use crate::launcher::wire::ToLauncher;
+use crate::event::{Event, LimitCleared, LimitDrifted, LimitReached, MEMORY_PRESSURE, OomKilled};
+use crate::launcher::wire::{LimitTarget, ToLauncher};
 use crate::os::alarm::Sources;
 use crate::os::cgroup::Cgroup;
 use crate::os::clock;
@@ -222,7 +222,7 @@ impl Limits {
         let Some(hits) = found.hits else { return false };
         let now = clock::mono();
         let name = &found.place.name;
-        let (before, mut turns) = {
+        let (mut turns, killed) = {
             let mut state = self.state();
             let Some(standing) = state.standings.get_mut(name).filter(|standing| standing.cgroup.as_ref() == Some(&found.place.cgroup))
             else {
@@ -235,16 +235,27 @@ impl Limits {
             let high = seen(&mut standing.high, now, hits.high, before.high);
             let strain = standing.strain.looked(now, found.waited, standing.high.is_running());
             let turn = |kind, turn: Option<Turn>| turn.map(|turn| (kind, turn));
-            (before, [turn(Kind::Tasks, tasks), turn(Kind::High, high), turn(Kind::Strain, strain)])
+            let turns = [turn(Kind::Tasks, tasks), turn(Kind::High, high), turn(Kind::Strain, strain)];
+            let count = hits.oom_kills - before.oom_kills;
+            let run = standing.run;
+            let killed = match standing.target.clone() {
+                LimitTarget::Supervisor(_) => Killed::Below(count > 0),
+                LimitTarget::Unit { unit, .. } => Killed::Here(run, self.note_kills(&mut state, &unit, &found.place.cgroup, count)),
+            };
+            (turns, killed)
         };
         for (kind, turn) in turns.iter_mut().filter_map(Option::take) {
             context.bus.tell(self.reached(found, kind, turn));
         }
-        let killed = hits.oom_kills.saturating_sub(before.oom_kills);
-        let Some((unit, run)) = self.run_of(name).filter(|_| killed > 0) else { return killed > 0 };
-        let why = self.killed(context, &unit, &found.place.cgroup, killed);
+        let (run, killed) = match killed {
+            Killed::Here(run, Some(killed)) => (run, killed),
+            Killed::Here(_, None) => return false,
+            Killed::Below(some) => return some,
+        };
+        let unit = killed.unit.clone();
+        let why = oom::tell_kills(context, killed);
         let policy = tree.plan().units.get(&unit).map(|plan| plan.limits.oom_policy);
-        if let (Some(why), Some(OomPolicy::Kill | OomPolicy::Group)) = (why, policy) {
+        if let Some(OomPolicy::Kill | OomPolicy::Group) = policy {
             tree.unwell(&unit, run, FailureClass::Oom, why);
         }
         false
@@ -277,6 +288,14 @@ impl Limits {
             }
         }
     }
+}
+
+/// What of a place was killed since the last look.
+enum Killed {
+    /// Of a unit in this run.
+    Here(u64, Option<OomKilled>),
+    /// Whether something below a supervisor was.
+    Below(bool),
 }
 
 /// What is told once, and once that it is over.

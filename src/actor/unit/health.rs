@@ -180,6 +180,10 @@ impl Unit {
 
     /// It is not well, and what it was doing is written down, or cannot be.
     pub(super) fn unwell(&mut self, myself: &ActorRef<Msg>, class: FailureClass, why: String, incident: Option<PathBuf>) {
+        // It may have ended meanwhile, or be about to.
+        if !matches!(self.driver.machine.state(), Life::Activating | Life::Active) {
+            return;
+        }
         let (unit, pid) = (self.id().clone(), self.process.map_or(0, |process| process.pid));
         self.tell(Event::UnitUnwell { unit, pid, why: why.clone(), incident });
         self.step(myself, Input::Unwell(class, why.into()));
