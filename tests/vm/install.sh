@@ -65,7 +65,7 @@ cat /run/output
 check "as the service of the timer" ran systemctl start mister-smith-health-check.service
 check "undone" ran $setup --undo --purge
 check "the file system is as before" same installed
-check "no process is left" test -z "$(pgrep -f 'mister-smith|ms-supervisor|nats')"
+check "no process is left" within 10 no_process 'mister-smith|ms-supervisor|nats'
 
 # A daemon for each branch.
 # The least work: what runs here runs slowly.
@@ -104,7 +104,7 @@ check "no process is left" within 120 none_left
 # Away with it, with a deployment in place.
 check "the target starts all" ran systemctl start mister-smith.target
 check "dpkg --purge" ran dpkg --purge ms-supervisor
-check "no process is left" test -z "$(pgrep -f 'mister-smith|ms-supervisor|nats')"
+check "no process is left" within 10 no_process 'mister-smith|ms-supervisor|nats'
 check "nothing of the package is left" same clean
 
 # Only the control groups, from the repository.

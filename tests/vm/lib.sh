@@ -20,6 +20,8 @@ within() {
         sleep 0.2
     done
 }
+absent() { [ ! -e "$1" ]; }
+no_process() { ! pgrep -f "$1" > /dev/null; }
 show() { systemctl show -P "$1" "${2:-ms-supervisor}"; }
 is() { [ "$(show "$1")" = "$2" ]; }
 # Like the command; what it has printed is shown if it fails.

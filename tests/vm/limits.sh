@@ -370,5 +370,5 @@ check "leaf runs on, limited as before" within 30 adopted
 echo "== stop"
 at=$(dirname "$(in_group rest:supervisor)")
 check "systemctl stop" systemctl stop ms-supervisor
-check "no cgroup is left" test ! -e "$at"
+check "no cgroup is left" within 10 absent "$at"
 finish

@@ -113,14 +113,14 @@ check "systemctl stop" systemctl stop ms-supervisor
 echo "it took $((($(date +%s%N) - begin) / 1000000)) ms"
 check "in reverse order: $(tr '\n' ' ' < /run/order)" test "$(tr '\n' ' ' < /run/order)" = "third second first "
 check "the service is inactive, not failed" is ActiveState inactive
-check "its control group is gone" test ! -e "$group"
-check "no process is left" test -z "$(pgrep -f 'unit.sh|sleep 86400|ms-supervisor')"
+check "its control group is gone" within 10 absent "$group"
+check "no process is left" within 10 no_process 'unit.sh|sleep 86400|ms-supervisor'
 
 # Faulty declarations: the start fails at once and is not tried again.
 if systemctl start ms-supervisor; then fail "it starts with a faulty file"; else pass "it does not start with a faulty file"; fi
 check "its exit code is 2" is ExecMainStatus 2
 sleep 3
 check "systemd does not try again" is ActiveState failed
-check "nothing was started" test -z "$(pgrep -f unit.sh)"
+check "nothing was started" no_process unit.sh
 
 finish

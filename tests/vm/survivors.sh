@@ -35,7 +35,7 @@ check "systemctl restart" systemctl restart ms-supervisor
 check "it is up" within 60 up
 check "units are others than before" test "$(both)" != "$before"
 systemctl stop ms-supervisor
-check "nothing is left" test -z "$(pgrep -f 'sleep 86400')"
+check "nothing is left" within 10 no_process 'sleep 86400'
 
 # With it units do not notice.
 install -m 644 deploy/ms-supervisor-units.service /etc/systemd/system/
@@ -89,10 +89,10 @@ fi
 check "systemctl stop" systemctl stop ms-supervisor
 gone() { [ -z "$(pgrep -f 'sleep 86400')" ] && ! systemctl -q is-active ms-supervisor-units; }
 check "units are stopped, and their service with them" within 30 gone
-check "its cgroup is gone" test ! -e "$units"
+check "its cgroup is gone" within 10 absent "$units"
 check "whoever asks starts the service" curl -sS -f --max-time 60 -o /dev/null http://127.0.0.1:8001/livez
 check "it is up" within 60 up
 check "the control socket is systemd's" test "$(stat -c %a /run/ms-supervisor/control.sock)" = 660
 systemctl stop ms-supervisor.socket ms-supervisor-metrics.socket ms-supervisor
-check "no process is left" within 30 test -z "$(pgrep -f 'sleep 86400|ms-supervisor')"
+check "no process is left" within 10 no_process 'sleep 86400|ms-supervisor'
 finish
