@@ -29,7 +29,7 @@ pub fn is_in_journal() -> bool {
     is_it(rustix::stdio::stderr()) || is_it(rustix::stdio::stdout())
 }
 
-/// Whether systemd started this process as a service, by its name or by what it is to be told (systemd.exec(5), `$SYSTEMD_EXEC_PID`; `sd_notify(3)`).
+/// Whether systemd started this process as a service: it names this process, or wants to be told of it (systemd.exec(5), `$SYSTEMD_EXEC_PID`; `sd_notify(3)`).
 #[must_use]
 pub fn is_service() -> bool {
     let is_started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());

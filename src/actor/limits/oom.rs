@@ -38,8 +38,8 @@ impl Limits {
         self.killed_lately(unit.as_str())
     }
 
-    /// So many processes of a unit were killed since that was looked at last. Who has changed what stands for the last look does this before anybody
-    /// else looks, so that a kill is told once, and whoever finds it already told finds why.
+    /// So many processes of a unit were killed since that was looked at last. This and the new counts belong under one lock: then a kill is told once,
+    /// and whoever comes second finds why.
     pub(super) fn note_kills(&self, state: &mut State, unit: &UnitId, cgroup: &Path, count: u64) -> Option<OomKilled> {
         if count == 0 {
             return None;
