@@ -70,6 +70,30 @@ impl Node {
     }
 }
 
+/// What a process has of the machine's memory, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// All that is resident.
+    pub(crate) resident: u64,
+    /// What of that is no file: what it has allocated, and its stacks.
+    pub(crate) anonymous: u64,
+    /// How many threads it has.
+    pub(crate) threads: u64,
+}
+
+impl Memory {
+    /// Of this process.
+    pub(crate) fn of(pid: u64) -> Result<Self, Fault> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let field = |name: &str| -> Result<u64, Fault> {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let number = value.and_then(|value| value.split_whitespace().next()).ok_or_else(|| format!("the kernel tells no {name}"))?;
+            Ok(number.parse()?)
+        };
+        Ok(Self { resident: field("VmRSS")?, anonymous: field("RssAnon")?, threads: field("Threads")? })
+    }
+}
+
 /// What a process has used, with its threads that have ended.
 fn processor_time(pid: u64) -> Result<Duration, Fault> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -1,12 +1,15 @@
 //! From what a plan keeps a unit from to an order for the launcher, and to what it has to look like then.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use caps::Capability;
 use rustix::process::{getegid, geteuid};
 
 use super::unit::set;
 use crate::launcher::wire::{Confinement, Credentials, Landlock, Mount, MountKind, Spawn, SpawnStep};
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::privileges::{self, Allowed};
 use crate::os::{seccomp, users};
 use crate::plan::{IsolationPlan, KeyringMode, LandlockPlan, PathAccess, UnitPlan};
@@ -14,15 +17,52 @@ use crate::plan::{IsolationPlan, KeyringMode, LandlockPlan, PathAccess, UnitPlan
 /// What is mounted over for `private_tmp`.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
+/// Whom a unit runs as, and its environment with what follows from that.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// None: as the daemon.
+    pub(crate) credentials: Option<Credentials>,
+    /// The environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Account {
+    /// Asks the user database, which may take its time, or hang.
+    ///
+    /// # Errors
+    /// There is no such user or group, or no answer in time.
+    pub(crate) async fn of(
+        plan: &Arc<UnitPlan>,
+        mut environment: Vec<(String, String)>,
+        (purpose, whose, within): (Purpose, &str, Duration),
+    ) -> Result<Self, String> {
+        if !names_somebody(plan) {
+            return Ok(Self { credentials: None, environment });
+        }
+        let plan = plan.clone();
+        let ask = move || account(&plan, &mut environment).map(|credentials| Self { credentials, environment });
+        // Libraries of name services keep descriptors.
+        foreign::look((purpose, Table::Shared), whose, within, ask).await.map_err(|hangs| hangs.to_string())?
+    }
+
+    /// Its groups.
+    pub(crate) fn groups(&self) -> &[u32] {
+        self.credentials.as_ref().map_or(&[], |user| user.groups.as_slice())
+    }
+}
+
+/// Whether a unit is to run as somebody else.
+fn names_somebody(plan: &UnitPlan) -> bool {
+    let more = plan.isolation.as_ref().is_some_and(|isolation| !isolation.supplementary_groups.is_empty());
+    plan.user.is_some() || plan.group.is_some() || more
+}
+
 /// Whom a unit runs as; HOME, USER, LOGNAME and SHELL follow. Reads files: not for the runtime's threads.
 ///
 /// # Errors
 /// There is no such user or group.
-pub(crate) fn account(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<Option<Credentials>, String> {
+fn account(plan: &UnitPlan, environment: &mut Vec<(String, String)>) -> Result<Option<Credentials>, String> {
     let more = plan.isolation.as_ref().map(|isolation| isolation.supplementary_groups.as_slice()).unwrap_or_default();
-    if plan.user.is_none() && plan.group.is_none() && more.is_empty() {
-        return Ok(None);
-    }
     let account = users::lookup(plan.user.as_deref(), plan.group.as_deref()).map_err(|error| error.to_string())?;
     // A daemon that is not root may name its own user: the same declarations then serve it and one that is root.
     let is_ours = more.is_empty() && account.is_held_without_root(geteuid().as_raw(), getegid().as_raw());
@@ -51,7 +91,8 @@ pub(crate) fn account(plan: &UnitPlan, environment: &mut Vec<(String, String)>) 
     Ok((!is_ours).then_some(Credentials { uid: account.uid, gid: account.gid, groups }))
 }
 
-/// The confinement of a unit whose process needs the paths `needed`, by what they are. Looks at files: not for the runtime's threads.
+/// The confinement of a unit whose process needs the paths `needed`, by what they are, and from which `closed` is hidden if it has mounts of
+/// its own. Looks at files: not for the runtime's threads.
 ///
 /// # Errors
 /// A sentence that says what cannot be had.
@@ -60,8 +101,9 @@ pub(crate) fn confinement(
     credentials: Option<&Credentials>,
     needed: &[(&str, &Path)],
     handed_over: Option<&Path>,
+    closed: &[PathBuf],
 ) -> Result<Confinement, String> {
-    let mounts = mounts(plan)?;
+    let mounts = mounts(plan, closed)?;
     for (what, path) in needed {
         let hidden = |mount: &&Mount| {
             let hides = matches!(mount.kind, MountKind::HiddenDirectory | MountKind::HiddenFile | MountKind::Temporary);
@@ -98,9 +140,10 @@ pub(crate) fn confinement(
     })
 }
 
-fn mounts(plan: &IsolationPlan) -> Result<Vec<Mount>, String> {
+fn mounts(plan: &IsolationPlan, closed: &[PathBuf]) -> Result<Vec<Mount>, String> {
     let mut mounts = Vec::new();
     for rule in &plan.paths {
+        foreign::doing(format_args!("looking at {}", rule.path.display()));
         let found = match std::fs::metadata(&rule.path) {
             Ok(found) => found,
             Err(_) if rule.optional => continue,
@@ -122,6 +165,15 @@ fn mounts(plan: &IsolationPlan) -> Result<Vec<Mount>, String> {
         mounts.extend(there.map(|path| Mount { path, kind: MountKind::Temporary }));
         mounts.sort_by(|one, other| one.path.cmp(&other.path));
     }
+    if !mounts.is_empty() {
+        let hides = |mount: &Mount| matches!(mount.kind, MountKind::HiddenDirectory | MountKind::Temporary);
+        let is_hidden = |path: &Path| mounts.iter().any(|mount| hides(mount) && path.starts_with(&mount.path));
+        let is_there = |path: &&PathBuf| std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir() && !found.is_symlink());
+        let closed: Vec<_> = closed.iter().filter(is_there).filter(|path| !is_hidden(path)).cloned().collect();
+        // Whoever makes a file of a mount the unit declares itself has seen to it.
+        mounts.retain(|mount| !closed.contains(&mount.path));
+        mounts.extend(closed.into_iter().map(|path| Mount { path, kind: MountKind::HiddenFile }));
+    }
     Ok(mounts)
 }
 
@@ -129,6 +181,7 @@ fn landlock(plan: &LandlockPlan, handed_over: Option<&Path>) -> Result<Landlock,
     let there = |paths: &[(PathBuf, bool)]| {
         let mut found = Vec::new();
         for (path, optional) in paths {
+            foreign::doing(format_args!("looking at {}", path.display()));
             match path.try_exists() {
                 Ok(true) => found.push(path.clone()),
                 _ if *optional => {}
@@ -201,6 +254,9 @@ pub(crate) fn failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnStep, e
         }
         SpawnStep::Mount(number) => format!("cannot isolate {}: {error}{admin}", path(number)),
         SpawnStep::Network => format!("cannot give it a network of its own: {error}{admin}"),
+        SpawnStep::Join if is_denied => {
+            "cannot enter the namespaces of the unit: its main process is in others that it has made itself; restart the unit".into()
+        }
         SpawnStep::Join => format!("cannot enter the namespaces of the unit: {error}"),
         SpawnStep::Capabilities => {
             let kept = confinement.and_then(|confinement| confinement.capabilities).map(privileges::names).unwrap_or_default();
@@ -245,7 +301,8 @@ mod tests {
     fn of(isolation: &str, needed: &[(&str, &Path)]) -> Result<Confinement, String> {
         let plan = plan_of(&[("units/a.yaml", &format!("unit: a\nexec: x\nisolation: {isolation}\n"))]);
         let nobody = Credentials { uid: 65_534, gid: 65_534, groups: vec![] };
-        confinement(plan.units["a"].isolation.as_ref().unwrap(), Some(&nobody), needed, Some(Path::new("/run/secrets")))
+        let closed = [PathBuf::from("/etc/hostname"), PathBuf::from("/nothing"), PathBuf::from("/usr/bin/env")];
+        confinement(plan.units["a"].isolation.as_ref().unwrap(), Some(&nobody), needed, Some(Path::new("/run/secrets")), &closed)
     }
 
     #[test]
@@ -258,6 +315,8 @@ mod tests {
             ("/etc/passwd", MountKind::HiddenFile),
             ("/tmp", MountKind::Temporary),
             ("/usr", MountKind::HiddenDirectory),
+            // What is closed comes last, but for what is hidden anyhow, and what is not there.
+            ("/etc/hostname", MountKind::HiddenFile),
         ];
         assert_eq!(mounts.into_iter().filter(|(path, _)| *path != "/var/tmp").collect::<Vec<_>>(), expect);
         assert_eq!((made.capabilities, made.no_new_privileges), (Some(0), true));

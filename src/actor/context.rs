@@ -1,7 +1,8 @@
 //! What every actor of the daemon may use.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -72,12 +73,35 @@ pub struct Context {
     pub stopping: AtomicBool,
     /// The process that holds descriptors for the next launcher; 0 while there is none.
     pub keeper: AtomicU32,
+    /// How long the launcher's turns take, as it said last.
+    pub launcher_turns: Mutex<LauncherTurns>,
+}
+
+/// How long the launcher's turns take: each goes from where it wakes up to where it sleeps again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LauncherTurns {
+    /// How many there were since the launcher began.
+    pub count: u64,
+    /// The longest of them.
+    pub longest: Duration,
+    /// The longest of the last second.
+    pub recent: Duration,
 }
 
 impl Context {
     /// The process that holds descriptors for the next launcher, while there is one.
     pub fn keeper(&self) -> Option<u32> {
         Some(self.keeper.load(Ordering::Relaxed)).filter(|&pid| pid != 0)
+    }
+
+    /// How long the launcher's turns take.
+    pub fn launcher_turns(&self) -> LauncherTurns {
+        *self.launcher_turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The launcher has said how long its turns take.
+    pub fn launcher_takes(&self, turns: LauncherTurns) {
+        *self.launcher_turns.lock().unwrap_or_else(PoisonError::into_inner) = turns;
     }
 
     /// This is the keeper now.

@@ -1,11 +1,16 @@
 //! What the live graph is made of: looked up when somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::context::Context;
+use crate::os::foreign::{self, Purpose, Table, doing};
 use crate::os::sockets::{self, Roots, Seen, UnitProcesses};
 use crate::os::systemd::{self, Answer, Place};
 use crate::plan::Facts;
+
+/// How long processes may take to be looked at.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// What was found out.
 #[derive(Debug, Default)]
@@ -20,7 +25,11 @@ pub struct Found {
 /// whatever it would stop with them and with ours.
 pub async fn find(context: &Context, stopped: Option<&BTreeSet<String>>) -> Found {
     let roots = roots(context);
-    let looked = tokio::task::spawn_blocking(move || sockets::look(&roots)).await;
+    let looked = foreign::look((Purpose::Other, Table::Own), "sockets of this machine", LOOK_WITHIN, move || {
+        doing(format_args!("looking at processes and sockets"));
+        sockets::look(&roots)
+    });
+    let looked = looked.await;
     let Seen { place, service, homes, sockets, mut notes } =
         looked.unwrap_or_else(|fault| Seen { notes: vec![format!("sockets: cannot be looked at: {fault}")], ..Seen::default() });
     let own = service.iter().chain(homes.values().flatten());

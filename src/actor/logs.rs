@@ -2,14 +2,16 @@
 
 mod keeper;
 mod teller;
+mod throttler;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use self::keeper::{Keeper, Round};
+use self::keeper::{Keeper, Round, WARY};
 use self::teller::Teller;
+use self::throttler::Throttler;
 use super::context::Context;
 use super::library::{BoxError, TaskContext};
 use super::tree::Tree;
@@ -20,6 +22,7 @@ use crate::os::clock;
 use crate::os::logfile::{LogError, RotateReport};
 use crate::os::pump::{PumpLog, PumpReport};
 use crate::plan::{LogMode, LogOverflow, Plan, UnitPlan};
+use crate::policy::throttle::Throttling;
 
 /// How much may wait for the keeper of the logs. What the pump reports beyond is not counted; a command beyond is refused.
 pub const INBOX: usize = 4096;
@@ -43,6 +46,7 @@ pub type Inbox = Arc<Mutex<mpsc::Receiver<ToLogs>>>;
 pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree>, inbox: Inbox) -> Result<(), BoxError> {
     let mut inbox = inbox.lock().await;
     let mut keeper = Keeper::new(context.directories.logs.clone());
+    let mut throttler = Throttler::new(context.directories.logs.clone());
     let mut teller = Teller::new(context.clone());
     let archiver = Archiver::start(context.directories.logs.clone())?;
     let mut known = Arc::new(Plan::clone(&tree.plan()));
@@ -70,18 +74,56 @@ pub(crate) async fn run(task: TaskContext, context: Arc<Context>, tree: Arc<Tree
             keeper = rotate(&context, keeper, &mut teller, &plan, unit, answer).await?;
             continue;
         }
-        let (returned, round) = tokio::task::spawn_blocking(move || {
-            let round = keeper.round(&plan, clock::wall());
+        // Before anything is rotated: what they write meanwhile would come on top.
+        let mut is_wary;
+        (throttler, is_wary) = throttle(&context, &tree, throttler, &plan).await?;
+        let of = plan.clone();
+        let mut rounding = tokio::task::spawn_blocking(move || {
+            let round = keeper.round(&of, clock::wall());
             (keeper, round)
-        })
-        .await?;
-        keeper = returned;
-        next = clock::mono() + context.degradation.slow(round.next);
+        });
+        let round;
+        (keeper, round) = loop {
+            tokio::select! {
+                done = &mut rounding => break done?,
+                () = tokio::time::sleep(WARY) => (throttler, is_wary) = throttle(&context, &tree, throttler, &plan).await?,
+            }
+        };
+        let pause = if is_wary { round.next.min(WARY) } else { round.next };
+        next = clock::mono() + context.degradation.slow(pause);
         carry_out(&context, &tree, &archiver, &mut teller, round);
     }
 }
 
-/// What a look has found.
+/// Looks at who writes too fast; whether to look again soon.
+async fn throttle(context: &Context, tree: &Tree, mut throttler: Throttler, plan: &Arc<Plan>) -> Result<(Throttler, bool), BoxError> {
+    let plan = plan.clone();
+    let (throttler, looked) = tokio::task::spawn_blocking(move || {
+        let looked = throttler.look(&plan);
+        (throttler, looked)
+    })
+    .await?;
+    for unit in looked.seen_first {
+        // The brain before this one may have stopped it, and did not live to let it go on.
+        tree.pause_for_log(&unit, false);
+    }
+    for (unit, decision, event) in looked.decisions {
+        throttled(tree, &unit, decision);
+        event.into_iter().for_each(|event| context.bus.tell(event));
+    }
+    Ok((throttler, looked.is_wary))
+}
+
+/// A unit writes faster than its log is kept in bounds, or does not any more.
+fn throttled(tree: &Tree, unit: &UnitId, decision: Throttling) {
+    match decision {
+        Throttling::Stop { .. } | Throttling::StopAgain => tree.pause_for_log(unit, true),
+        Throttling::Kill => tree.log_resists(unit),
+        Throttling::GoOn => tree.pause_for_log(unit, false),
+    }
+}
+
+/// Carries out what a round has found.
 fn carry_out(context: &Context, tree: &Tree, archiver: &Archiver, teller: &mut Teller, round: Round) {
     for (unit, outcome) in round.reports {
         teller.rotated(&unit, outcome);
@@ -101,6 +143,9 @@ fn carry_out(context: &Context, tree: &Tree, archiver: &Archiver, teller: &mut T
         if let Some(event) = event {
             context.bus.tell(event);
         }
+    }
+    for (unit, decision) in round.resisting {
+        throttled(tree, &unit, decision);
     }
     if !round.compress.is_empty() {
         archiver.compress(round.compress);

@@ -11,6 +11,7 @@ mod driver;
 pub mod gate;
 #[cfg(feature = "daemon")]
 pub mod graph;
+mod guard;
 #[cfg(feature = "daemon")]
 pub mod health;
 mod library;

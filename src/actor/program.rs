@@ -14,12 +14,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::confinement;
+use super::confinement::{self, Account};
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::scheduling::Scheduling;
 use crate::launcher::link::{self, FdSet};
-use crate::launcher::wire::{Confinement, Credentials, Output, Spawn, Target, ToBrain, ToLauncher};
+use crate::launcher::wire::{Confinement, Credentials, Output, Spawn, Target, ToBrain, ToLauncher, start_error};
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::{clock, environment};
 use crate::plan::UnitPlan;
 
@@ -31,6 +32,9 @@ const STUCK: Duration = Duration::from_secs(5);
 
 /// The file mode creation mask of programs.
 const UMASK: u32 = 0o022;
+
+/// What scripts that remedy are run for.
+pub(crate) const REMEDY: &str = "remedy";
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -79,18 +83,31 @@ pub(crate) struct Programs {
     launcher: link::Sender,
     /// Those that run, and who waits for them.
     running: Mutex<BTreeMap<UnitId, mpsc::Sender<(ToBrain, FdSet)>>>,
+    /// Their main processes.
+    processes: Mutex<BTreeMap<UnitId, u32>>,
     next: AtomicU64,
 }
 
 impl Programs {
     pub(crate) fn new(launcher: link::Sender) -> Self {
         // No program of an earlier brain, should one be left, has such a name.
-        Self { launcher, running: Mutex::default(), next: AtomicU64::new(clock::mono().0 / 1000) }
+        Self { launcher, running: Mutex::default(), processes: Mutex::default(), next: AtomicU64::new(clock::mono().0 / 1000) }
     }
 
     /// Whether what is called so is a program that was run for a purpose, and no unit.
     pub(crate) fn is_one(name: &UnitId) -> bool {
         name.as_str().contains(':')
+    }
+
+    /// Whether it is a script that remedies.
+    pub(crate) fn is_remedy(name: &UnitId) -> bool {
+        name.as_str().starts_with(REMEDY) && Self::is_one(name)
+    }
+
+    /// The main processes of those that run.
+    pub(crate) fn processes(&self) -> BTreeMap<u32, UnitId> {
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.iter().map(|(name, pid)| (*pid, name.clone())).collect()
     }
 
     /// What the launcher says of one. Of what nobody waits for it need not keep anything.
@@ -118,9 +135,12 @@ impl Programs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(order.unit.clone(), sender);
         self.launcher.send(ToLauncher::Spawn(Box::new(order)));
         let output = match news.recv().await {
-            Some((ToBrain::Spawned { .. }, fds)) => fds.output,
+            Some((ToBrain::Spawned { process, .. }, fds)) => {
+                self.processes.lock().unwrap_or_else(PoisonError::into_inner).insert(running.name.clone(), process.pid);
+                fds.output
+            }
             Some((ToBrain::SpawnFailed { step, errno, .. }, _)) => {
-                let error = std::io::Error::from_raw_os_error(errno);
+                let error = start_error(errno);
                 let isolation =
                     if let Who::Unit(plan) = &program.who { confinement::failure(plan, Some(&sent), step, &error) } else { None };
                 return Err(isolation.unwrap_or_else(|| fails(&error)));
@@ -153,22 +173,36 @@ impl Programs {
 /// The number of the only run of a program.
 const RUN: u64 = 1;
 
-async fn order(program: Program, unit: UnitId) -> Result<Spawn, String> {
-    tokio::task::spawn_blocking(move || look_up(program, unit)).await.map_err(|fault| fault.to_string())?
+async fn order(mut program: Program, unit: UnitId) -> Result<Spawn, String> {
+    let whose = format!("{} {} in {}", program.purpose, program.words[0], program.directory.display());
+    let credentials = match &program.who {
+        Who::User(credentials) => credentials.clone(),
+        Who::Unit(plan) => {
+            let whose = format!("{} of {}", program.purpose, plan.id);
+            let known = std::mem::take(&mut program.environment);
+            let account = Account::of(plan, known, (Purpose::Probe, &whose, program.within)).await?;
+            program.environment = account.environment;
+            account.credentials
+        }
+    };
+    let within = program.within;
+    let look = foreign::look((Purpose::Probe, Table::Own), &whose, within, move || look_up(program, credentials, unit));
+    look.await.map_err(|hangs| hangs.to_string())?
 }
 
 /// Looks up what there is to look up. Reads files.
-fn look_up(mut program: Program, unit: UnitId) -> Result<Spawn, String> {
+fn look_up(program: Program, credentials: Option<Credentials>, unit: UnitId) -> Result<Spawn, String> {
     let (credentials, confinement) = match &program.who {
-        Who::User(credentials) => (credentials.clone(), None),
+        Who::User(_) => (credentials, None),
         Who::Unit(plan) => {
-            let credentials = confinement::account(plan, &mut program.environment)?;
-            let isolation = plan.isolation.as_ref().map(|isolation| confinement::confinement(isolation, credentials.as_ref(), &[], None));
+            let isolation =
+                plan.isolation.as_ref().map(|isolation| confinement::confinement(isolation, credentials.as_ref(), &[], None, &[]));
             let confinement = isolation.transpose()?.map(|own| Box::new(Confinement { join: Some(plan.id.clone()), ..own }));
             (credentials, confinement)
         }
     };
     let path = program.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
+    foreign::doing(format_args!("looking for the program {}", program.words[0]));
     let found = environment::find_program(&program.words[0], path, &program.directory).map_err(|fault| fault.to_string())?;
     Ok(Spawn {
         unit,
@@ -224,6 +258,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.programs.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        self.programs.processes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
         // Whatever is left of it; a run that is over is left alone.
         self.signal(Signal::KILL);
         self.programs.launcher.send(ToLauncher::Forget { unit: self.name.clone() });

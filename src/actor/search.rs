@@ -14,7 +14,8 @@ use crate::base::id::UnitId;
 use crate::base::identity::Identity;
 use crate::base::time::Mono;
 use crate::os::clock;
-use crate::os::search::{Look, Seeker, look};
+use crate::os::foreign::{self, Purpose, Table, doing};
+use crate::os::search::{Look, LookedUp, Seeker, look};
 
 /// The least time between two looks, whoever is in a hurry.
 const REST: Duration = Duration::from_millis(50);
@@ -24,6 +25,9 @@ const REST_SHARE: u32 = 20;
 
 /// A look that takes longer is told: some process is too busy to be looked at.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// What a unit names, a file or a user, may keep the others waiting so long, once.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who looks for what.
 #[derive(Debug)]
@@ -110,12 +114,19 @@ pub async fn run(task: TaskContext, context: Arc<Context>) -> Result<(), BoxErro
             looked = look_once(&context) => looked,
             () = task.shutdown_requested() => return Ok(()),
         };
-        match looked {
-            Ok(()) => complained = false,
-            Err(fault) if !std::mem::replace(&mut complained, true) => tracing::warn!("cannot look for processes: {fault}"),
-            Err(_) => {}
-        }
-        let rest = REST.max((clock::mono() - begun) * REST_SHARE);
+        let took = match looked {
+            Ok(took) => {
+                complained = false;
+                took
+            }
+            Err(fault) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!("cannot look for processes: {fault}");
+                }
+                Duration::ZERO
+            }
+        };
+        let rest = REST.max(took * REST_SHARE);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = task.shutdown_requested() => return Ok(()),
@@ -135,29 +146,41 @@ async fn wait_for_turn(searches: &Searches, last: Mono) {
     }
 }
 
-async fn look_once(context: &Context) -> Result<(), BoxError> {
+/// One look; how long that took, without what was waited for because of what the units name.
+async fn look_once(context: &Context) -> Result<Duration, BoxError> {
     let registered = context.searches.seekers().clone();
     if registered.is_empty() {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
-    let seekers = registered.iter().map(|(unit, registered)| (unit.clone(), registered.seeker.clone())).collect();
-    let ours = ours(context);
-    let mut looking = tokio::task::spawn_blocking(move || look(&seekers, &ours));
-    let looked = match tokio::time::timeout(SLOW, &mut looking).await {
-        Ok(looked) => looked,
-        Err(_) => {
-            tracing::warn!("looking for processes takes longer than {}s: one of them does not let us look", SLOW.as_secs());
-            looking.await
-        }
-    };
-    let mut looks: BTreeMap<UnitId, Look> = looked??;
+    let seekers = registered.iter().map(|(unit, registered)| seeker(unit, registered.seeker.clone()));
+    let seekers: BTreeMap<UnitId, Seeker> = futures_util::future::join_all(seekers).await.into_iter().collect();
+    let (ours, begun) = (ours(context), clock::mono());
+    // One of them may not let us look; nothing is found then, and said, until it does.
+    let looking = foreign::look((Purpose::Other, Table::Own), "the processes of this machine", SLOW, move || {
+        doing(format_args!("looking for processes"));
+        look(&seekers, &ours)
+    });
+    let mut looks: BTreeMap<UnitId, Look> = looking.await??;
+    let took = clock::mono() - begun;
     for (unit, Registered { token, actor, .. }) in registered {
         if let Some(look) = looks.remove(&unit) {
             // One that is gone looks for nothing.
             drop(actor.cast(Msg::Watched(WatchedNews::Looked(token, look))));
         }
     }
-    Ok(())
+    Ok(took)
+}
+
+/// One that looks for processes, with what has to be looked up for it: if that hangs, nobody else is kept waiting for long.
+async fn seeker(unit: &UnitId, seeker: Seeker) -> (UnitId, Seeker) {
+    if !seeker.criteria.names_something() {
+        return (unit.clone(), seeker);
+    }
+    let criteria = seeker.criteria.clone();
+    let whose = format!("watch of {unit}");
+    let look = foreign::look((Purpose::Other, Table::Shared), &whose, LOOK_UP_WITHIN, move || criteria.look_up());
+    let looked_up = look.await.unwrap_or_else(|hangs| LookedUp::failed(hangs.to_string()));
+    (unit.clone(), Seeker { looked_up, ..seeker })
 }
 
 /// The processes that nobody else has started, with all that is below them.

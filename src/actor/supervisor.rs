@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::driver::Driver;
+use super::guard::{complain, guarded};
 use super::library::ChildHandle;
 use crate::base::exit::ExitReason;
 use crate::base::time::Mono;
@@ -27,6 +29,8 @@ pub(crate) trait Host: Send + 'static {
     fn stop(&mut self, reason: &ExitReason);
     /// End the incarnation without asking.
     fn kill(&mut self);
+    /// Pass on what a supervisor was told that concerns the supervisors below it, if it is one.
+    fn pass_on(&mut self, _input: Input) {}
     /// What users of the library may hold of the incarnation.
     fn handle(&self) -> Option<ChildHandle> {
         None
@@ -91,6 +95,10 @@ pub(crate) trait Observer: Send + 'static {
     fn terminated(&mut self, reason: &ExitReason);
     /// These restarts count against its intensity now, the latest first.
     fn counted(&mut self, _restarts: &mut dyn Iterator<Item = Mono>) {}
+    /// The span of what it does itself.
+    fn span(&self) -> Span {
+        Span::none()
+    }
 }
 
 /// What a supervisor actor hears.
@@ -147,6 +155,9 @@ pub(crate) struct State {
     new_hosts: BTreeMap<RequestId, NewHosts>,
     /// The latest restart the observer was told of.
     counted: Option<Mono>,
+    /// Entered for whatever it does. ractor enters the span in which a message was sent, which is that of a child that has ended: in
+    /// there each incarnation would begin within the one before.
+    span: Span,
 }
 
 enum NewHosts {
@@ -178,6 +189,7 @@ impl Actor for SupervisorActor {
         } else {
             drop(myself.send_after(arguments.delay, || Msg::Input(Input::Start)));
         }
+        let span = arguments.observer.span();
         Ok(State {
             driver: Driver::new(machine),
             hosts,
@@ -187,32 +199,39 @@ impl Actor for SupervisorActor {
             next_request: 0,
             new_hosts: BTreeMap::new(),
             counted: None,
+            span,
         })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let mut effects = VecDeque::from(state.hear(message));
+        let span = state.span.clone();
+        state.serve(&myself, message).instrument(span).await;
+        Ok(())
+    }
+}
+
+impl State {
+    async fn serve(&mut self, myself: &ActorRef<Msg>, message: Msg) {
+        let mut effects = VecDeque::from(self.hear(message));
         let mut carried_out = 0;
         while let Some(effect) = effects.pop_front() {
-            if let Some(input) = state.carry_out(&myself, effect) {
-                effects.extend(state.driver.step(input));
+            if let Some(input) = self.carry_out(myself, effect) {
+                effects.extend(self.driver.step(input));
             }
             carried_out += 1;
             if carried_out % PAUSE == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        let latest = state.driver.machine.counted().next();
-        if latest != state.counted {
-            state.counted = latest;
-            state.observer.counted(&mut state.driver.machine.counted());
+        let latest = self.driver.machine.counted().next();
+        if latest != self.counted {
+            self.counted = latest;
+            let mut counted = self.driver.machine.counted();
+            observed(guarded(|| self.observer.counted(&mut counted)));
         }
-        state.driver.arm(&myself, || Msg::Wake);
-        Ok(())
+        self.driver.arm(myself, || Msg::Wake);
     }
-}
 
-impl State {
     fn hear(&mut self, message: Msg) -> Vec<Effect> {
         match message {
             Msg::Input(input) => self.driver.step(input),
@@ -263,16 +282,11 @@ impl State {
     /// Carries out an effect; what comes of it at once is the next input.
     fn carry_out(&mut self, myself: &ActorRef<Msg>, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Start(run, cause) => {
-                let port = Port { supervisor: myself.clone(), run };
-                match self.hosts.get_mut(&run.child).map(|host| host.start(cause, port.clone())) {
-                    Some(Begun::Up) => return Some(Input::Started(run)),
-                    Some(Begun::Later) => {}
-                    None => port.start_failed(ExitReason::error("there is nothing to start it with")),
-                }
-            }
-            Effect::Stop(run, reason) => self.hosts.get_mut(&run.child).into_iter().for_each(|host| host.stop(&reason)),
-            Effect::Kill(run) => self.hosts.get_mut(&run.child).into_iter().for_each(|host| host.kill()),
+            Effect::Start(run, cause) => return self.start(myself, run, cause),
+            Effect::Stop(run, reason) => self.host(run, |host| host.stop(&reason)),
+            Effect::Kill(run) => self.host(run, |host| host.kill()),
+            Effect::KillTree(run) => self.host(run, |host| host.pass_on(Input::KillTree)),
+            Effect::Abandon(run) => self.host(run, |host| host.pass_on(Input::Abandon)),
             // To itself, as OTP's supervisor does: whatever it has been sent already comes first.
             Effect::Retry(run) => drop(myself.cast(Msg::Input(Input::Retry(run)))),
             Effect::Added(id, child) => {
@@ -282,15 +296,15 @@ impl State {
             }
             Effect::Forget(child) => drop(self.hosts.remove(&child)),
             Effect::Up => {
-                self.observer.up();
+                self.observe(|observer| observer.up());
                 if let Some(parent) = &self.parent {
                     parent.started();
                 }
             }
             Effect::Reply(id, reply) => self.reply(id, reply),
-            Effect::Report(report) => self.observer.report(report),
+            Effect::Report(report) => self.observe(|observer| observer.report(report)),
             Effect::Terminated(reason) => {
-                self.observer.terminated(&reason);
+                self.observe(|observer| observer.terminated(&reason));
                 if let Some(parent) = &self.parent {
                     parent.exited(reason);
                 }
@@ -298,6 +312,36 @@ impl State {
             }
         }
         None
+    }
+
+    /// Starts a child; what comes of it at once is the next input.
+    fn start(&mut self, myself: &ActorRef<Msg>, run: Run, cause: StartCause) -> Option<Input> {
+        let port = Port { supervisor: myself.clone(), run };
+        let Some(host) = self.hosts.get_mut(&run.child) else {
+            port.start_failed(ExitReason::error("there is nothing to start it with"));
+            return None;
+        };
+        match guarded(|| host.start(cause, port.clone())) {
+            Ok(Begun::Up) => return Some(Input::Started(run)),
+            Ok(Begun::Later) => {}
+            Err(reason) => {
+                // Whatever has begun of it is not known to anybody.
+                self.host(run, |host| host.kill());
+                port.start_failed(reason);
+            }
+        }
+        None
+    }
+
+    fn host(&mut self, run: Run, tell: impl FnOnce(&mut dyn Host)) {
+        let Some(host) = self.hosts.get_mut(&run.child) else { return };
+        if let Err(reason) = guarded(|| tell(&mut **host)) {
+            complain("what stops a child", &reason);
+        }
+    }
+
+    fn observe(&mut self, tell: impl FnOnce(&mut dyn Observer)) {
+        observed(guarded(|| tell(&mut *self.observer)));
     }
 
     fn reply(&mut self, id: RequestId, reply: Reply) {
@@ -316,6 +360,12 @@ impl State {
             // Whoever asked may have gone.
             drop(asker.send(Answer { reply, handles }));
         }
+    }
+}
+
+fn observed(told: Result<(), ExitReason>) {
+    if let Err(reason) = told {
+        complain("what observes a supervisor", &reason);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use self::ask::NOT_OURS;
 pub use self::ask::{Answer, Ask, TreeError};
 use self::nested::{PlanHost, PlanObserver};
-use super::context::Context;
+use super::context::{Context, LauncherTurns};
 use super::program::Programs;
 use super::supervisor::{Arguments, Msg, NewChild, Port, SupervisorActor};
 use super::unit::{self, UnitActor, UnitHost};
@@ -55,6 +55,8 @@ pub struct Tree {
     /// Restarts an earlier brain has counted, until the supervisor they count against is started.
     counted: RwLock<BTreeMap<SupervisorId, Vec<Mono>>>,
     standing: watch::Sender<Standing>,
+    /// The root has been started, or could not be.
+    has_begun: watch::Sender<bool>,
 }
 
 /// What the launcher holds from earlier brains, by name.
@@ -74,6 +76,7 @@ impl Tree {
             notes: RwLock::default(),
             counted: RwLock::default(),
             standing: watch::Sender::new(Standing::Starting),
+            has_begun: watch::Sender::new(false),
         });
         tree.context.gates.plan(&plan);
         tree.context.limits.plan(&tree.context, &plan).await;
@@ -107,9 +110,9 @@ impl Tree {
         let plan = self.plan();
         self.context.view.change_supervisor(&plan.root, |status| "starting".clone_into(&mut status.state));
         let arguments = Arguments { counted: self.recall(&plan.root), ..self.arguments(&plan, &plan.root, None) };
-        let (root, _) = Actor::spawn(None, SupervisorActor, arguments).await?;
-        self.register(&plan.root, root);
-        Ok(())
+        let root = Actor::spawn(None, SupervisorActor, arguments).await.map(|(root, _)| self.register(&plan.root, root));
+        self.has_begun.send_replace(true);
+        root
     }
 
     /// How the tree stands, now and later.
@@ -152,6 +155,9 @@ impl Tree {
                 return self.context.limits.hear(&self.context, target, cgroup.clone(), applied);
             }
             ToBrain::Keeper { pid } => return self.context.keeper_is(*pid),
+            &ToBrain::Turns { count, longest, recent } => {
+                return self.context.launcher_takes(LauncherTurns { count, longest, recent });
+            }
             ToBrain::Hello { .. }
             | ToBrain::Listener { .. }
             | ToBrain::Held { .. }
@@ -259,11 +265,21 @@ impl Tree {
         }
     }
 
+    /// A unit writes into its full log although it is stopped: it is killed.
+    pub(crate) fn log_resists(&self, unit: &UnitId) {
+        if let Some(actor) = self.units.read().unwrap_or_else(PoisonError::into_inner).get(unit) {
+            drop(actor.cast(unit::Msg::LogResists));
+        }
+    }
+
     /// Takes over a new plan: touches only what `diff` names.
     ///
     /// # Errors
     /// A new unit's actor cannot be started.
     pub async fn reload(self: &Arc<Self>, plan: Arc<Plan>, diff: &Diff) -> Result<(), SpawnErr> {
+        // A root that is about to start would not hear of it. The sender lives as long as the tree.
+        let mut has_begun = self.has_begun.subscribe();
+        drop(has_begun.wait_for(|has_begun| *has_begun).await);
         let old = std::mem::replace(&mut *self.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
         self.context.gates.plan(&plan);
         self.context.limits.plan(&self.context, &plan).await;

@@ -8,15 +8,14 @@ use futures_util::future::join_all;
 
 use super::Node;
 use super::dto::{ActionRequest, ActionResponse, HeartbeatRequest, REASON_MAX, SignalRequest, TargetResult};
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::routes::App;
-use super::server::Peer;
 use super::targets::Known;
 use crate::actor::tree::{Ask, TreeError};
 use crate::actor::wishes::Asker;
 use crate::base::exit::Signal;
 use crate::base::quantity::format_size;
-use crate::event::Event;
 use crate::os::logfile::RotateReport;
 use crate::plan::LogMode;
 use crate::policy::supervisor::RequestError;
@@ -25,19 +24,19 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer = Result<(StatusCode, Json<ActionResponse>), Refusal>;
 
 pub(super) async fn start(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, Ask::Start, body?.0).await
+    ask(&app.node, &peer, Ask::Start, body?.0).await
 }
 
 pub(super) async fn stop(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, Ask::Stop { hold: true }, body?.0).await
+    ask(&app.node, &peer, Ask::Stop { hold: true }, body?.0).await
 }
 
 pub(super) async fn restart(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    ask(&app.node, peer, Ask::Restart, body?.0).await
+    ask(&app.node, &peer, Ask::Restart, body?.0).await
 }
 
 /// Asks for all targets at once: one may wait for another, so none may be kept from being asked. Their number is bounded by the plan.
-async fn ask(node: &Node, peer: Peer, ask: Ask, request: ActionRequest) -> Answer {
+async fn ask(node: &Node, peer: &Peer, ask: Ask, request: ActionRequest) -> Answer {
     if request.reason.as_ref().is_some_and(|reason| reason.len() > REASON_MAX) {
         return Err(Refusal::bad_request(format!("the reason has more than {REASON_MAX} bytes")));
     }
@@ -69,7 +68,7 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
     let signal = Signal::parse(&request.signal)
         .ok_or_else(|| Refusal::bad_request(format!("there is no signal called `{}`", request.signal)).help(signal_help()))?;
     let targets = resolve(&app.node, &request.targets)?;
-    let node = &app.node;
+    let (node, peer) = (&app.node, &peer);
     let results = targets.iter().map(|target| async move {
         tell(node, peer, &format!("signal {signal}"), target);
         if node.context.view.unit(target).is_some_and(|unit| unit.pid.is_none()) {
@@ -84,10 +83,15 @@ pub(super) async fn signal(State(app): State<App>, Extension(peer): Extension<Pe
 }
 
 /// A sign of life, as `WATCHDOG=1` is one. It is no command: nobody is told.
-pub(super) async fn heartbeat(State(app): State<App>, body: Body<HeartbeatRequest>) -> Answer {
+pub(super) async fn heartbeat(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<HeartbeatRequest>) -> Answer {
     let Json(request) = body?;
     let plan = app.node.tree.plan();
     let targets = resolve(&app.node, &request.targets)?;
+    let is_own = |target: &String| peer.unit.as_ref().is_some_and(|unit| unit.as_str() == target);
+    if !peer.beats_for_all && !targets.iter().all(is_own) {
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "not_permitted", "a unit gives signs of life for itself only");
+        return Err(refusal.help("to let it do so for others, write `may_command: [heartbeat]` in it"));
+    }
     let results = targets.iter().map(|target| match plan.units.get(target.as_str()) {
         Some(unit) if unit.watchdog.is_none() => failed(target, "it is declared without a `watchdog`".into()),
         _ => app.node.tree.beat(target, request.sequence).map_or_else(|error| failed(target, error.to_string()), |()| done(target, None)),
@@ -96,14 +100,14 @@ pub(super) async fn heartbeat(State(app): State<App>, body: Body<HeartbeatReques
 }
 
 pub(super) async fn pause(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    stand_still(&app.node, peer, true, &body?.0.targets).await
+    stand_still(&app.node, &peer, true, &body?.0.targets).await
 }
 
 pub(super) async fn resume(State(app): State<App>, Extension(peer): Extension<Peer>, body: Body<ActionRequest>) -> Answer {
-    stand_still(&app.node, peer, false, &body?.0.targets).await
+    stand_still(&app.node, &peer, false, &body?.0.targets).await
 }
 
-async fn stand_still(node: &Node, peer: Peer, pause: bool, targets: &[String]) -> Answer {
+async fn stand_still(node: &Node, peer: &Peer, pause: bool, targets: &[String]) -> Answer {
     let targets = resolve(node, targets)?;
     let results = targets.iter().map(|target| async move {
         tell(node, peer, if pause { "pause" } else { "resume" }, target);
@@ -121,9 +125,9 @@ pub(super) async fn rotate(State(app): State<App>, Extension(peer): Extension<Pe
     let plan = app.node.tree.plan();
     let units = plan.units_below(&resolve(&app.node, &request.targets)?);
     let results = units.into_iter().map(|unit| {
-        let (app, plan) = (app.clone(), plan.clone());
+        let (app, plan, peer) = (app.clone(), plan.clone(), peer.clone());
         async move {
-            tell(&app.node, peer, "rotate", unit.as_str());
+            tell(&app.node, &peer, "rotate", unit.as_str());
             let mode = plan.units.get(&unit).map(|plan| plan.logs.mode);
             let rotated = match mode {
                 _ if plan.units.get(&unit).is_some_and(|unit| unit.watch.is_some()) => {
@@ -167,8 +171,8 @@ fn resolve(node: &Node, targets: &[String]) -> Result<Vec<String>, Refusal> {
     Ok(Known::of_plan(&node.tree.plan()).resolve(targets)?)
 }
 
-fn tell(node: &Node, peer: Peer, command: &str, target: &str) {
-    node.context.bus.tell(Event::CommandReceived { command: command.into(), target: target.into(), uid: peer.uid });
+fn tell(node: &Node, peer: &Peer, command: &str, target: &str) {
+    node.context.bus.tell(peer.asked(command, target));
 }
 
 fn done(target: &str, message: Option<String>) -> TargetResult {

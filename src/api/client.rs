@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::dto::ApiError;
+use crate::base::text::{make_visible, visible};
 
 /// The longest answer that is taken in one piece, in bytes.
 pub const ANSWER_MAX: usize = 256 << 20;
@@ -48,6 +49,8 @@ pub enum ClientError {
 pub struct Client {
     socket: PathBuf,
     runtime: tokio::runtime::Runtime,
+    /// Answers are for people: what a terminal would do something else with than show it is replaced.
+    for_people: bool,
 }
 
 /// An answer that comes piece by piece, as lines.
@@ -55,6 +58,7 @@ pub struct Client {
 pub struct Lines {
     body: Incoming,
     buffer: Vec<u8>,
+    for_people: bool,
     /// Where in the buffer the next line begins.
     start: usize,
 }
@@ -66,7 +70,13 @@ impl Client {
     /// There is no runtime.
     pub fn new(socket: &Path) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { socket: socket.to_owned(), runtime })
+        Ok(Self { socket: socket.to_owned(), runtime, for_people: false })
+    }
+
+    /// The same for people: no text of an answer holds what a terminal would do something else with than show it.
+    #[must_use]
+    pub fn for_people(self) -> Self {
+        Self { for_people: true, ..self }
     }
 
     /// Runs `work` to its end.
@@ -87,7 +97,7 @@ impl Client {
     /// # Errors
     /// There is no daemon, or it refuses.
     pub async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        whole(self.request(Method::GET, path, Vec::new()).await?).await
+        self.whole(self.request(Method::GET, path, Vec::new()).await?).await
     }
 
     /// Asks for something to be done.
@@ -96,7 +106,7 @@ impl Client {
     /// There is no daemon, or it refuses.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(broken)?;
-        whole(self.request(Method::POST, path, body).await?).await
+        self.whole(self.request(Method::POST, path, body).await?).await
     }
 
     /// Opens a stream.
@@ -104,7 +114,22 @@ impl Client {
     /// # Errors
     /// There is no daemon, or it refuses.
     pub async fn lines(&self, path: &str) -> Result<Lines, ClientError> {
-        Ok(Lines { body: self.request(Method::GET, path, Vec::new()).await?.into_body(), buffer: Vec::new(), start: 0 })
+        Ok(Lines {
+            body: self.request(Method::GET, path, Vec::new()).await?.into_body(),
+            buffer: Vec::new(),
+            for_people: self.for_people,
+            start: 0,
+        })
+    }
+
+    async fn whole<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, ClientError> {
+        let bytes = collect(response.into_body()).await?;
+        if !self.for_people {
+            return serde_json::from_slice(&bytes).map_err(broken);
+        }
+        let mut value = serde_json::from_slice(&bytes).map_err(broken)?;
+        make_visible(&mut value);
+        serde_json::from_value(value).map_err(broken)
     }
 
     async fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, ClientError> {
@@ -123,12 +148,13 @@ impl Client {
         }
         let status = response.status();
         let bytes = collect(response.into_body()).await?;
-        let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| ApiError {
+        let mut error = serde_json::from_slice(&bytes).unwrap_or_else(|_| ApiError {
             code: "unknown".into(),
             message: format!("{status}: {}", String::from_utf8_lossy(&bytes)),
             help: None,
             diagnostics: None,
         });
+        error.message = visible(&error.message).into_owned();
         Err(ClientError::Refused { status, error: Box::new(error) })
     }
 }
@@ -148,8 +174,13 @@ impl Lines {
         loop {
             let rest = &self.buffer[self.start..];
             if let Some(length) = rest.iter().position(|&byte| byte == b'\n') {
-                let line = String::from_utf8_lossy(&rest[..length]).into_owned();
+                let mut line = String::from_utf8_lossy(&rest[..length]).into_owned();
                 self.start += length + 1;
+                if self.for_people {
+                    let mut value = serde_json::from_str(&line).map_err(broken)?;
+                    make_visible(&mut value);
+                    line = value.to_string();
+                }
                 return Ok(Some(line));
             }
             if rest.len() > LINE_MAX {
@@ -178,10 +209,6 @@ pub fn escape(name: &str) -> String {
 
 fn broken(error: impl std::fmt::Display) -> ClientError {
     ClientError::Broken(error.to_string())
-}
-
-async fn whole<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, ClientError> {
-    serde_json::from_slice(&collect(response.into_body()).await?).map_err(broken)
 }
 
 async fn collect(body: Incoming) -> Result<Bytes, ClientError> {

@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::dto::Environment;
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::routes::App;
-use super::server::Peer;
 use crate::base::secret::REDACTED;
 
 pub(super) async fn environment(
@@ -19,7 +19,7 @@ pub(super) async fn environment(
     match app.node.tree.environment(&name).await {
         Some(Ok(mut variables)) => {
             // Variables often are secrets: who may not command may not see them either.
-            for variable in variables.iter_mut().filter(|_| !peer.may_command()) {
+            for variable in variables.iter_mut().filter(|_| !peer.sees_all) {
                 (variable.value, variable.redacted) = (REDACTED.into(), true);
             }
             Ok(Json(Environment { unit, variables }))

@@ -52,7 +52,7 @@ pub(super) async fn events(
     let history = app.node.history.clone();
     // First of all, so that nothing falls between the history and what is to come.
     let live = query.follow.then(|| history.follow());
-    let start = match last_event_id(&headers).map(|last| last + 1).or(query.from) {
+    let start = match last_event_id(&headers).map(|last| last.saturating_add(1)).or(query.from) {
         Some(from) => from,
         None => start_of_last(&history, query.last.unwrap_or(LAST), query.about.clone()).await.map_err(Refusal::internal)?,
     };

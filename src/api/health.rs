@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::routes::{App, daemon_status};
 use crate::actor::health::assessed;
 use crate::base::choice::HealthLevel;
+use crate::base::text::visible_line;
 use crate::event::{HealthStatus, SupervisorStatus, UnitStatus};
 use crate::policy::aggregate::{Opinion, unit_health};
 
@@ -142,7 +143,8 @@ fn supervisor_line(supervisor: &SupervisorStatus, opinion: &Opinion) -> Line {
 fn line(name: &str, health: &HealthStatus, state: &str, why: Option<&str>) -> Line {
     let sign = if health.level == HealthLevel::Healthy { '+' } else { '-' };
     let level = if health.level == HealthLevel::Degraded { " degraded" } else { "" };
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    // Somebody may look at it in a terminal.
+    let why = why.map(|why| format!(": {}", visible_line(why))).unwrap_or_default();
     let (well, works) = (health.level == HealthLevel::Healthy, health.level != HealthLevel::Unhealthy);
     Line { well, works, text: format!("[{sign}]{name} {state}{level}{why}\n") }
 }

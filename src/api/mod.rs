@@ -10,12 +10,16 @@ mod environment;
 mod events;
 mod graph;
 mod health;
+mod hidden;
+mod host;
 mod logs;
+mod peer;
 mod refusal;
 mod routes;
 mod server;
 mod set;
 pub mod socket;
+mod stream;
 pub mod targets;
 mod wire;
 
@@ -55,6 +59,8 @@ pub struct Node {
     pub launcher_pid: u32,
     /// Where units' cgroups are.
     pub cgroup: Option<PathBuf>,
+    /// How the kernel names that in /proc/PID/cgroup.
+    pub cgroup_name: Option<String>,
     /// How the last upgrade in place went.
     pub upgrade: Option<dto::UpgradeStatus>,
 }

@@ -8,16 +8,17 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::dto::{Changes, DaemonStatus, Status, TreeRow, UnitDetails, UpgradeRequest, tree_rows};
+use super::peer::Peer;
 use super::refusal::Refusal;
-use super::server::Peer;
-use super::{Node, actions, chain, environment, events, graph, health, logs, set};
+use super::{Node, actions, chain, environment, events, graph, health, hidden, logs, set};
 use crate::actor::health::assessed;
 use crate::actor::limits::Limits;
 use crate::actor::tree::Standing;
-use crate::event::{Event, GroupUse, HealthStatus};
+use crate::event::{GroupUse, HealthStatus};
 use crate::os::{clock, inherited, logfile, usage};
 use crate::plan::{Diff, LogMode, Plan};
 
@@ -124,7 +125,7 @@ fn daemon_state(node: &Node) -> (&'static str, Option<String>) {
     }
 }
 
-async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<UnitDetails>, Refusal> {
+async fn unit(State(app): State<App>, Extension(peer): Extension<Peer>, Path(name): Path<String>) -> Result<Json<UnitDetails>, Refusal> {
     let plan = app.node.tree.plan();
     let (Some(unit), Some(status)) = (plan.units.get(name.as_str()), app.node.context.view.unit(&name)) else {
         let known = super::targets::Known::of_plan(&plan).resolve(std::slice::from_ref(&name));
@@ -139,7 +140,7 @@ async fn unit(State(app): State<App>, Path(name): Path<String>) -> Result<Json<U
         used,
         now: clock::wall(),
         supervisors: above(&plan, &name),
-        exec: unit.exec.clone(),
+        exec: if peer.sees_all { unit.exec.clone() } else { hidden::words(&unit.exec) },
         working_directory: unit.working_directory.clone(),
         restart: if unit.watch.is_some() { String::new() } else { unit.restart.kind.as_str().into() },
         requires: words(&unit.requires),
@@ -165,23 +166,29 @@ async fn tree(State(app): State<App>) -> Json<Vec<TreeRow>> {
     Json(tree_rows(app.node.tree.plan().root.as_str(), &view.supervisors(), &view.units(), &levels(&app.node)))
 }
 
-/// Variables often are secrets: who may not command may not see them either.
-async fn plan(State(app): State<App>, Extension(peer): Extension<Peer>) -> Json<Plan> {
-    let mut plan = Plan::clone(&app.node.tree.plan());
-    if !peer.may_command() {
-        for unit in plan.units.values_mut() {
-            Arc::make_mut(unit).environment.values_mut().for_each(|value| "(hidden)".clone_into(value));
-        }
+/// What may be a secret is not for those who may only read.
+async fn plan(State(app): State<App>, Extension(peer): Extension<Peer>) -> Result<Json<Value>, Refusal> {
+    let mut plan = serde_json::to_value(&*app.node.tree.plan()).map_err(Refusal::internal)?;
+    if !peer.sees_all {
+        hidden::in_plan(&mut plan);
     }
-    Json(plan)
+    Ok(Json(plan))
 }
 
-async fn changes(State(app): State<App>) -> Result<Json<Changes>, Refusal> {
-    changes_of(&app.node.daemon.plan_changes().await?)
+/// The same holds for the lines a fault is shown in.
+async fn changes(State(app): State<App>, Extension(peer): Extension<Peer>) -> Result<Json<Changes>, Refusal> {
+    match app.node.daemon.plan_changes().await {
+        Ok(diff) => changes_of(&diff),
+        Err(_) if !peer.sees_all => {
+            let why = "the declarations are at fault; how, is told to those who may command";
+            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_declarations", why))
+        }
+        Err(refused) => Err(refused.into()),
+    }
 }
 
 async fn reload(State(app): State<App>, Extension(peer): Extension<Peer>) -> Result<Json<Changes>, Refusal> {
-    app.node.context.bus.tell(Event::CommandReceived { command: "reload".into(), target: String::new(), uid: peer.uid });
+    app.node.context.bus.tell(peer.asked("reload", ""));
     changes_of(&app.node.daemon.reload().await?)
 }
 
@@ -192,7 +199,7 @@ async fn upgrade(State(app): State<App>, Extension(peer): Extension<Peer>, body:
         Err(rejection) => return rejection.into(),
     };
     let target = program.display().to_string();
-    app.node.context.bus.tell(Event::CommandReceived { command: "upgrade".into(), target, uid: peer.uid });
+    app.node.context.bus.tell(peer.asked("upgrade", &target));
     let why = app.node.daemon.upgrade(program).await;
     Refusal::new(StatusCode::CONFLICT, "no_upgrade", why).help("nothing has changed")
 }

@@ -8,14 +8,15 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::dto::{Changes, REASON_MAX, SetBody};
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::routes::{App, changes_of};
-use super::server::Peer;
 use super::{ReloadRefused, SetRefused, SetRequest};
-use crate::event::{Event, Override};
+use crate::event::Override;
 
-pub(super) async fn list(State(app): State<App>) -> Json<Vec<Override>> {
-    Json(app.node.daemon.overrides().await)
+pub(super) async fn list(State(app): State<App>, Extension(peer): Extension<Peer>) -> Json<Vec<Override>> {
+    let overrides = app.node.daemon.overrides().await;
+    Json(if peer.sees_all { overrides } else { overrides.into_iter().map(Override::told).collect() })
 }
 
 pub(super) async fn set(
@@ -31,7 +32,7 @@ pub(super) async fn set(
         return Err(Refusal::bad_request("nothing is to be set or taken back"));
     }
     let command = if body.values.is_empty() { "unset" } else { "set" };
-    app.node.context.bus.tell(Event::CommandReceived { command: command.into(), target: body.target.clone(), uid: peer.uid });
+    app.node.context.bus.tell(peer.asked(command, &body.target));
     let SetBody { target, values, unset, unset_all, milliseconds, reason } = body;
     let duration = milliseconds.map(Duration::from_millis);
     let request = SetRequest { target, values, unset, unset_all, duration, reason, uid: peer.uid };

@@ -6,14 +6,25 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use crate::os::clock;
 use crate::os::paths::SOCKET_PATH_MAX;
+
+/// How long whoever answers on the control socket may take to go. There is one daemon for a state directory, so it is about to.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often that is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Whom the mode of the control socket lets in: its owner and its group.
 const MODE: u32 = 0o660;
+
+/// What it is called until it is complete: no longer than its own name, so that the path is not, either.
+const NEW: &str = "control.new";
 
 /// Listens on the control socket. A socket that nobody listens on any more is replaced.
 ///
@@ -25,18 +36,26 @@ pub async fn bind_control(path: &Path) -> Result<UnixListener, String> {
     if length > SOCKET_PATH_MAX {
         return Err(format!("cannot listen on {shown}: the path has {length} bytes and the kernel allows {SOCKET_PATH_MAX}"));
     }
-    remove_stale(path).await?;
-    let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+    look_for_others(path).await?;
+    // Made beside it and put in its place: it is there all the time, with its mode, for whoever connects and whoever hides it.
+    let new = path.with_file_name(NEW);
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(format!("cannot remove {}: {error}", new.display())),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => format!("cannot listen on {shown}: no permission to make a socket in its directory"),
         io::ErrorKind::NotFound => format!("cannot listen on {shown}: its directory does not exist"),
         _ => format!("cannot listen on {shown}: {error}"),
     })?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
-        .map_err(|error| format!("cannot set the permissions of {shown}: {error}"))?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(MODE))
+        .map_err(|error| format!("cannot set the permissions of {}: {error}", new.display()))?;
+    std::fs::rename(&new, path).map_err(|error| format!("cannot put the new socket in the place of {shown}: {error}"))?;
     Ok(listener)
 }
 
-async fn remove_stale(path: &Path) -> Result<(), String> {
+/// Finds fault if somebody listens there, or if what is there is no socket.
+async fn look_for_others(path: &Path) -> Result<(), String> {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -44,12 +63,15 @@ async fn remove_stale(path: &Path) -> Result<(), String> {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(format!("cannot listen on {shown}: a file is in the way")),
         Ok(_) => {}
     }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(format!("cannot listen on {shown}: another daemon answers there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| format!("cannot remove the old socket {shown}: {error}"))
+    let patience = clock::mono() + LEAVES_WITHIN;
+    loop {
+        match UnixStream::connect(path).await {
+            // A brain that was killed a moment ago: the kernel has not ended all of its threads.
+            Ok(_) if clock::mono() < patience => tokio::time::sleep(LOOK_AGAIN).await,
+            Ok(_) => return Err(format!("cannot listen on {shown}: another daemon answers there")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+            Err(error) => return Err(format!("cannot listen on {shown}: cannot tell whether somebody answers there: {error}")),
         }
-        Err(error) => Err(format!("cannot listen on {shown}: cannot tell whether somebody answers there: {error}")),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -114,6 +114,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         seed: 1,
         stopping: AtomicBool::new(false),
         keeper: AtomicU32::new(0),
+        launcher_turns: Mutex::default(),
     });
     let tree = Tree::new(context.clone(), Arc::new(plan()), BTreeMap::new()).await.unwrap();
     Arc::new(Node {
@@ -122,6 +123,7 @@ async fn node(directory: &Path) -> Arc<Node> {
         history,
         daemon: Box::new(Stubborn),
         cgroup: None,
+        cgroup_name: None,
         upgrade: None,
         metrics: Box::new(|| async { Ok("# HELP a A.\n# TYPE a gauge\na 1\n# EOF\n".to_owned()) }.boxed()),
         version: "1.2.3".into(),
@@ -245,15 +247,16 @@ async fn the_port_shows_and_obeys_nothing() {
     let address = listener.local_addr().unwrap();
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(serve_public(ended.map(drop), listener, node));
-    let ask = async |head: &str| {
+    let ask_as = async |host: &str, head: &str| {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{head} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         text
     };
     let check = async |head: &str, expect: &[&str]| {
-        let text = ask(head).await;
+        let text = ask_as("localhost", head).await;
+        assert!(text.contains("\r\nx-content-type-options: nosniff\r\n"), "{text}");
         assert!(expect.iter().all(|part| text.contains(part)), "{head}: {text}");
     };
     check("GET /metrics", &["HTTP/1.1 200", "version=0.0.4", "\na 1\n"]).await;
@@ -263,6 +266,9 @@ async fn the_port_shows_and_obeys_nothing() {
     check("GET /v1/status", &["HTTP/1.1 404"]).await;
     check("POST /v1/stop", &["HTTP/1.1 404"]).await;
     check("POST /livez", &["HTTP/1.1 405"]).await;
+    // A page whose name has come to stand for this machine reads nothing.
+    let text = ask_as("evil.example:8001", "GET /metrics").await;
+    assert!(text.starts_with("HTTP/1.1 421") && !text.contains("\na 1\n"), "{text}");
     drop(end);
     server.await.unwrap();
 }

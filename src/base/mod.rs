@@ -5,6 +5,8 @@
 pub mod breaker;
 pub mod choice;
 #[cfg(feature = "daemon")]
+pub mod command;
+#[cfg(feature = "daemon")]
 pub mod cpus;
 pub mod exit;
 #[cfg(feature = "daemon")]
@@ -25,6 +27,7 @@ pub mod scheduling;
 #[cfg(feature = "daemon")]
 pub mod secret;
 pub mod shutdown;
+pub mod text;
 #[cfg(feature = "daemon")]
 pub mod tier;
 pub mod time;

@@ -10,8 +10,9 @@ use super::output::wants_color;
 use super::{Session, render};
 use crate::api::client::ClientError;
 use crate::api::dto::{Changes, Status};
-use crate::os::inherited;
-use crate::plan::{Child, Diff, Plan, resolve};
+use crate::os::paths::SOCKET_PATH_MAX;
+use crate::os::{inherited, trust};
+use crate::plan::{Child, Diff, Plan, resolve, with_sockets};
 use crate::spec::{self, Declared, Diagnostics, SourceFile};
 
 pub(super) fn check(session: &mut Session, directory: Option<&Path>, as_json: bool) -> Ending {
@@ -100,7 +101,11 @@ pub(super) fn show(session: &mut Session, changes: &Changes, as_json: bool) -> E
 
 pub(super) fn load(session: &Session) -> Result<(Option<Plan>, Diagnostics), Failure> {
     let directory = session.config()?;
-    Ok(resolve(&spec::load(&directory, inherited::tier().as_deref()), &directory))
+    let declared = spec::load_trusted(&directory, inherited::tier().as_deref(), &trust::refusal);
+    let found = resolve(&declared, &directory);
+    // Where there is no place for a daemon, nothing can be too long for it.
+    let Ok(directories) = session.directories() else { return Ok(found) };
+    Ok(with_sockets(&declared, found, &|unit| directories.notify_socket(unit), SOCKET_PATH_MAX))
 }
 
 /// Which tier the environment chooses: that of the daemon, if one runs here, else of this command.
@@ -112,12 +117,19 @@ fn forced_tier(session: &Session) -> Option<String> {
 /// The declarations with `tier`, or with the one in force.
 fn declared(session: &Session, tier: Option<&str>) -> Result<Declared, Failure> {
     let tier = tier.map(str::to_owned).or_else(|| forced_tier(session));
-    Ok(spec::load(&session.config()?, tier.as_deref()))
+    Ok(spec::load_trusted(&session.config()?, tier.as_deref(), &trust::refusal))
 }
 
 /// The plan of the declarations with `tier`, or with the one in force; or what is wrong.
 pub(super) fn plan_with(session: &Session, tier: Option<&str>) -> Result<Result<Plan, Diagnostics>, Failure> {
     let (plan, diagnostics) = resolve(&declared(session, tier)?, &session.config()?);
+    Ok(plan.ok_or(diagnostics))
+}
+
+/// The plan of the declarations as they are, whoever may have written them: nothing is run of it.
+pub(super) fn plan_of_whoever(session: &Session) -> Result<Result<Plan, Diagnostics>, Failure> {
+    let directory = session.config()?;
+    let (plan, diagnostics) = resolve(&spec::load(&directory, forced_tier(session).as_deref()), &directory);
     Ok(plan.ok_or(diagnostics))
 }
 

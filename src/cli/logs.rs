@@ -9,6 +9,7 @@ use super::{Session, offline};
 use crate::api::client::{Client, ClientError, escape};
 use crate::api::dto::{LogItem, LogLine};
 use crate::base::choice::{Choice as _, LogStream};
+use crate::base::text::visible;
 use crate::base::time::{Mono, Wall, parse_duration};
 use crate::os::clock;
 use crate::os::logfile::Pattern;
@@ -54,7 +55,7 @@ impl Since {
 }
 
 pub(super) fn logs(session: &mut Session, args: &LogsArgs) -> Ending {
-    let client = session.client()?;
+    let client = session.raw_client()?;
     let mut reading = Reading { path: path(args, clock::wall()), places: BTreeMap::new(), away: None };
     match client.block_on(reading.run(session, &client, args)) {
         Err(Gone::Nobody) => offline::logs(session, args),
@@ -166,13 +167,15 @@ pub(super) fn print(session: &mut Session, args: &LogsArgs, line: &LogLine) -> R
         session.out.line(&json)?;
         return Ok(());
     }
+    // As it is for files and for other programs.
+    let text = if session.out.is_terminal() { visible(&line.text) } else { line.text.as_str().into() };
     let time = if args.timestamps { format!("{} ", session.out.look.dim(&line.time)) } else { String::new() };
     if args.units.len() == 1 && args.units[0] == line.unit {
         // The one unit that was asked for needs no name before each line.
-        session.out.line(&format!("{time}{}", line.text))?;
+        session.out.line(&format!("{time}{text}"))?;
     } else {
         let log = session.out.look.dim(&format!("{:12} |", line.log()));
-        session.out.line(&format!("{time}{log} {}", line.text))?;
+        session.out.line(&format!("{time}{log} {text}"))?;
     }
     Ok(())
 }

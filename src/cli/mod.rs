@@ -44,7 +44,7 @@ pub fn parse() -> Cli {
 /// Does what a command asks for; `config` is the directory named with `-C`.
 #[must_use]
 pub fn execute(config: Option<&Path>, request: Request) -> ExitCode {
-    let mut session = Session { config: config.map(Path::to_owned), out: Output::new() };
+    let mut session = Session { config: config.map(Path::to_owned), out: Output::new(), is_json: is_json(&request) };
     let ending = run(&mut session, request);
     let ending = ending.and_then(|exit| session.out.flush().map(|()| exit).map_err(Failure::from));
     match ending {
@@ -94,15 +94,58 @@ fn run(session: &mut Session, request: Request) -> Ending {
     }
 }
 
+/// Whether JSON is asked for.
+const fn is_json(request: &Request) -> bool {
+    match request {
+        Request::Check { json, .. }
+        | Request::Plan { json, .. }
+        | Request::Tier { json, .. }
+        | Request::CriticalChain { json, .. }
+        | Request::Reload { json }
+        | Request::Status { json, .. }
+        | Request::Environment { json, .. }
+        | Request::Tree { json }
+        | Request::Doctor { json, .. }
+        | Request::VerifyInstall { json, .. }
+        | Request::Version { json } => *json,
+        Request::Graph(args) => args.json,
+        Request::Set(args) => args.json,
+        Request::Unset(args) => args.json,
+        Request::Logs(args) => args.json,
+        Request::Events(args) => args.json,
+        Request::Simulate(_)
+        | Request::Health { .. }
+        | Request::Start(_)
+        | Request::Stop { .. }
+        | Request::Restart(_)
+        | Request::Pause(_)
+        | Request::Resume(_)
+        | Request::Signal { .. }
+        | Request::Heartbeat { .. }
+        | Request::Rotate(_)
+        | Request::Schema { .. }
+        | Request::Completions { .. }
+        | Request::Upgrade { .. } => false,
+    }
+}
+
 /// What every command has at hand.
 struct Session {
     config: Option<PathBuf>,
     out: Output,
+    /// Whether the output is for programs.
+    is_json: bool,
 }
 
 impl Session {
-    /// A client of the daemon that serves this directory.
+    /// A client of the daemon that serves this directory. What it tells is for people, unless JSON is asked for.
     fn client(&self) -> Result<Client, Failure> {
+        let client = self.raw_client()?;
+        Ok(if self.is_json { client } else { client.for_people() })
+    }
+
+    /// The same, with answers as they are.
+    fn raw_client(&self) -> Result<Client, Failure> {
         let directories = self.directories()?;
         let socket = directories.control_socket().map_err(|error| Failure::new(Exit::Bad, error.to_string()))?;
         Client::new(&socket).map_err(|error| Failure::new(Exit::Failed, format!("cannot start the client: {error}")))

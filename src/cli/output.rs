@@ -25,6 +25,11 @@ impl Output {
         Self { out: BufWriter::new(out), look }
     }
 
+    /// Whether somebody looks at it at once.
+    pub(super) const fn is_terminal(&self) -> bool {
+        self.look.width.is_some()
+    }
+
     /// Writes a line.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;

@@ -35,7 +35,7 @@ use crate::launcher::link::{self, Link};
 use crate::launcher::wire::{BrainEnd, ToBrain, ToLauncher, Upgrade};
 use crate::os::pump::Pump;
 use crate::os::systemd::Dependencies;
-use crate::os::{clock, inherited, last_words, secrets};
+use crate::os::{self, clock, inherited, last_words, secrets};
 use crate::plan::{OnLauncherDeath, RestartType, ShutdownTimeout, Strategy};
 
 /// The brain could not go on; the launcher starts another one.
@@ -43,6 +43,13 @@ const FAILED: u8 = 70;
 
 /// How often the launcher hears that the brain is well.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How often memory that is free goes back to the kernel: a restart leaves holes, and a day has millions of them.
+const THRIFT: Duration = Duration::from_secs(60);
+
+/// How long a thread for what blocks stays when it has nothing to do. What comes a hundred times a second goes to each idle thread in turn:
+/// after tokio's ten seconds of that there are as many threads as there ever were, each with a stack and a store of memory.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// Runs the brain to its end. The launcher has started this process and passed its socket.
 #[must_use]
@@ -57,9 +64,16 @@ pub fn brain(settings: Settings) -> ExitCode {
         .with_target(false)
         .with_max_level(tracing::Level::WARN)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("brain").enable_all().build();
+    os::memory::keep_little();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).thread_keep_alive(IDLE).thread_name("brain").enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(settings)),
+        Ok(runtime) => {
+            let result = runtime.block_on(run(settings));
+            // What still waits for a disk, or for somebody who does not answer, is not waited for.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(format!("cannot start the runtime: {error}")),
     };
     match result {
@@ -126,6 +140,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         receiver: receiver.clone(),
         orders,
     };
+    parts.faces.open_control().await;
     let root = parts.supervise().start().await.map_err(|error| error.to_string())?;
     if greeting.found_survivors() && greeting.generation == 0 {
         // What runs is what was applied last; the files may say something else by now.
@@ -177,7 +192,7 @@ async fn load(settings: &Settings, carries_on: bool) -> Result<Option<Loaded>, S
         }
         Ok(loaded)
     };
-    match tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())? {
+    match declarations::in_time(&settings.directories, load).await {
         Ok(loaded) => Ok(Some(loaded)),
         Err(diagnostics) => {
             let diagnostics: Box<crate::spec::Diagnostics> = diagnostics;
@@ -223,6 +238,7 @@ fn context(settings: &Settings, loaded: &Loaded, launcher: link::Sender, inlets:
         seed: clock::mono().0,
         stopping: AtomicBool::new(false),
         keeper: AtomicU32::new(0),
+        launcher_turns: std::sync::Mutex::default(),
     })
 }
 
@@ -286,6 +302,7 @@ impl Parts {
         let overrides = ChildSpec::task("overrides", move |task| set::run(task, control.clone()));
         let control = self.control.clone();
         let heartbeat = ChildSpec::task("heartbeat", move |task| beat(task, control.clone()));
+        let thrift = ChildSpec::task("thrift", give_back);
         SupervisorSpec::new(Strategy::OneForAll)
             .intensity(5, Duration::from_secs(60))
             .child(recorder)
@@ -300,6 +317,7 @@ impl Parts {
             .child(limits)
             .child(overrides)
             .child(heartbeat)
+            .child(thrift)
     }
 
     /// What talks to the world; each needs the ones before it.
@@ -379,6 +397,17 @@ async fn beat(task: TaskContext, control: Arc<Control>) -> Result<(), crate::act
             () = task.shutdown_requested() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
+    }
+}
+
+/// Gives memory that is free back to the kernel, again and again.
+async fn give_back(task: TaskContext) -> Result<(), crate::actor::BoxError> {
+    loop {
+        tokio::select! {
+            () = task.shutdown_requested() => return Ok(()),
+            () = tokio::time::sleep(THRIFT) => {}
+        }
+        tokio::task::spawn_blocking(os::memory::give_back).await?;
     }
 }
 

@@ -160,11 +160,7 @@ impl Control {
 
     async fn read(&self, overrides: Vec<Held>) -> Result<Loaded, Box<Diagnostics>> {
         let directories = self.settings.directories.clone();
-        match tokio::task::spawn_blocking(move || declarations::load(&directories, overrides)).await {
-            Ok(loaded) => loaded,
-            // Reading never panics; should it, the old plan runs on.
-            Err(_) => Err(Box::default()),
-        }
+        declarations::in_time(&self.settings.directories, move || declarations::load(&directories, overrides)).await
     }
 
     /// Why the root has given something up, if it has.

@@ -4,11 +4,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::overrides::{self, Held};
-use crate::os::paths::Directories;
-use crate::os::{inherited, logfile};
-use crate::plan::{LogMode, Plan, resolve};
+use crate::os::foreign::{self, Purpose, Table};
+use crate::os::paths::{Directories, SOCKET_PATH_MAX};
+use crate::os::{inherited, logfile, private, trust};
+use crate::plan::{LogMode, Plan, resolve, with_sockets};
 use crate::spec::{self, Declared, Diagnostics, OVERRIDES, SourceFile};
 
 /// A plan with the files it comes from.
@@ -34,8 +36,26 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with them.
 pub(super) fn load(directories: &Directories, overrides: Vec<Held>) -> Result<Loaded, Box<Diagnostics>> {
-    let declared = spec::load(&directories.config, inherited::tier().as_deref());
+    foreign::doing(format_args!("reading the declarations in {}", directories.config.display()));
+    let declared = spec::load_trusted(&directories.config, inherited::tier().as_deref(), &trust::refusal);
     above(understand(&declared, directories)?, overrides, directories)
+}
+
+/// How long it may take to read all declarations. Whoever reloads waits as long.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// Reads declarations by a thread that may hang: they, too, may lie where nobody answers.
+///
+/// # Errors
+/// Everything that is wrong with them, or that they cannot be read in time.
+pub(super) async fn in_time(
+    directories: &Directories,
+    read: impl FnOnce() -> Result<Loaded, Box<Diagnostics>> + Send + 'static,
+) -> Result<Loaded, Box<Diagnostics>> {
+    match foreign::look((Purpose::Other, Table::Own), "declarations", READ_WITHIN, read).await {
+        Ok(loaded) => loaded,
+        Err(hangs) => understand(&spec::unreadable(&directories.config, &hangs.to_string()), directories),
+    }
 }
 
 /// The plan of these files, with what operators have set. Blocks.
@@ -67,10 +87,7 @@ pub(super) fn load_applied(directories: &Directories, overrides: Vec<Held>) -> O
 /// The state directory cannot be written; what was remembered before still is.
 pub(super) fn remember(loaded: &Loaded, directories: &Directories) -> io::Result<()> {
     let files: Vec<_> = loaded.files.iter().map(|file| (&file.path, &file.text)).collect();
-    let new = directories.state.join("applied.json.new");
-    std::fs::write(&new, serde_json::to_vec(&files)?)?;
-    std::fs::File::open(&new)?.sync_all()?;
-    std::fs::rename(&new, applied(directories))
+    private::replace(&applied(directories), &serde_json::to_vec(&files)?)
 }
 
 fn applied(directories: &Directories) -> PathBuf {
@@ -78,7 +95,8 @@ fn applied(directories: &Directories) -> PathBuf {
 }
 
 fn understand(declared: &Declared, directories: &Directories) -> Result<Loaded, Box<Diagnostics>> {
-    let (plan, diagnostics) = resolve(declared, &directories.config);
+    let found = resolve(declared, &directories.config);
+    let (plan, diagnostics) = with_sockets(declared, found, &|unit| directories.notify_socket(unit), SOCKET_PATH_MAX);
     let Some(mut plan) = plan else { return Err(Box::new(diagnostics)) };
     let pipes_instead = fit(&mut plan, &directories.logs);
     Ok(Loaded { plan: Arc::new(plan), files: declared.files().collect(), overrides: Vec::new(), pipes_instead })

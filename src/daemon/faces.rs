@@ -3,10 +3,11 @@
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::net::UnixListener;
 
 use super::control::Control;
 use super::greeting::Listeners;
@@ -16,7 +17,7 @@ use crate::api::{self, Daemon, Node, ReloadRefused, SetRefused, SetRequest, sock
 use crate::cli::Listen;
 use crate::event::Override;
 use crate::launcher::wire::Upgrade;
-use crate::os::{clock, journald};
+use crate::os::{cgroup, clock, journald};
 use crate::plan::Diff;
 use crate::sink::console::{self, Console};
 use crate::sink::journald::Journald;
@@ -30,6 +31,8 @@ pub(super) struct Faces {
     console: Arc<Console>,
     /// Sockets that systemd listens on for us, by name.
     listeners: Listeners,
+    /// The control socket, until it is served for the first time.
+    opened: Mutex<Option<UnixListener>>,
 }
 
 impl Faces {
@@ -50,6 +53,7 @@ impl Faces {
             version: version.into(),
             started: clock::wall(),
             launcher_pid: launcher,
+            cgroup_name: cgroup.as_deref().and_then(cgroup::name_of),
             cgroup,
             upgrade: control.upgraded.clone().map(|Upgrade { other, failed }| UpgradeStatus { other, failed }),
         };
@@ -59,15 +63,31 @@ impl Faces {
             color: std::io::stdout().is_terminal() && !control.settings.plain,
         };
         let console = Arc::new(Console::new(control.context.clone(), &control.history, options));
-        Arc::new(Self { control, node: Arc::new(node), console, listeners })
+        Arc::new(Self { control, node: Arc::new(node), console, listeners, opened: Mutex::default() })
+    }
+
+    /// Listens on the control socket, before there are units: it can be hidden only from those that are started after that. Why it cannot be had is
+    /// told when it is to be served.
+    pub(super) async fn open_control(&self) {
+        if let Ok(listener) = self.listen_for_control().await {
+            *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+        }
+    }
+
+    async fn listen_for_control(&self) -> Result<UnixListener, BoxError> {
+        let path = self.control.settings.directories.control_socket()?;
+        Ok(match self.listeners.get("control") {
+            Some(passed) => socket::passed_control(passed)?,
+            None => socket::bind_control(&path).await?,
+        })
     }
 
     /// Serves the control socket.
     pub(super) async fn control(self: Arc<Self>, task: TaskContext) -> Result<(), BoxError> {
-        let path = self.control.settings.directories.control_socket()?;
-        let listener = match self.listeners.get("control") {
-            Some(passed) => socket::passed_control(passed)?,
-            None => socket::bind_control(&path).await?,
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = match opened {
+            Some(listener) => listener,
+            None => self.listen_for_control().await?,
         };
         api::serve_control(async move { task.shutdown_requested().await }, listener, self.node.clone()).await;
         Ok(())

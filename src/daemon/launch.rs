@@ -11,7 +11,7 @@ use super::{Settings, declarations};
 use crate::launcher;
 use crate::os::controllers::Controllers;
 use crate::os::lock::{self, LockError};
-use crate::os::{inherited, systemd};
+use crate::os::{inherited, private, systemd};
 
 /// Becomes the launcher. Returns only if that cannot be done: 2 for what the operator can mend, 1 for the rest.
 #[must_use]
@@ -32,6 +32,7 @@ fn prepare(settings: &Settings) -> Result<(), String> {
         make(directory, mode)?;
     }
     make(&directories.run.join("notify"), 0o711)?;
+    close(&directories.state)?;
     let lock = lock::acquire(&directories.state).map_err(|error| held(&error))?;
     let has_no_place = || inherited::wants_cgroups() && Controllers::survey().usable.is_empty();
     let is_limited = || declarations::load(directories, Vec::new()).is_ok_and(|loaded| loaded.plan.has_limits());
@@ -62,6 +63,20 @@ fn enter_scope() {
 fn make(directory: &Path, mode: u32) -> Result<(), String> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
     made.map_err(|error| format!("cannot make the directory {}: {error}", directory.display()))
+}
+
+/// What is remembered is for the daemon's user only, also what an earlier version has left open. The directory itself may hold sockets and logs
+/// that are for others.
+fn close(state: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error: &std::io::Error| format!("cannot keep {} from others: {error}", path.display());
+    for directory in ["store", "incidents"].map(|name| state.join(name)) {
+        private::directory(&directory).map_err(|error| failed(&directory, &error))?;
+    }
+    for name in ["applied.json", "overrides.json", "events.jsonl", "events.jsonl.1", "commands.jsonl", "commands.jsonl.1"] {
+        let path = state.join(name);
+        private::close_there(&path).map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
 }
 
 fn held(error: &LockError) -> String {

@@ -2,12 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "a file of its own, read and written on threads that may block")]
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::time::Mono;
 use crate::event::Override;
-use crate::os::clock;
+use crate::os::{clock, private};
 use crate::plan::Plan;
 use crate::spec::{OVERRIDES, SourceFile};
 
@@ -61,11 +61,7 @@ pub(super) fn load(state: &Path) -> Result<Vec<Held>, String> {
 /// Why they cannot be; what was written before still is.
 pub(super) fn save(state: &Path, list: &[Held]) -> io::Result<()> {
     let list: Vec<_> = list.iter().map(|held| &held.set).collect();
-    let (path, new): (PathBuf, PathBuf) = (state.join(FILE), state.join(format!("{FILE}.new")));
-    std::fs::write(&new, serde_json::to_vec_pretty(&list)?)?;
-    std::fs::File::open(&new)?.sync_all()?;
-    std::fs::rename(&new, &path)?;
-    std::fs::File::open(state)?.sync_all()
+    private::replace(&state.join(FILE), &serde_json::to_vec_pretty(&list)?)
 }
 
 /// Whether there is something called `target` to set a value of.

@@ -58,7 +58,7 @@ impl Control {
         }
         let next = self.with(&loaded, list.clone()).await.map_err(SetRefused::Faulty)?;
         self.save(list).await.map_err(SetRefused::NotRemembered)?;
-        new.into_iter().for_each(|set| self.context.bus.tell(Event::OverrideSet(set)));
+        new.into_iter().for_each(|set| self.context.bus.tell(Event::OverrideSet(set.told())));
         self.tell_ended(ended);
         self.wake.notify_one();
         Ok(self.apply(&mut loaded, next).await)
@@ -123,7 +123,9 @@ impl Control {
     }
 
     fn tell_ended(&self, ended: Vec<OverrideEnded>) {
-        ended.into_iter().for_each(|ended| self.context.bus.tell(Event::OverrideEnded(ended)));
+        for OverrideEnded { ended, why } in ended {
+            self.context.bus.tell(Event::OverrideEnded(OverrideEnded { ended: ended.told(), why }));
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::base::id::{SupervisorId, UnitId};
 use crate::base::time::{Wall, optional_seconds, seconds};
 use crate::event::{
     DegradationStepped, GapReason, HealthStatus, IsolationIncomplete, LimitAdjusted, LimitCleared, LimitDrifted, LimitReached,
-    LimitRefused, LimitsChanged, LimitsUnavailable, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone, Remediation,
-    RestartCause, ResumeCause, SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
+    LimitRefused, LimitsChanged, LimitsUnavailable, NoticeDrop, OomKilled, Override, OverrideEnded, PauseMeans, ProcessFound, ProcessGone,
+    Remediation, RestartCause, ResumeCause, SecretsRenewed, Stall, StallOver, StoreRestored, UnitFound, UnitLost, Wish,
 };
 
 /// Something that has happened.
@@ -108,6 +108,9 @@ pub enum Event {
         target: String,
         /// The user id of the one who asked.
         uid: u32,
+        /// The unit of which the one who asked is a process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UnitId>,
     },
     /// A unit was told to start.
     UnitStarting {
@@ -303,6 +306,15 @@ pub enum Event {
         unit: UnitId,
         /// Why.
         why: String,
+    },
+    /// A notification of a unit is not told for itself; told once in a run for each reason.
+    NotificationsDropped {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        reason: NoticeDrop,
+        /// The process that sent the first one, if it is not the unit's.
+        pid: Option<u32>,
     },
     /// All processes of a unit stand still.
     UnitPaused {

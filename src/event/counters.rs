@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{GapReason, RemediationStage, RestartCause};
+use super::{GapReason, NoticeDrop, RemediationStage, RestartCause};
 use crate::base::exit::ExitCause;
 
 /// Counts of one unit since the brain started.
@@ -21,6 +21,8 @@ pub struct Counters {
     pub remedies: BTreeMap<RemediationStage, u64>,
     /// Bytes of its output that were dropped, by reason.
     pub log_dropped: BTreeMap<GapReason, u64>,
+    /// Notifications that were not told for themselves, by reason.
+    pub notices_dropped: BTreeMap<NoticeDrop, u64>,
     /// Bytes its log files take.
     pub log_bytes: u64,
     /// Processes of it that were killed because memory was short.

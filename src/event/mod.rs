@@ -11,6 +11,7 @@ mod health;
 mod host;
 mod isolation;
 mod limits;
+mod notices;
 mod overrides;
 mod remediation;
 mod severity;
@@ -34,6 +35,7 @@ pub use limits::{
     GroupUse, LimitCleared, LimitDrifted, LimitReached, LimitRefused, LimitStatus, LimitsChanged, LimitsUnavailable, MEMORY_PRESSURE,
     OomKilled, OomPlace, OomVictim,
 };
+pub use notices::NoticeDrop;
 pub use overrides::{Override, OverrideEnd, OverrideEnded};
 pub use remediation::{Remediation, RemediationStage, RemedyContext};
 pub use severity::{Severity, severity};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::text::HIDDEN;
 use crate::base::time::Wall;
 
 /// A value that an operator has set.
@@ -51,7 +52,61 @@ pub enum OverrideEnd {
     Faulty,
 }
 
+/// Keys whose values everybody may see who may see events: those under which there is no place for a secret. Of others it is told that they are
+/// set, and not to what.
+const OPEN: [&str; 42] = [
+    "after",
+    "aggregation",
+    "auto_shutdown",
+    "binds",
+    "children",
+    "cpu_affinity",
+    "degradation",
+    "description",
+    "group",
+    "health",
+    "instances",
+    "intensity",
+    "io_priority",
+    "isolation",
+    "limits",
+    "listen",
+    "logs",
+    "may_command",
+    "nice",
+    "notify_access",
+    "on_launcher_death",
+    "on_root_failure",
+    "oom_score_adj",
+    "optional",
+    "period",
+    "requires",
+    "restart",
+    "restart_budget",
+    "retry_after",
+    "rlimits",
+    "scheduler",
+    "shutdown",
+    "significant",
+    "start",
+    "start_limit",
+    "strategy",
+    "success_exit",
+    "tier",
+    "umask",
+    "user",
+    "wants",
+    "watchdog",
+];
+
 impl Override {
+    /// As it is told to everybody: without a value that may be a secret.
+    #[must_use]
+    pub fn told(self) -> Self {
+        let top = self.key.split('.').next().unwrap_or_default();
+        if OPEN.contains(&top) { self } else { Self { value: HIDDEN.into(), ..self } }
+    }
+
     pub(super) fn text(&self) -> String {
         let until = self.until.map(|until| format!(" until {until}")).unwrap_or_default();
         let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -42,6 +42,7 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::UnitUnready { .. }
         | Event::UnitLost(_)
         | Event::UnitMainRefused { .. }
+        | Event::NotificationsDropped { .. }
         | Event::ProbeChanged { passing: false, .. }
         | Event::BreakerChanged { .. }
         | Event::KeeperLost { .. }

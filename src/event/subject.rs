@@ -28,6 +28,7 @@ impl Event {
             | Self::UnitSignalled { unit, .. }
             | Self::UnitMainChanged { unit, .. }
             | Self::UnitMainRefused { unit, .. }
+            | Self::NotificationsDropped { unit, .. }
             | Self::BreakerChanged { unit, .. }
             | Self::UnitPaused { unit, .. }
             | Self::UnitResumed { unit, .. }

@@ -69,8 +69,7 @@ pub fn event_text(event: &Event) -> String {
         Event::UnitTimedOut { .. } => "did not stop in time; killing it".into(),
         Event::UnitStopped { .. } => "stopped".into(),
         Event::UnitSignalled { signal, .. } => format!("got {signal} from an operator"),
-        Event::UnitMainChanged { pid, .. } => format!("its main process is {pid} now"),
-        Event::UnitMainRefused { why, .. } => format!("has no new main process: {why}"),
+        Event::UnitMainChanged { .. } | Event::UnitMainRefused { .. } | Event::NotificationsDropped { .. } => notified_text(event),
         Event::UnitPaused { .. } | Event::UnitResumed { .. } => pause_text(event),
         Event::LogLost { .. }
         | Event::LogRotated { .. }
@@ -106,6 +105,7 @@ fn daemon_text(event: &Event) -> String {
         }
         Event::ReloadRefused { errors: 1 } => "reload refused: 1 error; the old plan runs on".into(),
         Event::ReloadRefused { errors } => format!("reload refused: {errors} errors; the old plan runs on"),
+        Event::CommandReceived { command, uid, by: Some(unit), .. } => format!("{command} asked for by user {uid}, the unit {unit}"),
         Event::CommandReceived { command, uid, .. } => format!("{command} asked for by user {uid}"),
         _ => String::new(),
     }
@@ -207,6 +207,16 @@ fn usage_text(usage: &Usage) -> String {
     match usage.max_rss {
         0 => format!("{cpu:.1}s CPU"),
         peak => format!("{}, {cpu:.1}s CPU", format_size(peak)),
+    }
+}
+
+/// What a unit has said of itself.
+fn notified_text(event: &Event) -> String {
+    match event {
+        Event::UnitMainChanged { pid, .. } => format!("its main process is {pid} now"),
+        Event::UnitMainRefused { why, .. } => format!("has no new main process: {why}"),
+        Event::NotificationsDropped { reason, pid, .. } => reason.text(*pid),
+        _ => String::new(),
     }
 }
 
@@ -334,7 +344,7 @@ mod tests {
             Event::DaemonDegraded { child: "workers".into(), reason: ExitReason::Shutdown },
             Event::PlanApplied { started: 1, stopped: 0, restarted: 2, changed: 0, unchanged: 7 },
             Event::ReloadRefused { errors: 3 },
-            Event::CommandReceived { command: "stop".into(), target: "web".into(), uid: 0 },
+            Event::CommandReceived { command: "stop".into(), target: "web".into(), uid: 0, by: None },
             Event::UnitStarting { unit: "web".into(), cause: Some(RestartCause::Sibling) },
             Event::UnitHeldBack { unit: "web".into(), delay: Duration::from_micros(187_654) },
             Event::UnitActive { unit: "web".into(), pid: 123, after: Duration::from_millis(12) },
@@ -345,6 +355,7 @@ mod tests {
             Event::IntensityReached { supervisor: "workers".into(), child: "web".into(), reason, retry_after: None },
             Event::UnitMainChanged { unit: "web".into(), pid: 124 },
             Event::UnitMainRefused { unit: "web".into(), why: "no pid file /run/web.pid within 30s".into() },
+            Event::NotificationsDropped { unit: "web".into(), reason: crate::event::NoticeDrop::Foreign, pid: Some(7) },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Cgroup, rests: false },
             Event::UnitPaused { unit: "web".into(), means: PauseMeans::Signal, rests: true },
             Event::UnitResumed { unit: "web".into(), cause: ResumeCause::Operator },

@@ -5,19 +5,24 @@
 //! slot     process id, length, record                       (one for each unit)
 //! ```
 //!
-//! A slot is written by one pwrite(2) inside one page, which no signal cuts in two. A process writes its own id into its slot before it
-//! executes its program, so that there is no instant at which it runs and the book does not know it. The book is for the death of the launcher, not
-//! of the machine: nothing is synced, and a book of another boot is thrown away.
+//! A slot is written by one pwrite(2) inside one page, which no signal cuts in two. A process writes its own slot, with its id, before it does anything
+//! else, so that there is no instant at which it runs and the book does not know it. The book is for the death of the launcher, not
+//! of the machine: nothing is synced, and a book of another boot is thrown away. It should be in memory; where it is on a disk, another thread
+//! writes it ([`super::scribe`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::complain;
+use super::disk::Disk;
+use super::scribe::Scribe;
 use super::upgrade::Carried;
 use super::wire::Exit;
 use crate::base::id::UnitId;
@@ -31,6 +36,15 @@ const SLOT: usize = 4096;
 
 /// For so many slots there is room on the disk before they are needed: a disk that is full later costs no unit.
 const ROOM: u32 = 256;
+
+/// What stands about one unit.
+pub(super) type Slot = [u8; SLOT];
+
+/// How much of a slot is the process id, in bytes.
+const PID: usize = size_of::<u32>();
+
+/// How long the launcher waits, before it leaves or becomes another program, until all it knows is written.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where in its slot a record begins: after the process id and the record's length.
 const RECORD: usize = 8;
@@ -112,7 +126,11 @@ struct Header {
 /// The file, open for as long as the launcher lives.
 pub(super) struct Book {
     path: PathBuf,
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
+    /// How what else is in its directory is written.
+    pub(super) disk: Disk,
+    /// Who writes it; `None`: the launcher itself, as nothing waits.
+    scribe: Option<Scribe>,
     instance: u64,
     /// Places nobody uses, and the first one never used.
     free: Vec<u32>,
@@ -169,8 +187,11 @@ impl Book {
         };
         reserve_room(&file, 0);
         let header = known.unwrap_or(own);
-        let mut book = Self { path: path.clone(), file, instance: header.instance, free: Vec::new(), end: 1, failing: false };
-        book.write(0, &slot_of(&header)).map_err(cannot)?;
+        write_slot(&file, 0, &slot_of(&header)).map_err(cannot)?;
+        let (file, disk) = (Arc::new(file), Disk::of(directory));
+        let scribe = (!disk.is_in_memory()).then(|| Scribe::begin(Arc::clone(&file), path.display().to_string())).transpose();
+        let scribe = scribe.map_err(cannot)?;
+        let mut book = Self { path, file, disk, scribe, instance: header.instance, free: Vec::new(), end: 1, failing: false };
         let found = found.into_iter().map(|(number, found)| (book.take(number), found)).collect();
         Ok((book, found))
     }
@@ -195,7 +216,11 @@ impl Book {
     pub(super) fn reserve(&mut self) -> Place {
         Place(self.free.pop().unwrap_or_else(|| {
             if self.end.is_multiple_of(ROOM) {
-                reserve_room(&self.file, self.end);
+                let (file, end) = (Arc::clone(&self.file), self.end);
+                let _later = self.disk.call(move || {
+                    reserve_room(&file, end);
+                    Ok(())
+                });
             }
             self.end += 1;
             self.end - 1
@@ -205,8 +230,18 @@ impl Book {
     /// Writes what is known of a unit now. Should it fail, units run on: they only would not be found.
     pub(super) fn enter(&mut self, place: Place, pid: Option<u32>, record: &Record) {
         let mut slot = slot_of(record);
-        slot[..4].copy_from_slice(&pid.unwrap_or(0).to_le_bytes());
+        slot[..PID].copy_from_slice(&pid.unwrap_or(0).to_le_bytes());
         self.write_or_complain(place.0, &slot);
+    }
+
+    /// What a process that is about to be made writes about itself.
+    pub(super) fn birth_note(&self, place: Place, record: &Record) -> BirthNote {
+        BirthNote { slot: slot_of(record), offset: place.offset() }
+    }
+
+    /// Sees to it that what was entered stands there, whatever becomes of the launcher's memory now. False: it does not, or not in time.
+    pub(super) fn settle(&self) -> bool {
+        self.scribe.as_ref().is_none_or(|scribe| scribe.finish(SETTLED_WITHIN))
     }
 
     /// Forgets a unit.
@@ -216,12 +251,15 @@ impl Book {
     }
 
     /// Everything has come to its orderly end: there is nothing to tell anybody.
-    pub(super) fn close(&self) {
-        let _already_gone = rustix::fs::unlink(&self.path);
+    pub(super) fn close(&mut self) {
+        self.disk.remove(self.path.clone());
     }
 
-    fn write_or_complain(&mut self, number: u32, slot: &[u8; SLOT]) {
-        match self.write(number, slot) {
+    fn write_or_complain(&mut self, number: u32, slot: &Slot) {
+        if let Some(scribe) = &self.scribe {
+            return scribe.leave(number, Box::new(*slot));
+        }
+        match write_slot(&self.file, number, slot) {
             Ok(()) => self.failing = false,
             Err(_) if self.failing => {}
             Err(fault) => {
@@ -230,15 +268,33 @@ impl Book {
             }
         }
     }
+}
 
-    fn write(&self, number: u32, slot: &[u8; SLOT]) -> io::Result<()> {
-        loop {
-            match rustix::io::pwrite(&self.file, slot, Place(number).offset()) {
-                Ok(SLOT) => return Ok(()),
-                Ok(_) => return Err(io::ErrorKind::StorageFull.into()),
-                Err(Errno::INTR) => {}
-                Err(fault) => return Err(fault.into()),
-            }
+/// What a process writes about itself before it does anything else.
+pub(super) struct BirthNote {
+    slot: Slot,
+    /// Where it goes.
+    pub(super) offset: u64,
+}
+
+impl BirthNote {
+    /// The bytes, of which the first four are to be its id.
+    pub(super) const fn bytes(&self, pid: u32) -> Slot {
+        let mut slot = self.slot;
+        let [a, b, c, d] = pid.to_le_bytes();
+        (slot[0], slot[1], slot[2], slot[3]) = (a, b, c, d);
+        slot
+    }
+}
+
+/// Writes a slot whole.
+pub(super) fn write_slot(file: &OwnedFd, number: u32, slot: &Slot) -> io::Result<()> {
+    loop {
+        match rustix::io::pwrite(file, slot, Place(number).offset()) {
+            Ok(SLOT) => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::StorageFull.into()),
+            Err(Errno::INTR) => {}
+            Err(fault) => return Err(fault.into()),
         }
     }
 }
@@ -250,7 +306,7 @@ fn reserve_room(file: &OwnedFd, first: u32) {
 }
 
 /// The slot for `what`, without a process id. What is too long is left out: the limits of names and notes forbid it.
-fn slot_of(what: &impl Serialize) -> [u8; SLOT] {
+fn slot_of(what: &impl Serialize) -> Slot {
     let mut slot = [0; SLOT];
     let length = postcard::to_slice(what, &mut slot[RECORD..]).map_or(0, |record| record.len());
     slot[4..RECORD].copy_from_slice(&u32::try_from(length).unwrap_or(0).to_le_bytes());
@@ -266,8 +322,14 @@ fn read_slot<T: for<'a> Deserialize<'a>>(slot: &[u8]) -> Option<(Option<u32>, T)
     Some(((pid != 0).then_some(pid), postcard::from_bytes(record).ok()?))
 }
 
+/// Which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 fn own_header() -> io::Result<Header> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let boot = std::fs::read_to_string(BOOT_ID).map_err(|fault| {
+        let cure = "it tells this boot from others; /proc has to be mounted without `subset=pid`";
+        io::Error::new(fault.kind(), format!("cannot read {BOOT_ID}: {fault}: {cure}"))
+    })?;
     let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).map_err(io::Error::other)?;
     let name_space = rustix::fs::stat("/proc/self/ns/pid")?.st_ino;
     let mut instance = [0; 8];
@@ -339,6 +401,7 @@ mod tests {
         }
         book.erase(places[1]);
         let instance = book.instance();
+        assert!(book.settle());
         drop(book);
         let (mut book, found) = Book::open(directory.path()).unwrap();
         assert_eq!(book.instance(), instance, "the processes carry it");
@@ -353,8 +416,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (mut book, _) = Book::open(directory.path()).unwrap();
         let place = book.reserve();
-        book.enter(place, None, &record("a"));
-        rustix::io::pwrite(book.file(), &77_u32.to_le_bytes(), place.offset()).unwrap();
+        let note = book.birth_note(place, &record("a"));
+        rustix::io::pwrite(book.file(), &note.bytes(77), note.offset).unwrap();
         drop(book);
         assert_eq!(Book::open(directory.path()).unwrap().1, [(place, (Some(77), record("a")))]);
     }
@@ -380,7 +443,8 @@ mod tests {
             book.enter(place, Some(1), &record("a"));
             let mut header = read_header(&book.file).unwrap().unwrap();
             change(&mut header);
-            book.write(0, &slot_of(&header)).unwrap();
+            book.settle();
+            write_slot(&book.file, 0, &slot_of(&header)).unwrap();
         };
         rewrite(&|header| header.boot += 1);
         assert!(Book::open(directory.path()).unwrap().1.is_empty());

@@ -184,7 +184,7 @@ impl Brain {
             leads: Leads::Group,
             confine: None,
         };
-        let (pid, _pidfd) = executor.start(&command)?;
+        let pid = executor.start_own(&command)?;
         self.socket = Some(ours);
         Ok(pid)
     }
@@ -317,6 +317,11 @@ impl Brain {
             self.undead_since.get_or_insert(now);
             self.signal(Signal::KILL);
         }
+    }
+
+    /// Its process id, if it was killed some time ago and is there all the same.
+    pub(super) fn undead(&self) -> Option<u32> {
+        self.pid.filter(|_| self.undead_since.is_some())
     }
 
     /// Whether there is one, or another one can be expected: false when one that was killed does not go, so that none can follow.

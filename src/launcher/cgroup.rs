@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::aside::Aside;
 use super::complain;
+use super::exec::Failure;
 use super::hold::Slot;
 use super::limit::Groups;
 use super::serve::Launcher;
-use super::wire::Spawn;
+use super::wire::{Spawn, SpawnStep};
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
@@ -32,6 +34,8 @@ pub(super) struct Cgroups {
     place: Option<Cgroup>,
     /// Where what has to live as long as the units is, if they are not in the cgroup of our own service.
     home: Option<Cgroup>,
+    /// The thread that writes limits where there may be processes.
+    pub(super) writer: Aside,
     /// What can be limited there.
     pub(super) controllers: Controllers,
     /// Those of supervisors, in which those of units are.
@@ -75,7 +79,8 @@ impl Cgroups {
         };
         let (groups, look_at, interval) = (Groups::default(), None, LOOK_AGAIN.0);
         let home = elsewhere.and_then(|_| place.as_ref()?.child(LEAF).ok());
-        Self { base, place, home, controllers, groups, disposed_groups: Vec::new(), disposed: Vec::new(), look_at, interval }
+        let (writer, disposed_groups, disposed) = (Aside::default(), Vec::new(), Vec::new());
+        Self { base, place, home, writer, controllers, groups, disposed_groups, disposed, look_at, interval }
     }
 
     /// Where that is.
@@ -95,8 +100,15 @@ impl Cgroups {
     }
 
     /// Sees to it that the unit has a cgroup for a new run. Where something is counted in it, each run has its own.
-    pub(super) fn renew(&mut self, slot: &mut Slot, spawn: &Spawn) {
-        let group = self.group(&spawn.group);
+    ///
+    /// # Errors
+    /// It cannot have one although there is a place for it: without, it would be outside of every limit, and something of it might stay for ever.
+    pub(super) fn renew(&mut self, slot: &mut Slot, spawn: &Spawn) -> Result<(), Failure> {
+        let cannot = |fault: std::io::Error| (SpawnStep::MakeCgroup, fault.raw_os_error().unwrap_or(libc::EIO));
+        let group = match &self.base {
+            Some(base) => Some(self.groups.find(base, &spawn.group, &self.controllers.usable).map_err(cannot)?),
+            None => None,
+        };
         let is_spent = std::mem::take(&mut slot.is_cgroup_spent) || !self.controllers.usable.is_empty();
         let fits = |cgroup: &Cgroup| group.as_ref().is_none_or(|group| cgroup.path().parent() == Some(group.path()));
         if let Some(spent) = slot.cgroup.take_if(|cgroup| is_spent || !fits(cgroup)) {
@@ -105,9 +117,9 @@ impl Cgroups {
         if slot.cgroup.is_none()
             && let Some(group) = group
         {
-            let made = group.child(&format!("{}:{}", spawn.unit, spawn.run));
-            slot.cgroup = made.inspect_err(|fault| complain(format_args!("cannot make a cgroup for {}: {fault}", spawn.unit))).ok();
+            slot.cgroup = Some(group.child(&format!("{}:{}", spawn.unit, spawn.run)).map_err(cannot)?);
         }
+        Ok(())
     }
 
     /// Something is about to change.

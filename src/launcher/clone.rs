@@ -1,9 +1,13 @@
-//! clone3(2) with a stack of its own for the child, which the C library does not offer: it alone can put a process into its cgroup at birth.
-#![expect(unsafe_code, reason = "the child returns from the system call on another stack")]
+//! Making a process: a copy of the launcher that goes on where it was made, in the cgroup it is to be in.
+//!
+//! It has memory of its own. Sharing the launcher's (CLONE_VM) would be cheaper by a copy of the page tables, but then the launcher has to
+//! wait (CLONE_VFORK), and what becomes of the child, as a user who is not ours, would become of the launcher: a stop, a core dump, an end
+//! for want of memory.
+#![expect(unsafe_code, reason = "clone3(2) and clone(2)")]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use libc::{c_int, c_long, c_void};
+use libc::{c_int, c_long};
 
 /// Put the process into the cgroup of the given descriptor (linux/sched.h).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -25,99 +29,49 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Makes a child that runs `entry(argument)` in our memory while we wait for it to execute something or to exit; it is in `cgroup` from its first
-/// instruction on. Returns its process id and descriptor, or an errno: `ENOSYS` where there is no such call.
+/// Who has returned from a clone.
+pub(super) enum Cloned {
+    /// The launcher: the child's process id and descriptor.
+    Parent(u32, OwnedFd),
+    /// The child. `has_cgroup`: it was born in the cgroup it is to be in.
+    Child {
+        /// See above.
+        has_cgroup: bool,
+    },
+}
+
+/// Makes a child that is a copy of this thread, in `cgroup` if the kernel can do that at birth. An errno if it cannot be made.
 ///
 /// # Safety
-/// `stack` to `stack + size` is memory nobody else uses; `entry` never returns, and does only what a vforked child may.
-pub(super) unsafe fn clone_into(
-    cgroup: BorrowedFd<'_>,
-    stack: *mut c_void,
-    size: usize,
-    entry: extern "C" fn(*mut c_void) -> c_int,
-    argument: *mut c_void,
-) -> Result<(u32, OwnedFd), i32> {
+/// The child must not allocate, take a lock or return from its caller's caller: another thread may have held the lock. It does raw system
+/// calls and ends by execve(2) or `_exit`.
+pub(super) unsafe fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, i32> {
     let mut pidfd: c_int = -1;
     let arguments = CloneArgs {
-        flags: CLONE_INTO_CGROUP | (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64,
+        flags: libc::CLONE_PIDFD as u64 | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
-        stack: stack as u64,
-        stack_size: size as u64,
-        cgroup: cgroup.as_raw_fd() as u64,
+        cgroup: cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
-    // SAFETY: the structure is live and as large as said; the rest is what our caller promises.
-    let pid = unsafe { clone3(&arguments, entry, argument) };
+    let mut has_cgroup = true;
+    // SAFETY: the structure is live and as large as said; without CLONE_VM the child has its own copy of everything.
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>()) };
+    if pid < 0 && errno() == libc::ENOSYS {
+        // An old kernel, or a filter of system calls that does not know this one. The child enters its cgroup by itself.
+        has_cgroup = false;
+        let (none, flags): (c_long, _) = (0, c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD));
+        // SAFETY: as above; no stack of its own, and the third argument is where the descriptor goes.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) };
+    }
     match u32::try_from(pid) {
+        Ok(0) => Ok(Cloned::Child { has_cgroup }),
         // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-        Ok(pid) => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
-        Err(_) => Err(i32::try_from(-pid).unwrap_or(libc::EINVAL)),
+        Ok(pid) => Ok(Cloned::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Err(_) => Err(errno()),
     }
 }
 
-/// The system call. In the child, which begins on an empty stack, it goes on in `entry`.
-///
-/// # Safety
-/// See [`clone_into`].
-#[cfg(target_arch = "x86_64")]
-unsafe fn clone3(arguments: &CloneArgs, entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> c_long {
-    let result: c_long;
-    // SAFETY: the kernel keeps every register but rax, rcx and r11; the child does not come out of this block.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r13",
-            "call r12",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") arguments,
-            in("rsi") size_of::<CloneArgs>(),
-            in("r12") entry,
-            in("r13") argument,
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-    }
-    result
-}
-
-/// The system call. In the child, which begins on an empty stack, it goes on in `entry`.
-///
-/// # Safety
-/// See [`clone_into`].
-#[cfg(target_arch = "aarch64")]
-unsafe fn clone3(arguments: &CloneArgs, entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> c_long {
-    let result: c_long;
-    // SAFETY: the kernel keeps every register but x0; the child does not come out of this block.
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            "cbnz x0, 2f",
-            "mov x29, 0",
-            "mov x0, x21",
-            "blr x20",
-            "brk 1",
-            "2:",
-            inlateout("x0") arguments => result,
-            in("x1") size_of::<CloneArgs>(),
-            in("x8") libc::SYS_clone3,
-            in("x20") entry,
-            in("x21") argument,
-        );
-    }
-    result
-}
-
-/// Elsewhere the child enters its cgroup by itself.
-///
-/// # Safety
-/// See [`clone_into`].
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone3(_: &CloneArgs, _: extern "C" fn(*mut c_void) -> c_int, _: *mut c_void) -> c_long {
-    -c_long::from(libc::ENOSYS)
+fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
 }

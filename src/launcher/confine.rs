@@ -6,15 +6,18 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_int, c_long, sock_filter};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
+use super::child::{call, last_errno, step};
 use super::confinement::{Confinement, MountKind};
-use super::exec::{Failure, call, last_errno, step};
-use super::landlock;
+use super::exec::Failure;
+use super::landlock::{self, Ruleset};
+use super::namespaces::{self, Kind, Namespaces};
+use super::report::Report;
 use super::wire::SpawnStep;
 
 /// At most so much of the memory a directory of temporary files takes.
@@ -23,27 +26,14 @@ const TEMPORARY: [(&CStr, &CStr); 3] = [(c"mode", c"1777"), (c"size", c"10%"), (
 /// Nobody enters it, and there is nothing.
 const HIDDEN: [(&CStr, &CStr); 3] = [(c"mode", c"000"), (c"size", c"4k"), (c"nr_inodes", c"1")];
 
-/// What can be done without, if it has to be: the step, and the place of its errno.
-const PARTS: [SpawnStep; 7] = [
-    SpawnStep::Namespace,
-    SpawnStep::Network,
-    SpawnStep::Capabilities,
-    SpawnStep::NoNewPrivileges,
-    SpawnStep::Keyring,
-    SpawnStep::Landlock,
-    SpawnStep::SystemCallFilter,
-];
-
 /// A confinement in the kernel's words.
 pub(super) struct Confine<'a> {
     wanted: &'a Confinement,
     mounts: Vec<Place>,
     /// The namespaces to enter.
-    join: Option<BorrowedFd<'a>>,
-    landlock: Option<OwnedFd>,
+    join: Option<&'a Namespaces>,
+    landlock: Option<Ruleset>,
     filters: Vec<Vec<sock_filter>>,
-    /// Why something could not be had: an errno for each of [`PARTS`], 0 for those that could.
-    missing: [Cell<i32>; PARTS.len()],
 }
 
 struct Place {
@@ -56,20 +46,19 @@ struct Place {
 }
 
 impl<'a> Confine<'a> {
-    /// Prepares what can be prepared. `join`: the process whose namespaces are to be entered. `above`: descriptors up to this number
-    /// have a use in the process.
-    pub(super) fn new(wanted: &'a Confinement, join: Option<BorrowedFd<'a>>, above: i32) -> Result<Self, Failure> {
-        let mut new = Self { wanted, mounts: Vec::new(), join, landlock: None, filters: Vec::new(), missing: Default::default() };
+    /// Prepares what can be prepared. `join`: the namespaces to enter, made for the unit this is to be beside. `report`: is told what is done without.
+    pub(super) fn new(wanted: &'a Confinement, join: Option<&'a Namespaces>, report: &Report) -> Result<Self, Failure> {
+        let mut new = Self { wanted, mounts: Vec::new(), join, landlock: None, filters: Vec::new() };
         if wanted.join.is_none() {
             let places = new.places();
-            new.mounts = new.unless_missing(places)?.unwrap_or_default();
+            new.mounts = new.unless_missing(report, places)?.unwrap_or_default();
         } else if join.is_none() && wanted.has_namespaces() {
             return Err((SpawnStep::Join, libc::ESRCH));
         }
         if let Some(rules) = &wanted.landlock {
             let temporary = new.mounts.iter().filter(|place| place.kind == MountKind::Temporary).filter_map(|place| place.source.as_ref());
-            let ruleset = landlock::ruleset(rules, temporary).and_then(|ruleset| lift(&ruleset, above));
-            new.landlock = new.unless_missing(ruleset)?;
+            let ruleset = Ruleset::new(rules, temporary);
+            new.landlock = new.unless_missing(report, ruleset)?;
         }
         let instruction = |bytes: &[u8]| sock_filter {
             code: u16::from_ne_bytes([bytes[0], bytes[1]]),
@@ -99,33 +88,28 @@ impl<'a> Confine<'a> {
         Ok(places)
     }
 
-    /// The descriptor that must be open until the program is executed.
-    pub(super) fn kept(&self) -> Option<c_int> {
-        self.landlock.as_ref().map(AsRawFd::as_raw_fd)
+    /// Every descriptor the process needs for it.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = c_int> {
+        let sources = self.mounts.iter().filter_map(|place| place.source.as_ref());
+        let own = sources.map(AsRawFd::as_raw_fd).chain(self.ruleset());
+        own.chain(self.join.into_iter().flat_map(|join| [&join.mount, &join.network]).flatten().map(AsRawFd::as_raw_fd))
     }
 
-    /// What was done without, each with its errno.
-    pub(super) fn missing(&self) -> Vec<(SpawnStep, i32)> {
-        let errnos = PARTS.iter().zip(&self.missing).map(|(step, errno)| (*step, errno.get()));
-        errnos.filter(|(_, errno)| *errno != 0).collect()
+    /// The descriptor that must be open until the program is executed.
+    pub(super) fn ruleset(&self) -> Option<c_int> {
+        self.landlock.as_ref().map(Ruleset::fd)
+    }
+
+    /// Whether the process makes namespaces of its own, and tells of them.
+    pub(super) fn makes_namespaces(&self) -> bool {
+        self.join.is_none() && (!self.mounts.is_empty() || self.wanted.private_network)
     }
 
     /// Takes note of what can be done without.
-    fn unless_missing<T>(&self, done: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    fn unless_missing<T>(&self, report: &Report, done: Result<T, Failure>) -> Result<Option<T>, Failure> {
         match done {
             Ok(done) => Ok(Some(done)),
-            Err((step, errno)) if self.wanted.best_effort => {
-                let part = match step {
-                    SpawnStep::Mount(_) => SpawnStep::Namespace,
-                    SpawnStep::LandlockPath(_) => SpawnStep::Landlock,
-                    other => other,
-                };
-                match PARTS.iter().zip(&self.missing).find(|(known, _)| **known == part) {
-                    Some((_, place)) => place.set(errno),
-                    None => return Err((step, errno)),
-                }
-                Ok(None)
-            }
+            Err(failure) if self.wanted.best_effort && report.miss(failure) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -141,83 +125,91 @@ fn memory(options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> rustix::io::Resu
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
 }
 
-/// The same descriptor with a number that is in nobody's way.
-fn lift(fd: &OwnedFd, above: i32) -> Result<OwnedFd, Failure> {
-    rustix::io::fcntl_dupfd_cloexec(fd, above.max(2).saturating_add(1)).map_err(|fault| (SpawnStep::Landlock, fault.raw_os_error()))
-}
-
 /// What the process does itself: raw system calls only, in this order.
 impl Confine<'_> {
-    /// Enters its namespaces. Before its descriptors are what they are to be: all that are opened here are closed then.
-    pub(super) fn enter_namespaces(&self) -> Result<(), Failure> {
-        let (mount, network) = (!self.wanted.mounts.is_empty(), self.wanted.private_network);
-        if let Some(pidfd) = self.join {
-            let flags = if mount { libc::CLONE_NEWNS } else { 0 } | if network { libc::CLONE_NEWNET } else { 0 };
-            return match flags {
-                0 => Ok(()),
-                _ => step(SpawnStep::Join, call(libc::SYS_setns, [pidfd.as_raw_fd().into(), flags.into(), 0, 0])),
-            };
+    /// Looks at the paths of its Landlock rules, from outside; whether there is a ruleset to go by.
+    pub(super) fn allow_paths(&self, report: &Report) -> Result<bool, Failure> {
+        let Some(ruleset) = &self.landlock else { return Ok(false) };
+        Ok(self.unless_missing(report, ruleset.allow_paths(report))?.is_some())
+    }
+
+    /// Enters its namespaces: those of the unit it is to be beside, or new ones, of which it sends descriptors to `tells`. Before its descriptors
+    /// are what they are to be: all that are opened here are closed then.
+    pub(super) fn enter_namespaces(&self, report: &Report, tells: c_int) -> Result<(), Failure> {
+        if self.wanted.join.is_some() {
+            report.at(SpawnStep::Join);
+            return self.join.map_or(Ok(()), Namespaces::enter);
         }
-        if mount && !self.mounts.is_empty() {
-            self.unless_missing(self.mount())?;
+        if !self.mounts.is_empty() {
+            report.at(SpawnStep::Namespace);
+            self.unless_missing(report, self.mount(report, tells))?;
         }
-        if network {
-            self.unless_missing(own_network())?;
+        if self.wanted.private_network {
+            report.at(SpawnStep::Network);
+            self.unless_missing(report, own_network(tells))?;
         }
         Ok(())
     }
 
-    fn mount(&self) -> Result<(), Failure> {
+    fn mount(&self, report: &Report, tells: c_int) -> Result<(), Failure> {
         step(SpawnStep::Namespace, call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0]))?;
+        namespaces::tell(tells, Kind::Mount);
         // What is mounted outside later is seen inside, and nothing the other way round.
         let flags = libc::MS_REC | libc::MS_SLAVE;
         step(SpawnStep::Namespace, mount(c"none", c"/", flags))?;
         for (number, place) in (0..).zip(&self.mounts).filter(|(_, place)| place.kind == MountKind::Same) {
+            report.at(SpawnStep::Mount(number));
             let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
             let fd = call(libc::SYS_open_tree, [libc::AT_FDCWD.into(), address(&place.path), flags.into(), 0]);
             step(SpawnStep::Mount(number), fd)?;
             place.taken.set(fd as c_int);
         }
-        (0..).zip(&self.mounts).try_for_each(|(number, place)| step(SpawnStep::Mount(number), put(place)))
+        (0..).zip(&self.mounts).try_for_each(|(number, place)| {
+            report.at(SpawnStep::Mount(number));
+            step(SpawnStep::Mount(number), put(place))
+        })
     }
 
     /// While it may still do everything.
-    pub(super) fn before_user(&self) -> Result<(), Failure> {
+    pub(super) fn before_user(&self, report: &Report) -> Result<(), Failure> {
         let Some(kept) = self.wanted.capabilities else { return Ok(()) };
         if self.wanted.drops_bounding {
-            self.unless_missing(drop_bounding(kept))?;
+            self.unless_missing(report, drop_bounding(kept))?;
         }
         if kept != 0 {
-            self.unless_missing(step(SpawnStep::Capabilities, prctl(libc::PR_SET_KEEPCAPS, 1, 0)))?;
+            self.unless_missing(report, step(SpawnStep::Capabilities, prctl(libc::PR_SET_KEEPCAPS, 1, 0)))?;
         }
         Ok(())
     }
 
     /// As the user it stays.
-    pub(super) fn after_user(&self) -> Result<(), Failure> {
+    pub(super) fn after_user(&self, report: &Report) -> Result<(), Failure> {
         if let Some(kept) = self.wanted.capabilities {
-            self.unless_missing(keep(kept))?;
+            self.unless_missing(report, keep(kept))?;
         }
         if self.wanted.private_keyring {
-            self.unless_missing(step(SpawnStep::Keyring, call(libc::SYS_keyctl, [libc::KEYCTL_JOIN_SESSION_KEYRING.into(), 0, 0, 0])))?;
+            self.unless_missing(
+                report,
+                step(SpawnStep::Keyring, call(libc::SYS_keyctl, [libc::KEYCTL_JOIN_SESSION_KEYRING.into(), 0, 0, 0])),
+            )?;
         }
         Ok(())
     }
 
     /// As the last thing before its program.
-    pub(super) fn close_the_door(&self) -> Result<(), Failure> {
+    pub(super) fn close_the_door(&self, report: &Report, ruleset: Option<c_int>) -> Result<(), Failure> {
         if self.wanted.no_new_privileges {
-            self.unless_missing(step(SpawnStep::NoNewPrivileges, prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)))?;
+            self.unless_missing(report, step(SpawnStep::NoNewPrivileges, prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)))?;
         }
-        if let Some(ruleset) = &self.landlock {
-            let ruleset = c_long::from(ruleset.as_raw_fd());
-            self.unless_missing(step(SpawnStep::Landlock, call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0, 0])))?;
+        if let Some(ruleset) = ruleset {
+            report.at(SpawnStep::Landlock);
+            self.unless_missing(report, landlock::restrict(ruleset))?;
         }
         for filter in &self.filters {
             let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
             let program = (&raw const program) as c_long;
             let mode = c_long::from(libc::SECCOMP_SET_MODE_FILTER);
-            self.unless_missing(step(SpawnStep::SystemCallFilter, call(libc::SYS_seccomp, [mode, 0, program, 0])))?;
+            self.unless_missing(report, step(SpawnStep::SystemCallFilter, call(libc::SYS_seccomp, [mode, 0, program, 0])))?;
         }
         Ok(())
     }
@@ -279,8 +271,9 @@ fn set_attributes(place: &Place, set: u64, below: bool) -> c_long {
 }
 
 /// A network with nothing but loopback, which is up.
-fn own_network() -> Result<(), Failure> {
+fn own_network(tells: c_int) -> Result<(), Failure> {
     step(SpawnStep::Network, call(libc::SYS_unshare, [libc::CLONE_NEWNET.into(), 0, 0, 0]))?;
+    namespaces::tell(tells, Kind::Network);
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     let socket = call(libc::SYS_socket, [libc::AF_INET.into(), kind.into(), 0, 0]);
     step(SpawnStep::Network, socket)?;

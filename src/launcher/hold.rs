@@ -3,9 +3,14 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::births::Starting;
 use super::book::{Place, Record, Ticks};
 use super::complain;
+use super::disk::Disk;
+use super::namespaces::Namespaces;
+use super::pause::Pauses;
 use super::serve::Launcher;
 use super::spill::Spill;
 use super::upgrade::Carried;
@@ -25,6 +30,10 @@ pub(super) struct Slot {
     pub(super) run: u64,
     /// The main process, until it is reaped.
     pub(super) main: Option<Main>,
+    /// That process is on its way to its program.
+    pub(super) starting: Option<Starting>,
+    /// What was made for the run.
+    pub(super) namespaces: Option<Arc<Namespaces>>,
     /// How runs ended, until that is acknowledged; the oldest first, at most [`EXITS_MAX`].
     pub(super) exits: VecDeque<(u64, Exit)>,
     /// How many of our children are the unit's, the main process not counted.
@@ -34,8 +43,8 @@ pub(super) struct Slot {
     /// It was killed as a whole. What clone3(2) puts into it afterwards dies at once with Linux 6.18, for one: that compares the number of kills with
     /// that of the parent's cgroup.
     pub(super) is_cgroup_spent: bool,
-    /// The cgroup stands still, or is about to.
-    pub(super) is_frozen: bool,
+    /// Why it stands still, or is about to.
+    pub(super) pauses: Pauses,
     /// Until when it may take to do so.
     pub(super) freezes_until: Option<Mono>,
     /// The main process has ended, and the cgroup has others.
@@ -142,16 +151,17 @@ impl Slot {
         }
     }
 
-    /// Lets go of what belongs to one run only.
-    pub(super) fn close_run(&mut self) {
+    /// Lets go of what belongs to one run only, on `disk` too.
+    pub(super) fn close_run(&mut self, disk: &mut Disk) {
         self.killing = false;
-        if self.is_frozen {
+        if std::mem::take(&mut self.pauses).any() {
             self.thaw();
         }
         self.has_strayed = false;
+        self.namespaces = None;
         (self.ready, self.ready_at) = (None, None);
         if let Some(notify) = self.notify.take() {
-            let _already_gone = rustix::fs::unlink(notify.path);
+            disk.remove(notify.path);
         }
     }
 }
@@ -175,6 +185,7 @@ impl Launcher {
         for (name, socket) in &self.listeners {
             self.brain.send(&ToBrain::Listener { name: name.clone() }, &[socket.as_fd()]);
         }
+        self.introduce_births();
         for (unit, slot) in &self.slots {
             let (fds, descriptors) = slot.fds();
             let earlier = slot.exits.iter().filter(|(run, _)| *run != slot.run).copied().collect();

@@ -8,13 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt};
 
 use super::book::Place;
 use super::complain;
-use super::exec::{Command, Executor, Leads};
+use super::disk::Disk;
+use super::exec::{Command, Executor, Leads, Stream};
 use super::keeper::{Operation, Packet, SOCKET_AT, in_order, receive, send};
 use super::serve::{Launcher, Role};
 use super::store::Store;
@@ -88,9 +89,11 @@ impl Keeper {
         }
     }
 
+    /// One that does not take connections any more is none: nobody waits for it.
     fn connect(&self) -> io::Result<OwnedFd> {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        rustix::fs::fcntl_setfl(&socket, OFlags::empty())?;
         Ok(socket)
     }
 
@@ -118,15 +121,9 @@ impl Keeper {
     }
 
     /// Starts it.
-    fn start(&mut self, executor: &Executor, umask: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<u32> {
-        match rustix::fs::unlink(&self.path) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        bind(&listener, &SocketAddrUnix::new(&self.path)?)?;
-        rustix::fs::chmodat(CWD, &self.path, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
-        listen(&listener, 1)?;
+    fn start(&mut self, executor: &Executor, disk: &mut Disk, umask: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<u32> {
+        let path = self.path.clone();
+        let listener = disk.call(move || listener(&path))?;
         let path = CString::new(self.path.as_os_str().as_bytes())?;
         let command = Command {
             program: c"/proc/self/exe",
@@ -139,7 +136,7 @@ impl Keeper {
             scheduling: None,
             // Not the launcher's own: who waits for that to end would wait for the keeper.
             input: None,
-            output: Some((executor.null(), executor.null())),
+            output: Some((Stream::Open(executor.null()), Stream::Same)),
             extra: Some((listener.as_fd(), SOCKET_AT)),
             book: None,
             outlives: true,
@@ -147,19 +144,19 @@ impl Keeper {
             leads: Leads::Group,
             confine: None,
         };
-        let (pid, _pidfd) = executor.start(&command).map_err(|(_, errno)| io::Error::from_raw_os_error(errno))?;
+        let pid = executor.start_own(&command).map_err(|(_, errno)| io::Error::from_raw_os_error(errno))?;
         self.pid = Some(pid);
         self.socket = Some(self.connect()?);
         Ok(pid)
     }
 
     /// It is to go.
-    pub(super) fn quit(&mut self) {
+    pub(super) fn quit(&mut self, disk: &mut Disk) {
         let pidfd = self.child().and_then(|pid| process::open(pid).ok());
         if let Some(socket) = self.socket.take() {
             let _gone = send(&socket, Operation::Quit, 0, 0, &[None; 4], SendFlags::DONTWAIT);
         }
-        let _already_gone = rustix::fs::unlink(&self.path);
+        disk.remove(self.path.clone());
         if let Some(pidfd) = pidfd {
             process::wait_for_end(pidfd.as_fd(), GONE_WITHIN);
         }
@@ -167,12 +164,25 @@ impl Keeper {
     }
 }
 
+/// The socket of a keeper to be.
+fn listener(path: &Path) -> io::Result<OwnedFd> {
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    bind(&listener, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmodat(CWD, path, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+    listen(&listener, 1)?;
+    Ok(listener)
+}
+
 impl Launcher {
     /// Starts a keeper if it is time to, and tells it what it does not know.
     pub(super) fn tend_keeper(&mut self, now: Mono) {
         if self.closing.is_none() && self.keeper.start_at.is_some_and(|at| at <= now) {
             (self.keeper.start_at, self.keeper.started) = (None, now);
-            match self.keeper.start(&self.executor, self.umask.bits(), self.cgroups.home()) {
+            match self.keeper.start(&self.executor, &mut self.book.disk, self.umask.bits(), self.cgroups.home()) {
                 Ok(pid) => {
                     self.children.insert(pid, Role::Keeper);
                     self.tell_of_keeper();

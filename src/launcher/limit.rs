@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Aside;
 use super::serve::Launcher;
 use super::wire::ToBrain;
 use crate::base::id::UnitId;
@@ -15,6 +17,9 @@ use crate::os::clock;
 
 /// So often the processes of a unit are looked for that goes into another cgroup: one that forks faster stays where it is.
 const ROUNDS: usize = 16;
+
+/// How long the launcher waits until limits are written. The kernel goes on by itself after that, and the brain looks again what stands there.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(250);
 
 /// Whose limits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,10 +102,21 @@ pub fn group_directory(name: &str) -> String {
     format!("{name}:supervisor")
 }
 
-/// Writes each setting.
+/// Writes each setting into files of a cgroup that has no processes yet: nothing waits then.
 pub(super) fn write(cgroup: &Cgroup, settings: &[Setting]) -> Vec<Applied> {
     let errno = |fault: io::Error| fault.raw_os_error().unwrap_or(libc::EIO);
     settings.iter().map(|setting| Applied { setting: setting.clone(), found: cgroup.set(setting).map_err(errno) }).collect()
+}
+
+/// The same where there may be processes. A limit on memory that is lower than what they use makes the kernel take it from them, and whoever writes it
+/// wait meanwhile.
+fn write_aside(aside: &mut Aside, cgroup: &Cgroup, settings: &[Setting]) -> Vec<Applied> {
+    let written = cgroup.try_clone().ok().and_then(|cgroup| {
+        let settings = settings.to_vec();
+        aside.within(WRITTEN_WITHIN, move || write(&cgroup, &settings))
+    });
+    let late = |setting: &Setting| Applied { setting: setting.clone(), found: Err(libc::ETIMEDOUT) };
+    written.unwrap_or_else(|| settings.iter().map(late).collect())
 }
 
 impl Launcher {
@@ -110,12 +126,13 @@ impl Launcher {
             LimitTarget::Unit { unit, group } => {
                 self.regroup(unit, group);
                 let cgroup = self.slots.get(unit).and_then(|slot| slot.cgroup.as_ref());
-                (cgroup.map(path), cgroup.map(|cgroup| write(cgroup, settings)).unwrap_or_default())
+                (cgroup.map(path), cgroup.map(|cgroup| write_aside(&mut self.cgroups.writer, cgroup, settings)).unwrap_or_default())
             }
             LimitTarget::Supervisor(names) => {
                 self.cgroups.groups.remember(names, settings);
                 let cgroup = self.cgroups.group(names);
-                (cgroup.as_ref().map(path), cgroup.map(|cgroup| write(&cgroup, settings)).unwrap_or_default())
+                let writer = &mut self.cgroups.writer;
+                (cgroup.as_ref().map(path), cgroup.map(|cgroup| write_aside(writer, &cgroup, settings)).unwrap_or_default())
             }
         };
         self.brain.send(&ToBrain::Limited { target, cgroup, applied }, &[]);
@@ -141,7 +158,7 @@ impl Launcher {
             super::complain(format_args!("cannot move {unit} to the cgroup {}: it has too many processes", new.path().display()));
             return;
         }
-        if slot.is_frozen {
+        if slot.pauses.any() {
             let _goes_on = new.freeze(true);
         }
         let old = slot.cgroup.replace(new);

@@ -70,6 +70,7 @@ impl Launcher {
     fn bury(&mut self, pid: u32, cause: ExitCause, usage: Usage, (at, at_wall): (Mono, Wall), batch: &mut Batch) {
         // One that was not our child dies as one if its parent has died just before it.
         match self.children.remove(&pid).or_else(|| self.foreign.release(pid, None)) {
+            Some(Role::Main(unit)) if !self.is_end_of_run(&unit) => {}
             Some(Role::Main(unit)) => {
                 if let Some(slot) = self.slots.get_mut(&unit)
                     && let Some(main) = slot.main.take()
@@ -118,7 +119,7 @@ impl Launcher {
             self.sessions.remove(&main);
         }
         if let Some(slot) = self.slots.get_mut(unit) {
-            Slot::close_run(slot);
+            Slot::close_run(slot, &mut self.book.disk);
         }
     }
 }

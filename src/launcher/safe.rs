@@ -21,7 +21,8 @@ impl Launcher {
         complain(format_args!("{text}"));
         self.systemd.tell(&format!("STATUS={text}"));
         // Commands that find no brain to ask read it there; it is on stderr as well.
-        let _unwritable = std::fs::write(self.options.run_directory.join(SAFE_MODE), text + "\n");
+        let path = self.options.run_directory.join(SAFE_MODE);
+        let _unwritable = self.book.disk.call(move || std::fs::write(path, text + "\n"));
     }
 
     /// The brain has said that it is alive; the first time that ends safe mode.
@@ -39,7 +40,8 @@ impl Launcher {
     }
 
     /// There is nothing to tell any more.
-    pub(super) fn leave_safe_mode(&self) {
-        let _not_there = std::fs::remove_file(self.options.run_directory.join(SAFE_MODE));
+    pub(super) fn leave_safe_mode(&mut self) {
+        let path = self.options.run_directory.join(SAFE_MODE);
+        self.book.disk.remove(path);
     }
 }

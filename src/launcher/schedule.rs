@@ -4,7 +4,8 @@ use std::ffi::CStr;
 
 use libc::c_long;
 
-use super::exec::{Failure, call, last_errno, step};
+use super::child::{call, last_errno, step};
+use super::exec::Failure;
 use super::wire::SpawnStep;
 use crate::base::scheduling::Scheduling;
 

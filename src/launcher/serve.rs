@@ -1,17 +1,19 @@
 //! The launcher's loop: it sleeps until a signal, the brain or a clock wants something.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
+use super::aside::Aside;
 use super::book::{Book, Found, Place};
 use super::brain::Brain;
 use super::cgroup::Cgroups;
+use super::closing::Closing;
 use super::codec::Fault;
 use super::complain;
 use super::exec::Executor;
@@ -23,13 +25,13 @@ use super::passed::{self, Passed};
 use super::spill::Spilling;
 use super::store::{Store, Stored};
 use super::systemd::Systemd;
-use super::tree::{Killing, send_to_trees};
+use super::tree::Killing;
+use super::turn::Turns;
 use super::upgrade::{Handover, Trial, listeners};
 use super::wire::{ToBrain, ToLauncher, Upgrade};
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::id::UnitId;
 use crate::base::time::Mono;
-use crate::os::cgroup::Cgroup;
 use crate::os::clock;
 use crate::os::process::{self, Orphans};
 use crate::os::signal::SignalFd;
@@ -42,9 +44,6 @@ const OPEN: [i32; 7] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL
 
 /// So many requests to end, and the launcher kills everything itself; without a brain to ask, one less.
 const QUITS: u32 = 3;
-
-/// At the end, how long processes that cannot be killed are waited for.
-const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Takes the signals the launcher reads, for this thread and those it starts.
 pub(super) fn take_signals() -> io::Result<SignalFd> {
@@ -73,10 +72,15 @@ impl Role {
     }
 }
 
-/// The end of the daemon, once it has come.
-pub(super) struct Closing {
-    code: u8,
-    give_up_at: Mono,
+/// Why the launcher has woken up.
+struct Woken {
+    /// There are signals.
+    signalled: bool,
+    /// The brain has spoken.
+    spoken: bool,
+    keeper_gone: bool,
+    /// Units whose process on its way has something to say.
+    born: Vec<UnitId>,
 }
 
 /// Everything the launcher knows.
@@ -85,6 +89,8 @@ pub(super) struct Launcher {
     pub(super) brain: Brain,
     /// Boxed: the nodes of the tree are half empty, and a slot is large.
     pub(super) slots: BTreeMap<UnitId, Box<Slot>>,
+    /// Units whose main process is on its way to its program.
+    pub(super) starting: BTreeSet<UnitId>,
     /// Every child by its process id, which is its own until it is reaped.
     pub(super) children: BTreeMap<u32, Role>,
     /// Processes of units that are not our children.
@@ -103,10 +109,13 @@ pub(super) struct Launcher {
     /// Room for that list.
     pub(super) pids: Vec<u32>,
     pub(super) killing: Killing,
+    turns: Turns,
+    /// Looks at what processes have in their memory.
+    pub(super) looks: RefCell<Aside>,
     pub(super) spilling: Spilling,
     pub(super) closing: Option<Closing>,
     /// It ends now, and the next launcher finds everything in the book.
-    leaves: bool,
+    pub(super) leaves: bool,
     /// There were more dead children than are reaped at once.
     pub(super) more_to_reap: bool,
     /// Some unit has been started, by us or by a launcher before us.
@@ -152,6 +161,7 @@ impl Launcher {
             executor: Executor::new(after.as_ref().map(|after| after.files)).map_err(cannot("prepare to start processes"))?,
             brain: Brain::new(options.brain.clone()).map_err(cannot("prepare the brain"))?,
             slots: BTreeMap::new(),
+            starting: BTreeSet::new(),
             children: BTreeMap::new(),
             foreign: Foreign::new().map_err(cannot("watch processes"))?,
             cgroups: Cgroups::new(book.instance(), &ours),
@@ -164,6 +174,8 @@ impl Launcher {
             has_looked: false,
             pids: Vec::new(),
             killing: Killing::default(),
+            turns: Turns::default(),
+            looks: RefCell::default(),
             spilling: Spilling::default(),
             closing: None,
             leaves: false,
@@ -211,6 +223,7 @@ impl Launcher {
 
     /// Serves until the end; returns the exit code.
     pub(super) fn serve(&mut self) -> u8 {
+        let mut woke = clock::mono();
         loop {
             let now = clock::mono();
             self.tick(now);
@@ -220,23 +233,26 @@ impl Launcher {
             self.brain.flush();
             self.tend_keeper(now);
             self.tend_store(now);
-            let (signalled, spoken, keeper_gone) = self.sleep();
+            self.turns.note(woke);
+            let woken = self.sleep();
+            woke = self.turns.begin();
             self.has_looked = false;
-            if signalled || self.more_to_reap {
+            self.attend_births(woken.born);
+            if woken.signalled || self.more_to_reap {
                 self.take_signals();
             }
             self.lose_foreign();
-            if keeper_gone {
+            if woken.keeper_gone {
                 self.bury_keeper(clock::mono());
             }
-            if spoken {
+            if woken.spoken {
                 self.listen();
             }
         }
     }
 
-    /// Sleeps until something is to be done: whether there are signals, whether the brain has spoken, and whether the keeper is gone.
-    fn sleep(&self) -> (bool, bool, bool) {
+    /// Sleeps until something is to be done, and says what.
+    fn sleep(&self) -> Woken {
         let closing = self.closing.as_ref().map(|end| end.give_up_at);
         let trial = self.trial.as_ref().map(|trial| trial.until);
         let deadlines = [
@@ -247,6 +263,7 @@ impl Launcher {
             self.cgroups.look_at,
             self.keeper.start_at,
             self.keeper.store.as_ref().and_then(Store::deadline),
+            self.births_deadline(),
             trial,
             closing,
         ];
@@ -269,6 +286,12 @@ impl Launcher {
             // That it has ended wakes us in any case.
             fds.push(PollFd::from_borrowed_fd(socket, if write { PollFlags::OUT } else { PollFlags::empty() }));
         }
+        let births_at = fds.len();
+        let born = self.births().map(|(unit, told)| {
+            fds.push(PollFd::from_borrowed_fd(told, PollFlags::IN));
+            unit
+        });
+        let born: Vec<&UnitId> = born.collect();
         if let Err(fault) = poll(&mut fds, timeout.as_ref()).map_err(io::Error::from)
             && fault.kind() != io::ErrorKind::Interrupted
         {
@@ -277,7 +300,8 @@ impl Launcher {
         let came = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
         let came = |at: usize| fds.get(at).is_some_and(|fd| fd.revents().intersects(came));
         let is_gone = keeper.is_some() && fds.get(keeper_at).is_some_and(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR));
-        (came(0), spoken_at > 0 && came(spoken_at), is_gone)
+        let born = (births_at..).zip(born).filter(|(at, _)| came(*at)).map(|(_, unit)| unit.clone()).collect();
+        Woken { signalled: came(0), spoken: spoken_at > 0 && came(spoken_at), keeper_gone: is_gone, born }
     }
 
     fn tick(&mut self, now: Mono) {
@@ -301,11 +325,13 @@ impl Launcher {
             self.close(1);
         }
         self.brain.tick(now);
+        self.bury_undead_brain(now);
         self.judge_trial(now);
         self.look_at_cgroups(now);
         let is_well = self.brain.is_well(now);
         self.systemd.tick(now, is_well);
         self.kill_again(now);
+        self.judge_births(now);
     }
 
     fn take_signals(&mut self) {
@@ -362,13 +388,16 @@ impl Launcher {
                 ToLauncher::Spawn(spawn) => self.spawn(*spawn),
                 ToLauncher::Signal { unit, run, signal, target } => self.signal(&unit, run, signal, target, clock::mono()),
                 ToLauncher::SetMain { unit, run, pid } => self.set_main(&unit, run, pid),
-                ToLauncher::Pause { unit, run, pause: true } => self.pause(&unit, run, clock::mono()),
-                ToLauncher::Pause { unit, run, pause: false } => self.resume(&unit, run),
+                ToLauncher::Pause { unit, run, pause: true, cause } => self.pause(&unit, run, cause, clock::mono()),
+                ToLauncher::Pause { unit, run, pause: false, cause } => self.resume(&unit, run, cause),
                 ToLauncher::Ack { unit, run } => self.acknowledge(&unit, run),
                 ToLauncher::Note { unit, note } => self.keep_note(unit, note),
                 ToLauncher::Forget { unit } => self.forget(&unit),
                 ToLauncher::Notify { state } => self.systemd.tell(&state),
-                ToLauncher::Alive => self.hear_alive(clock::mono()),
+                ToLauncher::Alive => {
+                    self.hear_alive(clock::mono());
+                    self.brain.send(&self.turns.told(), &[]);
+                }
                 ToLauncher::Upgrade { program } => self.upgrade(&program),
                 ToLauncher::Exit { code } => self.close(code),
                 ToLauncher::Leave => self.leaves = true,
@@ -399,60 +428,15 @@ impl Launcher {
         }
     }
 
-    /// Somebody has lost patience.
-    fn force(&mut self, signal: Signal) {
-        complain(format_args!("{signal}: killing everything"));
-        self.brain.kill();
-        self.close(u8::try_from(128 + signal.0).unwrap_or(u8::MAX));
-    }
-
-    /// Begins the end: kills whatever is left of any unit.
-    fn close(&mut self, code: u8) {
-        let now = clock::mono();
-        self.brain.retire();
-        self.closing = Some(Closing { code, give_up_at: now + END_PATIENCE });
-        self.adopt_once();
-        let units: Vec<UnitId> = self.slots.keys().cloned().collect();
-        for unit in &units {
-            self.kill_tree(unit, now);
+    /// A brain that was killed, and of which nothing is left but threads that wait for a dead disk, is over: they will never do anything again, and
+    /// may be there for ever. The kernel says so of its first thread; the rest is reaped as nobody's.
+    fn bury_undead_brain(&mut self, now: Mono) {
+        if let Some(pid) = self.brain.undead()
+            && let Some(cause) = process::exit_of_first_thread(pid)
+        {
+            complain(format_args!("the brain (pid {pid}) has ended, but for threads that wait for a disk or a mount"));
+            self.children.insert(pid, Role::Stray(None));
+            self.lose_brain(cause, now);
         }
-        let nobodys = self.children.iter().filter(|(_, role)| matches!(role, Role::Stray(None))).map(|(&pid, _)| pid);
-        send_to_trees(&nobodys.collect::<Vec<_>>(), Signal::KILL);
-    }
-
-    /// The exit code, when it is time to go.
-    fn close_if_done(&mut self, now: Mono) -> Option<u8> {
-        if self.leaves {
-            return Some(0);
-        }
-        let closing = self.closing.as_ref()?;
-        let (code, give_up) = (closing.code, closing.give_up_at <= now);
-        let children = self.children.iter().filter(|(_, role)| !matches!(role, Role::Brain | Role::Keeper)).map(|(&pid, _)| pid);
-        let in_cgroups =
-            self.slots.values().filter(|slot| slot.lingers).filter_map(|slot| slot.cgroup.as_ref()).flat_map(Cgroup::processes);
-        let left: Vec<u32> = children.chain(self.foreign.pids()).chain(in_cgroups).collect();
-        if give_up && !left.is_empty() {
-            complain(format_args!("cannot end these processes: {left:?}"));
-        } else if !left.is_empty() {
-            return None;
-        }
-        // The brain sees that its socket is closed: all is done.
-        self.brain.flush();
-        self.brain.end(now);
-        if self.brain.is_running() && !give_up {
-            return None;
-        }
-        self.brain.kill();
-        self.keeper.quit();
-        self.spill_rest();
-        for slot in self.slots.values_mut() {
-            slot.close_run();
-        }
-        self.leave_safe_mode();
-        if left.is_empty() {
-            self.remove_cgroups();
-            self.book.close();
-        }
-        Some(code)
     }
 }

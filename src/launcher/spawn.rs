@@ -5,19 +5,24 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use zeroize::Zeroizing;
 
+use super::births::Starting;
 use super::book::{Book, Place, Record, Ticks};
 use super::confine::Confine;
-use super::exec::{Command, Executor, Failure, Leads};
+use super::disk::Disk;
+use super::exec::{Command, Executor, Failure, Leads, Stream};
 use super::hold::{Main, Notify, Slot};
 use super::limit;
+use super::namespaces::{Kind, Namespaces};
 use super::serve::{Launcher, Role};
+use super::succession::has_ended;
 use super::survivors;
 use super::wire::{LimitTarget, Output, Process, Spawn, SpawnStep, ToBrain};
 use crate::os::cgroup::Cgroup;
@@ -27,7 +32,7 @@ use crate::os::{clock, process, sd_notify};
 const PIPE_SIZE: usize = 1 << 20;
 
 impl Launcher {
-    /// Starts a main process and answers.
+    /// Starts a main process. It answers when that has executed its program, or has failed to.
     pub(super) fn spawn(&mut self, spawn: Spawn) {
         let slot = match self.slots.entry(spawn.unit.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -39,42 +44,39 @@ impl Launcher {
         }
         slot.run = spawn.run;
         (slot.is_unwanted, slot.has_successor) = (false, false);
-        self.cgroups.renew(slot, &spawn);
+        let (unit, run) = (spawn.unit.clone(), spawn.run);
+        if let Err((step, errno)) = self.try_spawn(spawn) {
+            if let Some(slot) = self.slots.get_mut(&unit) {
+                slot.close_run(&mut self.book.disk);
+            }
+            self.brain.send(&ToBrain::SpawnFailed { unit, run, step, errno }, &[]);
+        }
+    }
+
+    fn try_spawn(&mut self, spawn: Spawn) -> Result<(), Failure> {
+        let gone = (SpawnStep::Clone, libc::ESRCH);
+        let slot = self.slots.get_mut(&spawn.unit).ok_or(gone)?;
+        self.cgroups.renew(slot, &spawn)?;
         if let Some(limited) = limited(slot, &spawn) {
             self.brain.send(&limited, &[]);
         }
         let place = *slot.place.get_or_insert_with(|| self.book.reserve());
-        let piped = if spawn.output == Output::Pipe { open_pipe(slot) } else { Ok(false) };
-        if piped == Ok(true) {
+        if spawn.output == Output::Pipe && open_pipe(slot)? {
             // Before anything can be written into it: should we die, somebody has to have it.
             self.keeper.note(place, Some(spawn.unit.clone()));
             self.tend_keeper(clock::mono());
         }
-        let joined = self.joined(&spawn);
-        let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
-        let started = piped.and_then(|_| start(&self.executor, (&mut self.book, place), slot, &spawn, joined.as_ref()));
+        let joined = self.joined(&spawn)?;
+        let slot = self.slots.get_mut(&spawn.unit).ok_or(gone)?;
+        let pid = start(&self.executor, (&mut self.book, place), slot, &spawn, joined.as_deref());
         self.enter(&spawn.unit);
-        let Some(slot) = self.slots.get_mut(&spawn.unit) else { return };
-        match started {
-            Ok(Started { process, output_lost, missing }) => {
-                self.has_spawned = true;
-                self.keeper.note(place, Some(spawn.unit.clone()));
-                self.children.insert(process.pid, Role::Main(spawn.unit.clone()));
-                self.sessions.insert(process.pid, spawn.unit.clone());
-                let (mut fds, mut descriptors) = slot.fds();
-                if spawn.output != Output::Pipe && std::mem::take(&mut fds.output) {
-                    // The pipe of an earlier run: the brain has it, and this run does not write to it.
-                    descriptors.pop();
-                }
-                let cgroup = slot.cgroup.as_ref().map(|cgroup| cgroup.path().to_path_buf());
-                let spawned = ToBrain::Spawned { unit: spawn.unit, run: spawn.run, process, output_lost, cgroup, missing, fds };
-                self.brain.send(&spawned, &descriptors);
-            }
-            Err((step, errno)) => {
-                slot.close_run();
-                self.brain.send(&ToBrain::SpawnFailed { unit: spawn.unit, run: spawn.run, step, errno }, &[]);
-            }
-        }
+        let pid = pid?;
+        self.has_spawned = true;
+        self.starting.insert(spawn.unit.clone());
+        self.keeper.note(place, Some(spawn.unit.clone()));
+        self.children.insert(pid, Role::Main(spawn.unit.clone()));
+        self.sessions.insert(pid, spawn.unit);
+        Ok(())
     }
 }
 
@@ -92,59 +94,57 @@ fn limited(slot: &Slot, spawn: &Spawn) -> Option<ToBrain> {
 }
 
 impl Launcher {
-    /// The main process whose namespaces are to be entered, if it is there.
-    fn joined(&self, spawn: &Spawn) -> Option<OwnedFd> {
-        let unit = spawn.confinement.as_ref()?.join.as_ref()?;
-        self.slots.get(unit)?.main.as_ref()?.pidfd.try_clone().ok()
+    /// The namespaces that are to be entered: those that were made for the unit's run. A launcher that has taken the unit over from another one does
+    /// not have them, and takes those its main process is in, if nobody has made these but a launcher: they belong to its user namespace.
+    fn joined(&self, spawn: &Spawn) -> Result<Option<Arc<Namespaces>>, Failure> {
+        let Some((unit, confinement)) = spawn.confinement.as_ref().and_then(|wanted| Some((wanted.join.as_ref()?, wanted))) else {
+            return Ok(None);
+        };
+        let wanted = [(Kind::Mount, !confinement.mounts.is_empty()), (Kind::Network, confinement.private_network)];
+        let wanted: Vec<Kind> = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(kind, _)| kind).collect();
+        let slot = self.slots.get(unit).ok_or((SpawnStep::Join, libc::ESRCH))?;
+        let main = slot.main.as_ref().ok_or((SpawnStep::Join, libc::ESRCH))?;
+        let namespaces = match &slot.namespaces {
+            Some(namespaces) if namespaces.have(&wanted) => Arc::clone(namespaces),
+            _ => {
+                let found = Namespaces::of_process(main.process.pid, &wanted);
+                let found = found.map_err(|fault| (SpawnStep::Join, fault.raw_os_error().unwrap_or(libc::ESRCH)))?;
+                // What was opened belongs to whoever has the number; that this was the main process is seen by its life.
+                if has_ended(&main.pidfd) {
+                    return Err((SpawnStep::Join, libc::ESRCH));
+                }
+                Arc::new(found)
+            }
+        };
+        if namespaces.are_ours() { Ok(Some(namespaces)) } else { Err((SpawnStep::Join, libc::EPERM)) }
     }
 }
 
+/// Makes the process of a run. Returns its process id.
 fn start(
     executor: &Executor,
     (book, place): (&mut Book, Place),
     slot: &mut Slot,
     spawn: &Spawn,
-    joined: Option<&OwnedFd>,
-) -> Result<Started, Failure> {
+    joined: Option<&Namespaces>,
+) -> Result<u32, Failure> {
     let no_text = |_| (SpawnStep::Exec, libc::EINVAL);
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(no_text);
     let texts = |words: &[String]| words.iter().map(|word| CString::new(word.as_str()).map_err(no_text)).collect::<Result<Vec<_>, _>>();
     let (program, directory) = (text(&spawn.program)?, text(&spawn.directory)?);
+    let input = spawn.input.as_deref().map(text).transpose()?;
+    let logs = Logs::of(spawn)?;
     let (arguments, mut environment) = (texts(&spawn.arguments)?, Zeroizing::new(texts(&spawn.environment)?));
     for secret in &spawn.secrets {
         environment.push(CString::new(secret.reveal()).map_err(no_text)?);
     }
     environment.extend(CString::new(survivors::invocation(&spawn.unit, spawn.run, book.instance())).ok());
-
-    if let Some(path) = &spawn.notify {
-        let owner = spawn.credentials.as_ref().map(|user| (user.uid, user.gid));
-        let socket =
-            sd_notify::bind(path, owner).map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
-        slot.notify = Some(Notify { socket, path: path.clone(), owner });
-    }
-    let mut ready_end = None;
-    if let Some(at) = spawn.ready_fd {
-        let (read, write) = pipe()?;
-        (slot.ready, slot.ready_at) = (Some(read), Some(at));
-        ready_end = Some((write, at));
-    }
-    let input = spawn.input.as_deref().map(open_input).transpose().map_err(|fault| (SpawnStep::Stdio, fault.raw_os_error()))?;
-    let outputs = Outputs::open(slot, spawn);
-    let null = executor.null();
-    let stdout = match (&outputs.file, &slot.output) {
-        (Some(file), _) => file.as_fd(),
-        (None, Some((_, write))) if spawn.output == Output::Pipe => write.as_fd(),
-        (None, _) => null,
-    };
-    let stderr = match &outputs.stderr {
-        Some(file) => file.as_fd(),
-        None if spawn.stderr.is_some() => null,
-        None => stdout,
-    };
-    let above = spawn.ready_fd.unwrap_or(2);
-    let confine = spawn.confinement.as_deref().map(|wanted| Confine::new(wanted, joined.map(AsFd::as_fd), above)).transpose()?;
+    let ready_end = open_run(slot, spawn, &mut book.disk)?;
+    let report = executor.take_report()?;
+    let confine = spawn.confinement.as_deref().map(|wanted| Confine::new(wanted, joined, &report)).transpose()?;
     let (started, started_wall) = (clock::mono(), clock::wall());
-    book.enter(place, None, &Record { started, started_wall, ticks: Ticks::Since(clock::ticks()), ..slot.record(&spawn.unit) });
+    let record = Record { started, started_wall, ticks: Ticks::Since(clock::ticks()), ..slot.record(&spawn.unit) };
+    let note = book.birth_note(place, &record);
     let command = Command {
         program: &program,
         arguments: &arguments,
@@ -154,27 +154,42 @@ fn start(
         umask: spawn.umask,
         nice: spawn.nice,
         scheduling: Some(&spawn.scheduling),
-        input: input.as_ref().map(AsFd::as_fd),
-        output: Some((stdout, stderr)),
+        input: input.as_deref(),
+        output: Some(logs.streams(slot, executor)),
         extra: ready_end.as_ref().map(|(write, at)| (write.as_fd(), *at)),
-        book: Some((book.file(), place.offset())),
+        book: Some((book.file(), &note)),
         outlives: true,
         cgroup: slot.cgroup.as_ref().map(Cgroup::fd),
         leads: Leads::Session,
         confine: confine.as_ref(),
     };
-    let (pid, pidfd) = executor.start(&command)?;
+    let birth = executor.start(&command, report)?;
+    let pid = birth.pid;
     let process = Process { pid, started, started_wall };
     let ticks = process::stat(pid).map_or(Ticks::Unknown, |stat| Ticks::At(stat.started));
-    slot.main = Some(Main { process, pidfd, ticks });
-    Ok(Started { process, output_lost: outputs.lost, missing: confine.map(|confine| confine.missing()).unwrap_or_default() })
+    let pidfd = birth.pidfd.try_clone().map_err(|fault| (SpawnStep::Clone, fault.raw_os_error().unwrap_or(libc::EMFILE)));
+    slot.main = Some(Main { process, pidfd: pidfd?, ticks });
+    slot.starting = Some(Starting::new(process, birth, spawn.output.clone()));
+    Ok(pid)
 }
 
-/// A process that was started.
-struct Started {
-    process: Process,
-    output_lost: Option<i32>,
-    missing: Vec<(SpawnStep, i32)>,
+/// Opens what a run has besides its files: its notification socket, its readiness pipe. Returns the unit's end of that, and where it goes.
+fn open_run(slot: &mut Slot, spawn: &Spawn, disk: &mut Disk) -> Result<Option<(OwnedFd, i32)>, Failure> {
+    if let Some(path) = &spawn.notify {
+        let owner = spawn.credentials.as_ref().map(|user| (user.uid, user.gid));
+        let bound = path.clone();
+        let socket = disk
+            .call(move || sd_notify::bind(&bound, owner))
+            .map_err(|fault| (SpawnStep::NotifySocket, fault.raw_os_error().unwrap_or(libc::EINVAL)))?;
+        slot.notify = Some(Notify { socket, path: path.clone(), owner });
+    }
+    if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
+        give_to(write, spawn);
+    }
+    let Some(at) = spawn.ready_fd else { return Ok(None) };
+    let (read, write) = pipe()?;
+    (slot.ready, slot.ready_at) = (Some(read), Some(at));
+    Ok(Some((write, at)))
 }
 
 /// Sees to it that there is a pipe for the output; whether it is a new one.
@@ -191,59 +206,38 @@ fn open_pipe(slot: &mut Slot) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// The files a unit writes to.
-struct Outputs {
-    /// Its stdout, if that is a file.
-    file: Option<OwnedFd>,
-    /// Its stderr, if that is a file of its own.
-    stderr: Option<OwnedFd>,
-    /// Why one of them could not be opened: an errno.
-    lost: Option<i32>,
+/// The paths of the files a unit writes to.
+struct Logs {
+    stdout: Option<CString>,
+    stderr: Option<CString>,
+    piped: bool,
 }
 
-impl Outputs {
-    fn open(slot: &Slot, spawn: &Spawn) -> Self {
-        let mut lost = None;
-        let mut open = |path: &Path| match open_log(path) {
-            Ok(log) => {
-                give_to(&log, spawn);
-                Some(log)
-            }
-            Err(fault) => {
-                lost = Some(fault.raw_os_error());
-                None
-            }
+impl Logs {
+    fn of(spawn: &Spawn) -> Result<Self, Failure> {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| (SpawnStep::Log, libc::EINVAL));
+        let stdout = if let Output::File(path) = &spawn.output { Some(text(path)?) } else { None };
+        Ok(Self { stdout, stderr: spawn.stderr.as_deref().map(text).transpose()?, piped: spawn.output == Output::Pipe })
+    }
+
+    /// Where stdout and stderr go.
+    fn streams<'a>(&'a self, slot: &'a Slot, executor: &'a Executor) -> (Stream<'a>, Stream<'a>) {
+        let stdout = match (&self.stdout, &slot.output) {
+            (Some(path), _) => Stream::Log(path),
+            (None, Some((_, write))) if self.piped => Stream::Open(write.as_fd()),
+            (None, _) => Stream::Open(executor.null()),
         };
-        let stderr = spawn.stderr.as_deref().and_then(&mut open);
-        let file = if let Output::File(path) = &spawn.output { open(path) } else { None };
-        if let Some((_, write)) = slot.output.as_ref().filter(|_| spawn.output == Output::Pipe) {
-            give_to(write, spawn);
-        }
-        Self { file, stderr, lost }
+        (stdout, self.stderr.as_deref().map_or(Stream::Same, Stream::Log))
     }
 }
 
-/// Lets the unit open its own output anew, as /dev/stdout: the kernel asks the file behind it whether this user may.
-fn give_to(output: impl AsFd, spawn: &Spawn) {
+/// Lets the unit open its own output anew, as /dev/stdout: the kernel asks the pipe behind it whether this user may.
+fn give_to(pipe: impl AsFd, spawn: &Spawn) {
     let uid = spawn.credentials.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
-    let is_own = |stat: &rustix::fs::Stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Fifo);
-    if rustix::fs::fstat(&output).is_ok_and(|stat| stat.st_uid != uid && is_own(&stat)) {
+    if rustix::fs::fstat(&pipe).is_ok_and(|stat| stat.st_uid != uid) {
         // Without the right to, the unit cannot do this one thing.
-        let _stays = rustix::fs::fchown(&output, Some(rustix::fs::Uid::from_raw(uid)), None);
+        let _stays = rustix::fs::fchown(&pipe, Some(rustix::fs::Uid::from_raw(uid)), None);
     }
-}
-
-/// Opens what a program is to read, without waiting.
-fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())
-}
-
-/// Opens without waiting: the path may be that of a named pipe nobody reads.
-fn open_log(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let log = rustix::fs::openat(CWD, path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
-    rustix::fs::fcntl_setfl(&log, OFlags::APPEND)?;
-    Ok(log)
 }
 
 /// A pipe whose read end does not block; the other end is a unit's, and units expect that it does.

@@ -4,14 +4,17 @@
 //! done before the next one is introduced. Bytes go from the pipe to the file within the kernel: whoever is killed in between, each is in
 //! the one or in the other. The next brain goes on at the end of the file.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, splice};
 
+use super::aside::Aside;
 use super::complain;
+use super::disk::DISK_WITHIN;
+use super::hold::Slot;
 use super::serve::Launcher;
 use super::wire::SpillTo;
 use crate::base::id::UnitId;
@@ -37,6 +40,8 @@ pub(super) struct Spilling {
     /// Since when there is no brain.
     away: Option<Mono>,
     again_at: Option<Mono>,
+    /// The thread that writes: a log's disk may hang.
+    writer: Aside,
 }
 
 impl Spilling {
@@ -64,7 +69,8 @@ impl Launcher {
     /// Looks at the pipes, if nobody else does and it is time to.
     pub(super) fn spill(&mut self, now: Mono) {
         if self.brain.is_running() {
-            self.spilling = Spilling { away: None, again_at: self.brain.silent_since().map(|since| (since + SILENT).max(now + LOOK)) };
+            self.spilling.away = None;
+            self.spilling.again_at = self.brain.silent_since().map(|since| (since + SILENT).max(now + LOOK));
             return self.unblock(now);
         }
         let away = *self.spilling.away.get_or_insert(now);
@@ -72,14 +78,13 @@ impl Launcher {
             return;
         }
         let (mut pipes, mut busy) = (0, false);
-        let null = self.executor.null();
         for slot in self.slots.values_mut() {
-            let (Some((pipe, _)), Some(spill)) = (&slot.output, &mut slot.spill) else { continue };
+            let (Some((pipe, _)), Some(_)) = (&slot.output, &slot.spill) else { continue };
             pipes += 1;
             let there = rustix::io::ioctl_fionread(pipe).unwrap_or(0);
             let room = fcntl_getpipe_size(pipe).unwrap_or(0) as u64;
             if there > 0 && (now.since(away) >= PATIENCE || there >= room / 2) {
-                busy |= spill.take(pipe, null) as u64 >= room / 2;
+                busy |= self.spilling.writer.spill(slot, self.executor.null()) as u64 >= room / 2;
             }
         }
         self.spilling.again_at = (pipes > 0).then_some(if busy { now } else { now + LOOK });
@@ -105,22 +110,40 @@ impl Launcher {
         if self.brain.is_running() {
             return;
         }
-        let null = self.executor.null();
         for slot in self.slots.values_mut() {
-            if let (Some((pipe, _)), Some(spill)) = (&slot.output, &mut slot.spill) {
-                spill.take(pipe, null);
-            }
+            self.spilling.writer.spill(slot, self.executor.null());
         }
         self.end_spill();
     }
 
     /// Lets go of the files, before the next brain has the pipes.
     pub(super) fn end_spill(&mut self) {
-        for spill in self.slots.values_mut().filter_map(|slot| slot.spill.as_mut()) {
-            // What cannot be written down now never will be.
-            let _untold = spill.close_gap();
-            spill.file = None;
+        for slot in self.slots.values_mut() {
+            let Some(mut spill) = slot.spill.take_if(|spill| spill.file.is_some() || spill.lost.is_some()) else { continue };
+            slot.spill = self.spilling.writer.within(DISK_WITHIN, move || {
+                // What cannot be written down now never will be.
+                let _untold = spill.close_gap();
+                spill.file = None;
+                spill
+            });
         }
+    }
+}
+
+impl Aside {
+    /// Moves what is in the pipe of a unit; how many bytes. Should the disk hang, the unit has no place to spill to until a brain names one again, and
+    /// what it writes waits in the pipe.
+    fn spill(&mut self, slot: &mut Slot, null: BorrowedFd<'_>) -> usize {
+        let Some((pipe, _)) = slot.output.as_ref().filter(|_| slot.spill.is_some()) else { return 0 };
+        let (Ok(pipe), Ok(null)) = (pipe.try_clone(), null.try_clone_to_owned()) else { return 0 };
+        let Some(mut spill) = slot.spill.take() else { return 0 };
+        let moved = self.within(DISK_WITHIN, move || {
+            let moved = spill.take(&pipe, null);
+            (moved, spill)
+        });
+        let Some((moved, spill)) = moved else { return 0 };
+        slot.spill = Some(spill);
+        moved
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -21,6 +22,9 @@ use crate::base::id::UnitId;
 use crate::os::cgroup::Cgroup;
 use crate::os::process::INVOCATION;
 use crate::os::{clock, process, sd_notify, signal};
+
+/// How long a look at the environment of a process may take.
+const LOOK_WITHIN: Duration = Duration::from_millis(200);
 
 /// No signal: only asks whether the process is there.
 const NONE: Signal = Signal(0);
@@ -108,8 +112,14 @@ impl Launcher {
     }
 
     /// The run that `pid` says it belongs to, in the environment it was executed with.
+    ///
+    /// A process can make whoever reads that wait, by keeping its memory locked (mmap_lock): it is nobody's then.
     pub(super) fn owner_by_environment(&self, pid: u32) -> Option<(UnitId, u64)> {
-        let invocation = process::variable(pid, INVOCATION)?;
+        let invocation = self.looks.borrow_mut().within(LOOK_WITHIN, move || process::variable(pid, INVOCATION))??;
+        self.owner_of(&invocation)
+    }
+
+    fn owner_of(&self, invocation: &str) -> Option<(UnitId, u64)> {
         let (run, instance) = invocation.rsplit_once(':')?;
         let (unit, run) = run.rsplit_once(':')?;
         let is_ours = u64::from_str_radix(instance, 16) == Ok(self.book.instance());
@@ -118,11 +128,14 @@ impl Launcher {
 
     /// Looks for processes of `unit`, or of any, that are neither our children nor below one we know: the launcher that was their reaper is dead.
     pub(super) fn find_survivors(&mut self, unit: Option<&UnitId>) {
-        for pid in process::all() {
-            if self.children.contains_key(&pid) || self.foreign.contains(pid) {
+        let strangers = process::all().filter(|pid| !self.children.contains_key(pid) && !self.foreign.contains(*pid)).collect();
+        let told = self.looks.get_mut().each(LOOK_WITHIN, strangers, |pid| process::variable(pid, INVOCATION));
+        for (pid, invocation) in told {
+            let Some((owner, run)) = self.owner_of(&invocation) else { continue };
+            // A process writes into its environment what it likes. Where there are cgroups, they say whose it is.
+            if self.owner_by_cgroup(pid).is_some_and(|found| found != owner) {
                 continue;
             }
-            let Some((owner, run)) = self.owner_by_environment(pid) else { continue };
             let is_wanted = unit.is_none_or(|unit| *unit == owner);
             if !is_wanted || self.slots.get(&owner).is_none_or(|slot| slot.run != run) {
                 continue;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::complain;
 use super::options::{Options, inherited};
 use super::serve::Launcher;
+use super::voice;
 use super::wire::{ToBrain, Upgrade};
 use crate::base::time::Mono;
 
@@ -134,6 +135,11 @@ impl Launcher {
         };
         let arguments = self.options.to_argv_after(name, &serde_json::to_string(&handover).unwrap_or_default());
         self.carry(image, true);
+        let _unsaid = voice::finish();
+        if !self.book.settle() {
+            self.carry(image, false);
+            return io::Error::other("the book in the run directory cannot be written");
+        }
         let fault = match (text(program.as_os_str().to_owned()), arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()) {
             (Ok(program), Ok(arguments)) => execve(&program, &arguments),
             (Err(fault), _) | (_, Err(fault)) => fault,

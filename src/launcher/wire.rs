@@ -5,6 +5,7 @@
 //! The launcher speaks first: [`ToBrain::Hello`], one [`ToBrain::Held`] for each unit it knows, [`ToBrain::HeldEnd`].
 //! From then on both sides speak when they have something to say.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,15 +14,16 @@ use serde::{Deserialize, Serialize};
 use crate::base::exit::{ExitCause, Signal, Usage};
 use crate::base::id::UnitId;
 use crate::base::limit::Setting;
-use crate::base::time::{Mono, Wall};
+use crate::base::time::{Mono, Wall, format_duration};
 use crate::os::controllers::Controllers;
 
 pub use super::confinement::{Confinement, Landlock, Mount, MountKind};
 pub use super::limit::{Applied, LimitTarget, group_directory};
 pub use super::order::{Credentials, Output, Spawn};
+pub use super::pause::{PauseCause, Paused};
 
 /// The version of this format. A brain that hears another one refuses to work and says so.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
 /// The longest frame, in bytes: more than execve(2) takes in arguments and environment.
 pub const FRAME_MAX: usize = 4 << 20;
@@ -31,6 +33,13 @@ pub const NOTE_MAX: usize = 1024;
 
 /// A brain that has said [`ToLauncher::Alive`] once and then does not for this long hangs: the launcher aborts and replaces it.
 pub const ALIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A process that has not come to its program after this long is killed; its start has failed with `ETIMEDOUT`, at the step it stands at.
+pub const EXEC_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a process that was killed on its way to its program may take to end. After that its start has failed all the same, and what is left of it
+/// counts as a leftover: a process that waits for a dead disk ends when that does.
+pub const DIES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a brain may take to say it for the first time.
 pub const UP_WITHIN: Duration = Duration::from_secs(120);
@@ -60,7 +69,7 @@ pub enum ToLauncher {
         /// The process.
         pid: u32,
     },
-    /// Let every process of a run stand still, or go on. Standing still is answered with [`ToBrain::Paused`].
+    /// Let every process of a run stand still, or go on. Standing still on request is answered with [`ToBrain::Paused`].
     Pause {
         /// The unit.
         unit: UnitId,
@@ -68,6 +77,8 @@ pub enum ToLauncher {
         run: u64,
         /// Whether it is to stand still.
         pause: bool,
+        /// For this cause. It goes on when there is no cause left.
+        cause: PauseCause,
     },
     /// The end of this run is written down for good; its exit record may go.
     Ack {
@@ -293,6 +304,15 @@ pub enum ToBrain {
         /// Its process id.
         pid: Option<u32>,
     },
+    /// How long the launcher's turns take: from where it wakes up to where it sleeps again. Told in answer to [`ToLauncher::Alive`].
+    Turns {
+        /// How many there were.
+        count: u64,
+        /// The longest of all.
+        longest: Duration,
+        /// The longest since this was told last.
+        recent: Duration,
+    },
     /// The launcher got a signal that is for the daemon: SIGTERM, SIGINT, SIGHUP.
     Signalled {
         /// Which one.
@@ -307,20 +327,6 @@ pub struct Upgrade {
     pub other: String,
     /// Why that one has failed and this is the one that was to be replaced; `None`: this is the new one.
     pub failed: Option<String>,
-}
-
-/// What became of the wish that a run stand still.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Paused {
-    /// Its cgroup is frozen.
-    Frozen,
-    /// It has no cgroup; each of its processes that was found has got SIGSTOP.
-    Stopped,
-    /// It goes on.
-    Failed {
-        /// Why.
-        why: String,
-    },
 }
 
 /// The end of a brain.
@@ -395,6 +401,15 @@ pub struct Fds {
     pub output: bool,
 }
 
+/// What the errno of a failed start says.
+#[must_use]
+pub fn start_error(errno: i32) -> io::Error {
+    match errno {
+        libc::ETIMEDOUT => io::Error::other(format!("that took longer than {}, so its process was killed", format_duration(EXEC_WITHIN))),
+        errno => io::Error::from_raw_os_error(errno),
+    }
+}
+
 impl Fds {
     /// How many there are.
     #[must_use]
@@ -414,10 +429,18 @@ pub enum SpawnStep {
     Pipe,
     /// Making the process.
     Clone,
+    /// Writing its id into the book of the run directory.
+    Book,
+    /// Making its cgroup.
+    MakeCgroup,
     /// Entering its cgroup.
     Cgroup,
     /// Starting a session.
     Session,
+    /// Opening the file its stdin is.
+    Input,
+    /// Opening its log. Only a log that hangs fails a start.
+    Log,
     /// Connecting stdin, stdout and stderr.
     Stdio,
     /// Setting the niceness.

@@ -273,6 +273,23 @@ fn place(own: &str, mounts: &str) -> Option<PathBuf> {
     })
 }
 
+/// How `/proc/PID/cgroup` names the cgroup that is this directory.
+#[must_use]
+pub fn name_of(directory: &Path) -> Option<String> {
+    named(directory, &fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The reverse of [`place`].
+fn named(directory: &Path, mounts: &str) -> Option<String> {
+    mounts.lines().find_map(|line| {
+        let (fields, system) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, mounted) = (fields.next()?, fields.next()?);
+        let below = directory.strip_prefix(mounted).ok().filter(|_| system.starts_with("cgroup2 "))?;
+        Some(format!("{}/{}", root.trim_end_matches('/'), below.to_str()?).trim_end_matches('/').to_owned())
+    })
+}
+
 fn collect(path: &Path, depth: usize, out: &mut Vec<u32>) {
     let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     // Processes of other name spaces are shown as 0.
@@ -321,6 +338,11 @@ mod tests {
         // A container sees the part of the hierarchy that is its own.
         let part = "31 29 0:28 /docker/1 /sys/fs/cgroup rw - cgroup2 none rw\n";
         check("0::/docker/1/inner\n", part, Some("/sys/fs/cgroup/inner"));
+        for (directory, mounts, name) in
+            [("/sys/fs/cgroup/a/b", unified, Some("/a/b")), ("/sys/fs/cgroup", part, Some("/docker/1")), ("/srv", unified, None)]
+        {
+            assert_eq!(named(Path::new(directory), mounts).as_deref(), name, "{directory}");
+        }
         check("0::/elsewhere\n", part, None);
         check("8:memory:/a\n", hybrid, None);
         check("0::/\n", "", None);

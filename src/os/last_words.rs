@@ -125,13 +125,19 @@ fn every_stack() -> String {
             continue;
         };
         let of_thread = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default().trim_end().to_owned();
-        let _never_fails = writeln!(text, "thread {thread} ({}), in the kernel: {}", of_thread("comm"), of_thread("wchan"));
-        text.push_str(&stack_of(thread));
+        let (name, waits) = (of_thread("comm"), of_thread("wchan"));
+        let stack = stack_of(thread);
+        // Threads for what blocks come and go: one that has gone meanwhile was about nothing.
+        if stack.is_some() || entry.path().exists() {
+            let stack = stack.as_deref().unwrap_or("    does not answer\n");
+            let _never_fails = write!(text, "thread {thread} ({name}), in the kernel: {waits}\n{stack}");
+        }
     }
     text
 }
 
-fn stack_of(thread: i32) -> String {
+/// The stack of a thread; `None` if it does not answer.
+fn stack_of(thread: i32) -> Option<String> {
     COUNT.store(SILENT, Ordering::Release);
     // SAFETY: takes no pointers; a thread that is gone does not answer.
     unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, asking()) };
@@ -141,7 +147,7 @@ fn stack_of(thread: i32) -> String {
     }
     let count = COUNT.load(Ordering::Acquire);
     if count == SILENT {
-        return "    does not answer\n".into();
+        return None;
     }
     let mut text = String::new();
     for frame in FRAMES.iter().take(count) {
@@ -152,5 +158,5 @@ fn stack_of(thread: i32) -> String {
             let _never_fails = writeln!(text, "    {name}{}", place.unwrap_or_default());
         });
     }
-    text
+    Some(text)
 }

@@ -1,5 +1,5 @@
 //! Memory of this process.
-#![expect(unsafe_code, reason = "madvise(2) has no safe wrapper")]
+#![expect(unsafe_code, reason = "madvise(2), mallopt(3) and malloc_trim(3) have no safe wrappers")]
 
 use std::fs;
 use std::io;
@@ -18,6 +18,31 @@ pub fn forget_code() -> io::Result<()> {
         unsafe { rustix::mm::madvise(range.start as *mut _, range.len(), rustix::mm::Advice::LinuxDontNeed)? };
     }
     Ok(())
+}
+
+/// How many arenas the allocator may have. It would make eight for each processor, each of which keeps what its threads have used at most.
+#[cfg(target_env = "gnu")]
+const ARENAS: libc::c_int = 2;
+
+/// From how many bytes on a piece of memory goes back to the kernel when it is freed. Without a word the allocator raises this to whatever
+/// was freed last, up to 32 MiB, and a long answer that was given once is kept for ever.
+#[cfg(target_env = "gnu")]
+const RETURNED: libc::c_int = 128 << 10;
+
+/// Has the allocator keep little of what is freed. To be called before there are threads.
+pub fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [(libc::M_ARENA_MAX, ARENAS), (libc::M_MMAP_THRESHOLD, RETURNED), (libc::M_TRIM_THRESHOLD, RETURNED)] {
+        // SAFETY: mallopt takes two numbers; one it does not like changes nothing.
+        let _liked = unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Gives whole pages of what is free back to the kernel, wherever they lie. Takes some milliseconds for each 100 MiB.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time by any thread.
+    let _was_something = unsafe { libc::malloc_trim(0) };
 }
 
 /// The mappings of the program's file up to its code: what comes after it was written to when the program was loaded, even if it may not be now.

@@ -23,6 +23,8 @@ pub mod environment;
 #[cfg(feature = "daemon")]
 pub mod evidence;
 #[cfg(feature = "daemon")]
+pub mod foreign;
+#[cfg(feature = "daemon")]
 pub mod inherited;
 #[cfg(feature = "daemon")]
 pub mod journald;
@@ -41,11 +43,15 @@ pub mod notify;
 #[cfg(feature = "daemon")]
 pub mod paths;
 #[cfg(feature = "daemon")]
+pub mod peer;
+#[cfg(feature = "daemon")]
 pub mod pid_file;
 #[cfg(feature = "daemon")]
 pub mod pin;
 #[cfg(feature = "daemon")]
 pub mod pressure;
+#[cfg(feature = "daemon")]
+pub mod private;
 #[cfg(feature = "daemon")]
 pub mod privileges;
 #[cfg(feature = "daemon")]
@@ -76,6 +82,8 @@ pub mod sockets;
 pub mod systemd;
 #[cfg(feature = "daemon")]
 pub mod timekeeping;
+#[cfg(feature = "daemon")]
+pub mod trust;
 #[cfg(feature = "daemon")]
 pub mod usage;
 #[cfg(feature = "daemon")]

@@ -1,7 +1,9 @@
-//! What units tell with sd_notify(3).
+//! What units tell with sd_notify(3), and who says it.
+#![expect(unsafe_code, reason = "the safe recvmsg(2) holds no process 0, which is how the kernel shows those of other name spaces")]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
@@ -59,6 +61,52 @@ fn notice(line: &str) -> Option<Notice> {
     }
 }
 
+/// What notices say together: of each kind the last one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It is ready.
+    pub ready: bool,
+    /// It is alive.
+    pub beat: bool,
+    /// It knows itself to be broken.
+    pub trigger: bool,
+    /// Its main process.
+    pub main_pid: Option<u32>,
+    /// What it is doing.
+    pub status: Option<String>,
+}
+
+impl Told {
+    /// Adds what came later. What nothing follows from is left out.
+    pub fn add(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Ready => self.ready = true,
+                Notice::Watchdog => self.beat = true,
+                Notice::WatchdogTrigger => self.trigger = true,
+                Notice::MainPid(pid) => self.main_pid = Some(pid),
+                Notice::Status(text) => self.status = Some(text),
+                Notice::Reloading | Notice::Stopping | Notice::Errno(_) | Notice::ExtendTimeout(_) => {}
+            }
+        }
+    }
+
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A datagram, and who has sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What it says.
+    pub notices: Vec<Notice>,
+    /// The process that sent it; 0 if that cannot be told.
+    pub sender: u32,
+}
+
 /// A unit's notification socket, whose other holder is the launcher.
 ///
 /// Whoever reads peeks, acts, and only then consumes: killed in between, the next one finds the datagram again.
@@ -82,11 +130,25 @@ impl NotifySocket {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub async fn peek(&self) -> io::Result<Vec<Notice>> {
-        let mut buffer = [0; DATAGRAM_MAX];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let length = self.socket.async_io(Interest::READABLE, || Ok(recv(&self.socket, &mut buffer[..], flags)?.0)).await?;
-        Ok(parse(&buffer[..length]))
+    pub async fn peek(&self) -> io::Result<Heard> {
+        self.socket.async_io(Interest::READABLE, || self.look()).await
+    }
+
+    fn look(&self) -> io::Result<Heard> {
+        let mut buffer = [0_u8; DATAGRAM_MAX];
+        // Room for who sends, and for nothing else: descriptors that come along are not taken.
+        let mut control = Control { bytes: [0; CONTROL] };
+        let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: the structure is valid when zeroed.
+        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        (message.msg_iov, message.msg_iovlen) = (&raw mut piece, 1);
+        // SAFETY: every bit pattern of the union is an array of bytes.
+        message.msg_control = unsafe { control.bytes.as_mut_ptr() }.cast();
+        message.msg_controllen = CONTROL;
+        // SAFETY: all pointers of the message are to live memory, of the lengths that are said.
+        let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        Ok(Heard { notices: parse(&buffer[..length]), sender: sender(&message) })
     }
 
     /// Whether there is no datagram, as far as can be told.
@@ -107,11 +169,36 @@ impl NotifySocket {
     }
 }
 
+/// How many bytes it takes to say who sends.
+#[expect(clippy::cast_possible_truncation, reason = "a structure of twelve bytes")]
+const CONTROL: usize = {
+    // SAFETY: it only adds.
+    unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) as usize }
+};
+
+/// Bytes that lie as the kernel wants them.
+#[repr(C)]
+union Control {
+    bytes: [u8; CONTROL],
+    _align: libc::cmsghdr,
+}
+
+fn sender(message: &libc::msghdr) -> u32 {
+    // SAFETY: the kernel has filled in the message, whose control bytes live as long as it is used here; what lies there need not be aligned.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        if header.is_null() || (*header).cmsg_level != libc::SOL_SOCKET || (*header).cmsg_type != libc::SCM_CREDENTIALS {
+            return 0;
+        }
+        libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned().pid.cast_unsigned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
 
-    use super::{DATAGRAM_MAX, Duration, Notice, NotifySocket, STATUS_MAX, parse};
+    use super::{DATAGRAM_MAX, Duration, Heard, Notice, NotifySocket, STATUS_MAX, Told, parse};
 
     #[test]
     fn datagrams_parse() {
@@ -148,20 +235,49 @@ mod tests {
         let socket = NotifySocket::new(ours.try_clone().unwrap().into()).unwrap();
         theirs.send(b"READY=1").unwrap();
         theirs.send(b"STATUS=up").unwrap();
-        assert_eq!(socket.peek().await.unwrap(), [Notice::Ready]);
-        assert_eq!(socket.peek().await.unwrap(), [Notice::Ready]);
+        assert_eq!(socket.peek().await.unwrap().notices, [Notice::Ready]);
+        assert_eq!(socket.peek().await.unwrap().notices, [Notice::Ready]);
         drop(socket);
         let socket = NotifySocket::new(ours.into()).unwrap();
-        assert_eq!(socket.peek().await.unwrap(), [Notice::Ready], "for the next brain too");
+        assert_eq!(socket.peek().await.unwrap().notices, [Notice::Ready], "for the next brain too");
         assert!(!socket.is_empty());
         socket.consume().unwrap();
-        assert_eq!(socket.peek().await.unwrap(), [Notice::Status("up".into())]);
+        assert_eq!(socket.peek().await.unwrap().notices, [Notice::Status("up".into())]);
         socket.consume().unwrap();
         assert!(socket.is_empty());
         socket.consume().unwrap();
         let later = tokio::spawn(async move { socket.peek().await });
         tokio::task::yield_now().await;
         theirs.send(b"STOPPING=1").unwrap();
-        assert_eq!(later.await.unwrap().unwrap(), [Notice::Stopping]);
+        assert_eq!(later.await.unwrap().unwrap().notices, [Notice::Stopping]);
+    }
+
+    #[test]
+    fn of_each_kind_the_last_counts() {
+        let mut told = Told::default();
+        told.add(parse(b"RELOADING=1\nERRNO=2"));
+        assert!(told.is_empty());
+        told.add(parse(b"MAINPID=41\nSTATUS=a\nMAINPID=42"));
+        told.add(parse(b"STATUS=b\nWATCHDOG=1\nREADY=1"));
+        let expect = Told { ready: true, beat: true, main_pid: Some(42), status: Some("b".into()), trigger: false };
+        assert_eq!(told, expect);
+    }
+
+    #[tokio::test]
+    async fn who_sends_is_told_and_descriptors_are_not_taken() {
+        use std::os::fd::AsFd as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let socket = NotifySocket::new(crate::os::sd_notify::bind(&path, None).unwrap()).unwrap();
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        let sender = crate::os::sd_notify::sender().unwrap();
+        let address = crate::os::sd_notify::address(&path).unwrap();
+        crate::os::sd_notify::send(&sender, &address, "READY=1", &[sender.as_fd(), sender.as_fd()]).unwrap();
+        drop(sender);
+        let heard = socket.peek().await.unwrap();
+        assert_eq!(heard, Heard { notices: vec![Notice::Ready], sender: std::process::id() });
+        socket.consume().unwrap();
+        assert_eq!(open(), before);
     }
 }

@@ -5,11 +5,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::id::UnitId;
+
 /// The longest path of a Unix socket, in bytes (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
 
 /// The file in the run directory that says, while the brain keeps dying, how that stands.
 pub const SAFE_MODE: &str = "safe-mode";
+
+/// The keeper's socket in the run directory.
+pub const KEEPER_SOCKET: &str = "keeper";
 
 /// The configuration of the whole machine.
 pub const SYSTEM_CONFIG: &str = "/etc/ms-supervisor";
@@ -24,6 +29,8 @@ pub struct Surroundings<'a> {
     pub is_root: bool,
     /// The current directory.
     pub cwd: &'a Path,
+    /// Whether root may take a directory for its own.
+    pub is_roots: &'a dyn Fn(&Path) -> bool,
     /// Whether a path exists.
     pub exists: &'a dyn Fn(&Path) -> bool,
 }
@@ -57,7 +64,7 @@ pub enum PathsError {
 }
 
 /// The directory of the declarations: `explicit`, else `MS_CONFIG_DIR` or systemd's `CONFIGURATION_DIRECTORY`, else the current directory
-/// if it holds `units/` or `supervisors/`, else `/etc/ms-supervisor` for root and the XDG directory for others.
+/// if it holds `units/` or `supervisors/` and, for root, nobody else may write there, else `/etc/ms-supervisor` for root and the XDG directory for others.
 ///
 /// # Errors
 /// When none of them can be named.
@@ -75,6 +82,7 @@ pub fn directories(explicit: Option<&Path>) -> Result<Directories, PathsError> {
         variable: &|name| std::env::var_os(name),
         is_root: rustix::process::geteuid().is_root(),
         cwd: &std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        is_roots: &super::trust::is_roots,
         exists: &|path| path.exists(),
     };
     let directories = choose(&surroundings)?;
@@ -87,6 +95,12 @@ impl Directories {
     #[must_use]
     pub fn incidents(&self) -> PathBuf {
         self.state.join("incidents")
+    }
+
+    /// The notification socket of a unit.
+    #[must_use]
+    pub fn notify_socket(&self, unit: &UnitId) -> PathBuf {
+        self.run.join("notify").join(format!("{unit}.sock"))
     }
 
     /// The socket commands come in by.
@@ -143,7 +157,9 @@ fn find_config(around: &Surroundings<'_>) -> Result<(PathBuf, Layout), PathsErro
         return Ok((config, layout));
     }
     let is_project = ["units", "supervisors"].iter().any(|name| (around.exists)(&around.cwd.join(name)));
-    if is_project && around.cwd != Path::new(SYSTEM_CONFIG) {
+    // Whoever lays down declarations where root happens to be must not have them run.
+    let is_believed = || !around.is_root || (around.is_roots)(around.cwd);
+    if is_project && around.cwd != Path::new(SYSTEM_CONFIG) && is_believed() {
         return Ok((around.cwd.to_owned(), Layout::Project));
     }
     if around.is_root {
@@ -189,10 +205,11 @@ mod tests {
         explicit: Option<&'static str>,
         variables: &'static [(&'static str, &'static str)],
         is_root: bool,
+        is_roots: bool,
         existing: &'static [&'static str],
     }
 
-    const NOBODY: Case = Case { explicit: None, variables: &[("HOME", "/home/ann")], is_root: false, existing: &[] };
+    const NOBODY: Case = Case { explicit: None, variables: &[("HOME", "/home/ann")], is_root: false, is_roots: true, existing: &[] };
 
     /// Chosen with `/project` as current directory: config, state, run, logs.
     fn check(case: &Case, expect: [&str; 4]) {
@@ -201,6 +218,7 @@ mod tests {
             variable: &|name| case.variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()),
             is_root: case.is_root,
             cwd: Path::new("/project"),
+            is_roots: &|_| case.is_roots,
             exists: &|path| case.existing.iter().any(|known| path == Path::new(known)),
         };
         let Directories { config, state, run, logs } = choose(&around).unwrap();
@@ -223,6 +241,10 @@ mod tests {
     fn root_has_the_machine() {
         let system = [SYSTEM_CONFIG, "/var/lib/ms-supervisor", "/run/ms-supervisor", "/var/log/ms-supervisor"];
         check(&Case { is_root: true, ..NOBODY }, system);
+        let others = Case { existing: &["/project/units"], is_roots: false, ..NOBODY };
+        check(&Case { is_root: true, existing: others.existing, ..others }, system);
+        // Others know what they do.
+        check(&others, ["/project", "/project/.ms-supervisor", "/project/.ms-supervisor/run", "/project/.ms-supervisor/logs"]);
         check(&Case { is_root: true, explicit: Some("/etc/ms-supervisor/"), ..NOBODY }, system);
         let variables = &[("CONFIGURATION_DIRECTORY", "/etc/ms-supervisor:/etc/more"), ("STATE_DIRECTORY", "/var/lib/private/ms:/x")];
         check(&Case { is_root: true, variables, ..NOBODY }, [system[0], "/var/lib/private/ms", system[2], system[3]]);
@@ -253,7 +275,14 @@ mod tests {
 
     #[test]
     fn without_a_home_there_is_a_hint() {
-        let nothing = Surroundings { explicit: None, variable: &|_| None, is_root: false, cwd: Path::new("/"), exists: &|_| false };
+        let nothing = Surroundings {
+            explicit: None,
+            variable: &|_| None,
+            is_root: false,
+            cwd: Path::new("/"),
+            is_roots: &|_| true,
+            exists: &|_| false,
+        };
         assert_eq!(choose(&nothing), Err(PathsError::NoHome));
     }
 

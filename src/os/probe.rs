@@ -12,6 +12,7 @@ use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
 use super::check;
+use super::foreign::reach;
 use super::logfile::{LogError, LogReader};
 
 /// The pause between two attempts to connect.
@@ -86,7 +87,7 @@ pub async fn wait_for_newline(pipe: OwnedFd) -> io::Result<()> {
 }
 
 async fn connect(address: &str, within: Duration) -> Result<TcpStream, String> {
-    match timeout(within, TcpStream::connect(address)).await {
+    match timeout(within, reach::tcp(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(format!("cannot connect to {address}: {error}")),
         Err(_) => Err(format!("cannot connect to {address}: no answer within {within:?}")),

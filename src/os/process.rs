@@ -113,6 +113,18 @@ pub fn exit_of_zombie(pid: u32) -> Option<ExitCause> {
     parse_zombie(text.get(..length)?)
 }
 
+/// How the first thread of `pid`, a child of this process, has ended although others of its threads still wait for something; `None` if it lives or
+/// is gone. Such a process runs nothing of its own any more once it was killed.
+#[must_use]
+pub fn exit_of_first_thread(pid: u32) -> Option<ExitCause> {
+    let mut text = [0; 1024];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text)).ok()?;
+    let mut words = after_name(text.get(..length)?)?;
+    let state = words.next()?;
+    let status = words.nth(52 - 4)?.parse().ok()?;
+    (state == "Z").then(|| ExitCause::from_wait_status(status))
+}
+
 fn parse_zombie(text: &[u8]) -> Option<ExitCause> {
     let mut words = after_name(text)?;
     let state = words.next()?;

@@ -1,7 +1,10 @@
 //! Scripts an operator has laid down for the daemon to run: only such as nobody else could have changed.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
+
+use super::foreign::doing;
+use super::trust::{Distrust, distrust};
 
 /// Finds `name` below `directory`. The script and every directory from `directory` down to it belong to `owner` or root, and nobody else may
 /// write them; symbolic links are not followed. Blocks.
@@ -25,17 +28,18 @@ pub fn find(directory: &Path, name: &str, owner: u32) -> Result<PathBuf, String>
 
 fn trusted(path: &Path, owner: u32, is_directory: bool) -> Result<(), String> {
     let shown = path.display();
+    doing(format_args!("looking at {shown}"));
     let found = path.symlink_metadata().map_err(|fault| format!("cannot look at {shown}: {fault}"))?;
     let what = if is_directory { "directory" } else { "file" };
     if found.is_symlink() || found.is_dir() != is_directory || !(found.is_dir() || found.is_file()) {
         return Err(format!("{shown} is no {what}, and links are not followed"));
     }
-    if found.uid() != owner && found.uid() != 0 {
-        return Err(format!("{shown} belongs to user {}, who could change it; it has to belong to root or user {owner}", found.uid()));
-    }
-    // A group may write what belongs to a user alone if the group is the user's own; that cannot be known here.
-    if found.permissions().mode() & 0o022 != 0 {
-        return Err(format!("{shown} can be changed by others; chmod go-w {shown}"));
+    match distrust(&found, owner) {
+        Some(Distrust::Owner(uid)) => {
+            return Err(format!("{shown} belongs to user {uid}, who could change it; it has to belong to root or user {owner}"));
+        }
+        Some(Distrust::Mode(_)) => return Err(format!("{shown} can be changed by others; chmod go-w {shown}")),
+        None => {}
     }
     if !is_directory && found.permissions().mode() & 0o111 == 0 {
         return Err(format!("{shown} cannot be executed; chmod +x {shown}"));

@@ -10,7 +10,9 @@ use std::time::Duration;
 use regex::Regex;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 
-use super::{cgroup, clock, pid_file, sample, users};
+use super::foreign::doing;
+use super::pid_file::{self, Named};
+use super::{cgroup, clock, sample, users};
 use crate::base::id::UnitId;
 use crate::base::identity::Identity;
 use crate::base::time::Wall;
@@ -46,6 +48,8 @@ pub struct Seeker {
     pub criteria: std::sync::Arc<Criteria>,
     /// Those it has found before.
     pub known: BTreeSet<Identity>,
+    /// What was looked up for it.
+    pub looked_up: LookedUp,
 }
 
 /// What one look has found for a unit.
@@ -76,6 +80,54 @@ impl Criteria {
     }
 }
 
+/// What has to be looked up for a look, where others may keep us waiting.
+#[derive(Clone, Debug, Default)]
+pub struct LookedUp {
+    /// The program, symbolic links followed.
+    exe: Option<PathBuf>,
+    /// What the pid file says.
+    pid: Option<Result<Named, ()>>,
+    user: Option<u32>,
+    /// Why something could not be found.
+    trouble: Option<String>,
+}
+
+impl LookedUp {
+    /// It cannot be looked up, for this reason: nothing new is found, and what is known stays.
+    #[must_use]
+    pub fn failed(why: String) -> Self {
+        Self { pid: Some(Err(())), trouble: Some(why), ..Self::default() }
+    }
+}
+
+impl Criteria {
+    /// Whether anything has to be looked up.
+    #[must_use]
+    pub const fn names_something(&self) -> bool {
+        self.plan.exe.is_some() || self.plan.pid_file.is_some() || self.plan.user.is_some()
+    }
+
+    /// Looks it up. Blocks, as long as files and the user database take.
+    #[must_use]
+    pub fn look_up(&self) -> LookedUp {
+        let mut trouble = None;
+        let exe = self.plan.exe.as_ref();
+        let exe = exe.map(|path| {
+            doing(format_args!("looking at {}", path.display()));
+            std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())
+        });
+        let pid = self.plan.pid_file.as_ref().map(|path| {
+            let found = pid_file::read(path);
+            found.map_err(|fault| trouble = Some(format!("cannot read the pid file {}: {fault}", path.display())))
+        });
+        let user = self.plan.user.as_deref().and_then(|user| {
+            let uid = users::uid_of(user);
+            uid.map_err(|fault| trouble = Some(fault.to_string())).ok()
+        });
+        LookedUp { exe, pid, user, trouble }
+    }
+}
+
 /// Looks for everything that `seekers` want. Processes below `ours`, and those themselves, are nobody's. Blocks for about 20 µs per process of
 /// the machine, and longer where a process is too busy to show its command line.
 ///
@@ -99,8 +151,8 @@ pub fn look(seekers: &BTreeMap<UnitId, Seeker>, ours: &BTreeSet<u32>) -> io::Res
 
 impl Seeker {
     fn look(&self, all: &BTreeMap<u32, Process<'_>>, ours: &BTreeSet<u32>, scale: &Scale) -> Look {
-        let mut look = Look::default();
-        let wanted = Wanted::new(&self.criteria, &mut look.trouble);
+        let mut look = Look { trouble: self.looked_up.trouble.clone(), ..Look::default() };
+        let wanted = Wanted { criteria: &self.criteria, found: &self.looked_up };
         for process in wanted.candidates(all, &self.known) {
             let is_known = self.known.contains(&process.identity);
             let fits = match process.state {
@@ -110,6 +162,11 @@ impl Seeker {
                 _ if !is_known && wanted.is_too_old_for(process, scale) => {
                     let pid = process.identity.pid;
                     look.trouble = Some(format!("process {pid} was started after the pid file that names it was written"));
+                    false
+                }
+                _ if wanted.is_of_somebody_else(process) => {
+                    let pid = process.identity.pid;
+                    look.trouble = Some(format!("process {pid} does not belong to the user who has written the pid file that names it"));
                     false
                 }
                 _ => wanted.fits(process).unwrap_or(is_known),
@@ -220,8 +277,14 @@ impl Process<'_> {
 
     /// The user it acts as. The owner of its directory in /proc is another one if it has changed that.
     fn user(&self) -> Option<u32> {
+        self.users()?.get(1).copied()
+    }
+
+    /// The users it is, acts as, and could act as again: real, effective, saved.
+    fn users(&self) -> Option<Vec<u32>> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.identity.pid)).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok())
+        let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().take(3);
+        ids.map(|id| id.parse().ok()).collect()
     }
 
     fn is_called(&self, name: &str) -> Option<bool> {
@@ -271,36 +334,18 @@ fn is_below(process: &Process<'_>, all: &BTreeMap<u32, Process<'_>>, ours: &BTre
     false
 }
 
-/// Criteria with what is looked up once for each look.
+/// Criteria with what was looked up for this look.
 struct Wanted<'a> {
     criteria: &'a Criteria,
-    /// The program, symbolic links followed.
-    exe: Option<PathBuf>,
-    /// What the pid file says, and when it was written.
-    pid: Option<Result<(u32, Wall), ()>>,
-    user: Option<u32>,
+    found: &'a LookedUp,
 }
 
-impl<'a> Wanted<'a> {
-    fn new(criteria: &'a Criteria, trouble: &mut Option<String>) -> Self {
-        let exe = criteria.plan.exe.as_ref();
-        let exe = exe.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
-        let pid = criteria.plan.pid_file.as_ref().map(|path| {
-            let found = pid_file::read(path).and_then(|pid| Ok((pid, written(path)?)));
-            found.map_err(|fault| *trouble = Some(format!("cannot read the pid file {}: {fault}", path.display())))
-        });
-        let user = criteria.plan.user.as_deref().and_then(|user| {
-            let uid = users::uid_of(user);
-            uid.map_err(|fault| *trouble = Some(fault.to_string())).ok()
-        });
-        Self { criteria, exe, pid, user }
-    }
-
+impl Wanted<'_> {
     /// Those that may fit at all. If the pid file cannot be read, nothing new can be found.
     fn candidates<'p, 'q>(&self, all: &'p BTreeMap<u32, Process<'q>>, known: &BTreeSet<Identity>) -> Vec<&'p Process<'q>> {
-        match self.pid {
+        match self.found.pid {
             None => all.values().collect(),
-            Some(Ok((pid, _))) => all.get(&pid).into_iter().collect(),
+            Some(Ok(named)) => all.get(&named.pid).into_iter().collect(),
             Some(Err(())) => all.values().filter(|process| known.contains(&process.identity)).collect(),
         }
     }
@@ -309,19 +354,26 @@ impl<'a> Wanted<'a> {
     fn is_too_old_for(&self, process: &Process<'_>, scale: &Scale) -> bool {
         let WatchPlan { name, exe, command_line, cgroup, .. } = &self.criteria.plan;
         let is_sole = name.is_none() && exe.is_none() && command_line.is_none() && cgroup.is_none();
-        is_sole && matches!(self.pid, Some(Ok((_, written))) if scale.started(process.identity) > written)
+        let by = i64::try_from(WRITTEN_BEFORE.as_millis()).unwrap_or(0);
+        is_sole && matches!(self.found.pid, Some(Ok(named)) if scale.started(process.identity).0 > named.written.0.saturating_add(by))
+    }
+
+    /// Whether a pid file names a process for which its owner cannot speak.
+    fn is_of_somebody_else(&self, process: &Process<'_>) -> bool {
+        let Some(Ok(Named { only_of: Some(owner), .. })) = self.found.pid else { return false };
+        process.users().is_none_or(|users| users.iter().any(|user| *user != owner))
     }
 
     /// Whether a process fits; `None` if that cannot be seen.
     fn fits(&self, process: &Process<'_>) -> Option<bool> {
         let WatchPlan { name, cgroup, user, .. } = &self.criteria.plan;
-        let by_pid = || if matches!(self.pid, Some(Err(()))) { None } else { Some(true) };
+        let by_pid = || if matches!(self.found.pid, Some(Err(()))) { None } else { Some(true) };
         let by_name = || name.as_ref().map_or(Some(true), |name| process.is_called(name));
-        let by_exe = || self.exe.as_ref().map_or(Some(true), |exe| Some(process.exe()? == exe));
+        let by_exe = || self.found.exe.as_ref().map_or(Some(true), |exe| Some(process.exe()? == exe));
         let by_cgroup = || cgroup.as_ref().map_or(Some(true), |above| Some(is_in(process.cgroup()?, above)));
         let by_command =
             || self.criteria.command_line.as_ref().map_or(Some(true), |wanted| Some(wanted.is_match(&process.command_line()?)));
-        let by_user = || if user.is_some() { Some(process.user()? == self.user?) } else { Some(true) };
+        let by_user = || if user.is_some() { Some(process.user()? == self.found.user?) } else { Some(true) };
         let points: [&dyn Fn() -> Option<bool>; 6] = [&by_pid, &by_name, &by_exe, &by_cgroup, &by_command, &by_user];
         let mut fits = Some(true);
         for point in points {
@@ -334,13 +386,6 @@ impl<'a> Wanted<'a> {
         }
         fits
     }
-}
-
-/// When a pid file was written, with what the clocks may differ by.
-fn written(path: &Path) -> io::Result<Wall> {
-    let modified = rustix::fs::stat(path)?;
-    let at = Wall(modified.st_mtime.saturating_mul(1000).saturating_add(i64::try_from(modified.st_mtime_nsec / 1_000_000).unwrap_or(0)));
-    Ok(Wall(at.0.saturating_add(i64::try_from(WRITTEN_BEFORE.as_millis()).unwrap_or(0))))
 }
 
 /// Whether a cgroup is `above` or below it.

@@ -1,12 +1,13 @@
 //! Secrets: read from files that nobody else can read, and handed over in files that only one user can.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::foreign::{file, removal};
 use crate::plan::SecretSource;
 
 /// The most bytes a secret has, as with systemd's credentials.
@@ -28,8 +29,8 @@ pub fn credentials_directory() -> Option<PathBuf> {
 pub fn read(source: &SecretSource, groups: &[u32]) -> Result<Bytes, String> {
     match source {
         SecretSource::File(path) => {
-            let file = open(path)?;
-            check_access(path, &file, groups)?;
+            let (file, found) = file::open_trusted(path).map_err(|fault| format!("cannot read the secret {}: {fault}", path.display()))?;
+            check_access(path, &found, groups)?;
             contents(path, file)
         }
         SecretSource::Credential(name) => {
@@ -46,25 +47,16 @@ pub fn read(source: &SecretSource, groups: &[u32]) -> Result<Bytes, String> {
                 ));
             }
             // Who may read it systemd has seen to.
-            contents(&path, open(&path)?)
+            let (file, _) = file::open(&path).map_err(|fault| format!("cannot read the secret {}: {fault}", path.display()))?;
+            contents(&path, file)
         }
     }
 }
 
-fn open(path: &Path) -> Result<File, String> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    file.map_err(|fault| format!("cannot read the secret {}: {fault}", path.display()))
-}
-
-fn check_access(path: &Path, file: &File, groups: &[u32]) -> Result<(), String> {
+fn check_access(path: &Path, found: &Metadata, groups: &[u32]) -> Result<(), String> {
     let shown = path.display();
-    let found = file.metadata().map_err(|fault| format!("cannot look at the secret {shown}: {fault}"))?;
     let own = rustix::process::geteuid().as_raw();
     let mode = found.permissions().mode();
-    if !found.is_file() {
-        return Err(format!("the secret {shown} is no regular file"));
-    }
     if found.uid() != 0 && found.uid() != own {
         return Err(format!("the secret {shown} belongs to user {}, who can change it; chown root {shown}", found.uid()));
     }
@@ -81,9 +73,6 @@ fn check_access(path: &Path, file: &File, groups: &[u32]) -> Result<(), String> 
 fn contents(path: &Path, file: File) -> Result<Bytes, String> {
     let fault = |fault: io::Error| format!("cannot read the secret {}: {fault}", path.display());
     let found = file.metadata().map_err(fault)?;
-    if !found.is_file() {
-        return Err(format!("the secret {} is no regular file", path.display()));
-    }
     // At once as large as it gets: growing would leave copies behind.
     let room = usize::try_from(found.len().min(SECRET_MAX)).unwrap_or(0) + 2;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
@@ -94,12 +83,12 @@ fn contents(path: &Path, file: File) -> Result<Bytes, String> {
     Ok(bytes)
 }
 
-/// Writes secrets to files in `directory`, which is made and belongs to `owner`, or to this user without. Those that are there are replaced
-/// whole, one by one. Blocks.
+/// Writes secrets to files in `directory`, which is made: the user `reader` may list it and read them, and nobody else but us; without, that is
+/// this user. They stay ours, so that nothing can be added to them or beside them. Those that are there are replaced whole, one by one. Blocks.
 ///
 /// # Errors
 /// What cannot be written, and why.
-pub fn hand_over(directory: &Path, owner: Option<(u32, u32)>, secrets: &[(String, Bytes)]) -> Result<(), String> {
+pub fn hand_over(directory: &Path, reader: Option<u32>, secrets: &[(String, Bytes)]) -> Result<(), String> {
     let failed = |fault: io::Error| format!("cannot hand over secrets in {}: {fault}", directory.display());
     let above = directory.parent().and_then(Path::parent).unwrap_or(directory);
     // Passed through by every unit, listed by none.
@@ -111,18 +100,40 @@ pub fn hand_over(directory: &Path, owner: Option<(u32, u32)>, secrets: &[(String
             Err(fault) => return Err(failed(fault)),
         }
     }
-    std::fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
-    for (name, bytes) in secrets {
-        write_whole(&directory.join(name), &directory.join(format!(".{name}")), owner, bytes).map_err(failed)?;
+    // Root writes where it may not, and whoever runs already goes on reading meanwhile.
+    if reader.is_none() {
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
     }
-    std::fs::set_permissions(directory, Permissions::from_mode(0o500)).map_err(failed)?;
-    match owner {
-        Some((uid, gid)) => chown(directory, Some(uid), Some(gid)).map_err(failed),
-        None => Ok(()),
+    for (name, bytes) in secrets {
+        write_whole(&directory.join(name), &directory.join(format!(".{name}")), reader, bytes).map_err(failed)?;
+    }
+    match reader {
+        Some(uid) => {
+            let directory = File::open(directory).map_err(failed)?;
+            let let_in = let_read(&directory, uid, true);
+            // Without access control lists anybody may pass, who knows the name; the files are for one user all the same.
+            let_in.or_else(|_| directory.set_permissions(Permissions::from_mode(0o711))).map_err(failed)
+        }
+        None => std::fs::set_permissions(directory, Permissions::from_mode(0o500)).map_err(failed),
     }
 }
 
-fn write_whole(path: &Path, new: &Path, owner: Option<(u32, u32)>, bytes: &[u8]) -> io::Result<()> {
+/// Lets one user read what belongs to us, by an access control list (acl(5)) in the form the kernel takes: a version, and entries of tag,
+/// permissions and id, which is none for all but named users.
+fn let_read(file: &File, uid: u32, is_directory: bool) -> io::Result<()> {
+    const NOBODY: u32 = u32::MAX;
+    let may: u16 = if is_directory { 0o5 } else { 0o4 };
+    // The owner, a user, the owner's group, the most that named ones may, others.
+    let entries: [(u16, u16, u32); 5] = [(0x01, may, NOBODY), (0x02, may, uid), (0x04, 0, NOBODY), (0x10, may, NOBODY), (0x20, 0, NOBODY)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    Ok(rustix::fs::fsetxattr(file, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty())?)
+}
+
+fn write_whole(path: &Path, new: &Path, reader: Option<u32>, bytes: &[u8]) -> io::Result<()> {
     // Left by somebody who was killed.
     match std::fs::remove_file(new) {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
@@ -130,8 +141,9 @@ fn write_whole(path: &Path, new: &Path, owner: Option<(u32, u32)>, bytes: &[u8])
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(new)?;
     file.write_all(bytes)?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    if let Some(uid) = reader {
+        // Where there are no such lists it has to be that user's own, and may be written by it.
+        let_read(&file, uid, false).or_else(|_| std::os::unix::fs::fchown(&file, Some(uid), None))?;
     }
     std::fs::rename(new, path)
 }
@@ -140,9 +152,7 @@ fn write_whole(path: &Path, new: &Path, owner: Option<(u32, u32)>, bytes: &[u8])
 pub fn remove(directory: &Path, up_to: u64) {
     let runs = std::fs::read_dir(directory).into_iter().flatten().flatten();
     for run in runs.filter(|run| run.file_name().to_str().and_then(|run| run.parse().ok()).is_some_and(|run: u64| run <= up_to)) {
-        // Who cannot change it owns it all the same.
-        drop(std::fs::set_permissions(run.path(), Permissions::from_mode(0o700)));
-        if let Err(fault) = std::fs::remove_dir_all(run.path()) {
+        if let Err(fault) = removal::remove(&run.path()) {
             tracing::warn!("cannot remove what was handed over in {}: {fault}", run.path().display());
         }
     }
@@ -184,12 +194,40 @@ mod tests {
             }
         }
         let of = |path: PathBuf| read(&SecretSource::File(path), &[]).unwrap_err();
-        assert!(of(directory.path().into()).contains("is no regular file"));
+        assert!(of(directory.path().into()).contains("not a regular file"));
         assert!(of(directory.path().join("no")).contains("cannot read the secret"));
         let large = directory.path().join("large");
         std::fs::write(&large, vec![0; 1 + (1 << 20)]).unwrap();
         std::fs::set_permissions(&large, Permissions::from_mode(0o600)).unwrap();
         assert!(of(large).contains("larger than 1 MiB"));
+    }
+
+    #[test]
+    fn who_may_read_what_is_handed_over_can_add_nothing_to_it() {
+        use std::os::unix::process::CommandExt as _;
+        if !rustix::process::geteuid().is_root() {
+            return println!("SKIPPED: other users take root");
+        }
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        std::fs::set_permissions(place.path(), Permissions::from_mode(0o711)).unwrap();
+        let run = place.path().join("credentials/u/1");
+        let secret = vec![("db".to_owned(), Zeroizing::new(b"canary".to_vec()))];
+        hand_over(&run, Some(4321), &secret).unwrap();
+        let can = |uid: u32, script: &str| {
+            let mut shell = std::process::Command::new("sh");
+            let shell = shell.args(["-c", script]).current_dir("/").env("RUN", &run).uid(uid).gid(uid);
+            shell.stderr(std::process::Stdio::null()).status().unwrap().success()
+        };
+        assert!(can(4321, "test \"$(cat $RUN/db)\" = canary"));
+        assert!(!can(4322, "cat $RUN/db"), "nobody else");
+        for script in ["touch $RUN/x", "mkdir $RUN/x", "chmod 0700 $RUN", "chmod 0600 $RUN/db", "echo x >> $RUN/db", "rm -f $RUN/db"] {
+            assert!(!can(4321, script), "{script}");
+        }
+        hand_over(&run, Some(4321), &secret).unwrap();
+        assert!(can(4321, "ls $RUN && cat $RUN/db"));
+        remove_all(&place.path().join("credentials"));
+        assert!(!run.exists());
     }
 
     #[test]

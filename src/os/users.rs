@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
+use super::foreign::doing;
+
 /// Whom a process can run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -60,6 +62,7 @@ pub enum UserError {
 /// # Errors
 /// When there is no such user or group.
 pub fn lookup(user: Option<&str>, group: Option<&str>) -> Result<Account, UserError> {
+    doing(format_args!("asking the user database for {}", user.or(group).unwrap_or("the daemon's user")));
     let group = group.map(find_group).transpose()?;
     let number = user.and_then(|user| user.parse::<u32>().ok());
     let entry = match (user, number) {
@@ -98,6 +101,7 @@ pub fn uid_of(user: &str) -> Result<u32, UserError> {
     if let Ok(number) = user.parse() {
         return Ok(number);
     }
+    doing(format_args!("asking the user database for {user}"));
     let entry = User::from_name(user).map_err(|source| UserError::Lookup { what: format!("user `{user}`"), source })?;
     entry.map(|entry| entry.uid.as_raw()).ok_or_else(|| UserError::NoUser(user.to_owned()))
 }
@@ -118,6 +122,7 @@ fn find_group(group: &str) -> Result<u32, UserError> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
+    doing(format_args!("asking the user database for the group {group}"));
     let entry = Group::from_name(group).map_err(|source| UserError::Lookup { what: format!("group `{group}`"), source })?;
     entry.map(|entry| entry.gid.as_raw()).ok_or_else(|| UserError::NoGroup(group.to_owned()))
 }

@@ -5,6 +5,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Uri, header};
 
 use super::check::http::{exchange, reach};
+use crate::base::text::url_host;
 use crate::plan::TlsPlan;
 
 /// How long a server's certificate should be valid is no matter of whoever sends something.
@@ -15,18 +16,18 @@ const VALID_FOR: std::time::Duration = std::time::Duration::ZERO;
 /// # Errors
 /// Why it has not arrived.
 pub async fn post(url: &str, body: Vec<u8>) -> Result<(), String> {
-    let uri = parse(url)?;
+    let (uri, shown) = (parse(url)?, &url_host(url));
     let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(header::HOST, uri.authority().map_or("", |authority| authority.as_str()))
         .header(header::CONNECTION, "close")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("ms-supervisor/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(Bytes::from(body)))
-        .map_err(|error| format!("cannot send to {url}: {error}"))?;
+        .map_err(|error| format!("cannot send to {shown}: {error}"))?;
     let mut connection = reach(&uri, None, tls(&uri).as_ref()).await?;
-    exchange(&mut connection, request, url, async |answer| {
+    exchange(&mut connection, request, shown, async |answer| {
         let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("{url} answered with status {}", status.as_u16())) }
+        if status.is_success() { Ok(()) } else { Err(format!("{shown} answered with status {}", status.as_u16())) }
     })
     .await
 }
@@ -41,7 +42,7 @@ pub async fn can_reach(url: &str) -> Result<(), String> {
 }
 
 fn parse(url: &str) -> Result<Uri, String> {
-    url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))
+    url.parse().map_err(|error| format!("cannot read the URL {}: {error}", url_host(url)))
 }
 
 fn tls(uri: &Uri) -> Option<TlsPlan> {
@@ -76,7 +77,7 @@ mod tests {
         });
         let send = || post(&url, b"{\"unit\":\"a\"}".to_vec());
         assert_eq!(send().await, Ok(()));
-        assert_eq!(send().await, Err(format!("{url} answered with status 302")));
+        assert_eq!(send().await, Err(format!("{} answered with status 302", url_host(&url))));
         assert!(send().await.unwrap_err().starts_with("cannot get "));
         let heard = heard.await.unwrap().to_ascii_lowercase();
         assert!(

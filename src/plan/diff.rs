@@ -159,6 +159,8 @@ fn is_live(field: &str) -> bool {
                 | "success_exit"
                 | "significant"
                 | "optional"
+                | "notify_access"
+                | "may_command"
                 | "readiness.timeout"
                 | "readiness.learned"
                 | "probes"
@@ -205,6 +207,8 @@ fn unit_changes(old: &UnitPlan, new: &UnitPlan) -> Vec<&'static str> {
             watchdog: "watchdog",
             remediation: "remediation",
             isolation: "isolation",
+            notify_access: "notify_access",
+            may_command: "may_command",
             secrets: "secrets",
             restart: _,
             shutdown: _,

@@ -10,6 +10,7 @@ mod chain;
 mod degradation;
 mod diff;
 mod fall;
+mod fit;
 mod graph;
 mod guard;
 mod isolation;
@@ -37,6 +38,7 @@ pub use chain::{ChainLink, StartTimes, critical_chain};
 pub use degradation::{DegradationPlan, DegradationStep, PressureLimits};
 pub use diff::{Diff, SupervisorChange, UnitChange, diff, needs_restart};
 pub use fall::{Fall, Fate, fall};
+pub use fit::with_sockets;
 pub use graph::{Edge, EdgeKind, Facts, Graph, Holder, Node, NodeKind, Sockets, SystemdUnit, TcpSocket, UnixSocket};
 pub use isolation::{
     CallGroup, FilterAction, FilterPlan, FilterProfile, IsolationPlan, KeyringMode, LandlockPlan, PathAccess, PathRule, ProtectHome,

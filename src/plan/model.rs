@@ -20,6 +20,7 @@ use super::watch::WatchPlan;
 pub use crate::base::choice::{
     AutoShutdown, Jitter, LogCompress, LogMode, LogOverflow, LogStderr, OnLauncherDeath, OnRootFailure, RestartType, StartOrder, Strategy,
 };
+use crate::base::command::{Command, NotifyAccess};
 use crate::base::exit::Signal;
 use crate::base::id::{SupervisorId, UnitId};
 use crate::base::scheduling::Scheduling;
@@ -211,6 +212,9 @@ pub struct UnitPlan {
     pub success_exit: Vec<SuccessExit>,
     /// When it counts as started.
     pub readiness: ReadinessPlan,
+    /// Whose notifications count.
+    #[serde(skip_serializing_if = "is_default")]
+    pub notify_access: NotifyAccess,
     /// The program that is started ends; this file then names the main process.
     pub pid_file: Option<PathBuf>,
     /// How it is found out whether it is well.
@@ -225,9 +229,16 @@ pub struct UnitPlan {
     /// What it is kept from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Arc<IsolationPlan>>,
+    /// What its processes may command.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub may_command: BTreeSet<Command>,
     /// Where what only it is told comes from, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretPlan>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A file of environment variables.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::resolve::or;
 pub use crate::base::choice::{RemediationMode, RestartScope};
+use crate::base::text::url_host;
 use crate::spec::remediation::{RemediationSpec, StepSpec};
 
 const DEFAULT_PERIOD: Duration = Duration::from_secs(600);
@@ -63,12 +64,26 @@ pub enum Action {
     GiveUp,
 }
 
+impl Action {
+    /// The same in full, for whoever carries it out.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Run { words, .. } => format!("run: {}", words.join(" ")),
+            Self::Notify(url) => format!("notify: {url}"),
+            Self::Restart(_) | Self::GiveUp => self.to_string(),
+        }
+    }
+}
+
+/// As it is told in events: no more than who is run, and who is told, for everybody sees it who sees events.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Restart(scope) => write!(f, "restart: {scope}"),
+            Self::Run { words, .. } if words.len() > 1 => write!(f, "run: {} …", words[0]),
             Self::Run { words, .. } => write!(f, "run: {}", words.join(" ")),
-            Self::Notify(url) => write!(f, "notify: {url}"),
+            Self::Notify(url) => write!(f, "notify: {}", url_host(url)),
             Self::GiveUp => f.write_str("give_up"),
         }
     }

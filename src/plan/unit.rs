@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::command::NotifyAccess;
 use crate::base::exit::Signal;
 use crate::base::id::UnitId;
 use crate::spec::Field;
@@ -77,6 +78,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
         shutdown: shutdown_plan(&or_default(&spec.shutdown)),
         success_exit: spec.success_exit.iter().flat_map(|exits| &exits.value.0).map(|exit| success_exit(exit.value)).collect(),
         readiness: readiness_plan(&or_default(&spec.readiness), pid_file.is_some(), &text),
+        notify_access: or(&spec.notify_access, NotifyAccess::default(), |access| access.0),
         probes: probing::plans(spec, &text, &working_directory),
         working_directory,
         watchdog: spec.watchdog.as_ref().map(|watchdog| watchdog_plan(&watchdog.value)),
@@ -88,6 +90,7 @@ pub(super) fn unit_plan(spec: &UnitSpec, id: UnitId, instance: Option<u32>, depe
             Some(_) => LogsPlan { mode: LogMode::None, ..LogsPlan::default() },
         },
         isolation: spec.isolation.as_ref().map(|spec| Arc::new(isolation(&spec.value, &text, directory))),
+        may_command: spec.may_command.iter().flat_map(|commands| &commands.value.0).map(|command| command.value.0).collect(),
         secrets: spec.secrets.as_ref().map(|spec| secrets(&spec.value, &text, directory)).unwrap_or_default(),
         id,
     }

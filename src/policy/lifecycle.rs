@@ -169,6 +169,8 @@ pub struct Lifecycle {
     state: State,
     deadline: Option<Mono>,
     streak: Streak,
+    /// When the start began whose process is not ready yet: what had to be looked up for it counts.
+    begun: Option<Mono>,
     /// When the latest process was spawned.
     spawned: Option<Mono>,
     /// The latest run, as far as the next delay depends on it.
@@ -214,6 +216,7 @@ impl Lifecycle {
             state: State::Stopped,
             deadline: None,
             streak: Streak::default(),
+            begun: None,
             spawned: None,
             failure: Failure::default(),
             failed: None,
@@ -246,6 +249,12 @@ impl Lifecycle {
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether it is to go down as soon as it is known what has become of its start.
+    #[must_use]
+    pub const fn is_to_stop(&self) -> bool {
+        self.stop_wanted
     }
 
     /// Whether it is being ended because its start failed.
@@ -415,6 +424,7 @@ impl Machine for Lifecycle {
             Input::Kill => self.kill(now, out),
             Input::GateOpened => {
                 if self.state == State::Waiting {
+                    self.begun = Some(now);
                     self.enter(State::Spawning, None, out);
                     out.push(Effect::Spawn);
                 }

@@ -20,6 +20,8 @@ pub mod detector;
 pub mod episode;
 #[cfg(feature = "library")]
 pub mod health;
+#[cfg(feature = "daemon")]
+pub mod hearing;
 pub mod intensity;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
@@ -27,6 +29,8 @@ pub mod lifecycle;
 pub mod observer;
 #[cfg(feature = "daemon")]
 pub mod pace;
+#[cfg(feature = "daemon")]
+pub mod places;
 #[cfg(feature = "daemon")]
 pub mod pool;
 #[cfg(feature = "daemon")]
@@ -38,6 +42,8 @@ pub mod spacing;
 #[cfg(feature = "daemon")]
 pub mod strain;
 pub mod supervisor;
+#[cfg(feature = "daemon")]
+pub mod throttle;
 #[cfg(feature = "daemon")]
 pub mod watch;
 

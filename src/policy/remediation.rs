@@ -67,6 +67,8 @@ pub struct Ladder {
     next: usize,
     /// It has been said that none is left.
     exhausted: bool,
+    /// While a step is being taken: nobody wants it up any more.
+    is_unwanted: bool,
     failures: VecDeque<Mono>,
     is_ill: bool,
     /// It has failed since the last step was done.
@@ -86,6 +88,7 @@ impl Ladder {
             phase: Phase::Idle,
             next: 0,
             exhausted: false,
+            is_unwanted: false,
             failures: VecDeque::new(),
             is_ill: false,
             again: false,
@@ -172,11 +175,15 @@ impl Machine for Ladder {
     fn step(&mut self, now: Mono, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Trouble => self.trouble(now, out),
-            Input::Well => (self.is_ill, self.well_since) = (false, Some(self.well_since.unwrap_or(now))),
+            Input::Well => {
+                (self.is_ill, self.is_unwanted, self.well_since) = (false, false, Some(self.well_since.unwrap_or(now)));
+            }
             Input::Unwanted if !matches!(self.phase, Phase::Acting(_)) => self.begin_anew(out),
-            Input::Unwanted => self.is_ill = false,
+            Input::Unwanted => self.is_unwanted = true,
             Input::Done => {
-                if let Phase::Acting(at) = self.phase {
+                if std::mem::take(&mut self.is_unwanted) {
+                    self.begin_anew(out);
+                } else if let Phase::Acting(at) = self.phase {
                     // What failed while it was taken belongs to it.
                     self.again = false;
                     self.phase = Phase::Cooling(now + self.plan.steps[at].cool_down);
@@ -293,8 +300,14 @@ mod tests {
     fn a_step_that_finds_nobody_to_help_is_the_last() {
         let mut world = World::new("{steps: [restart, give_up], failures: 1, cool_down: 0s}");
         assert_eq!(world.input(Input::Trouble), [Effect::Take(0)]);
-        assert_eq!((world.input(Input::Unwanted), world.input(Input::Done)), (vec![], vec![]));
-        assert_eq!(world.input(Input::Unwanted), [Effect::Over]);
+        assert_eq!((world.input(Input::Unwanted), world.input(Input::Done)), (vec![], vec![Effect::Over]));
+        // The step itself may be what takes it down; how it ended then is told late.
+        assert_eq!(world.input(Input::Trouble), [Effect::Take(0)]);
+        assert_eq!((world.input(Input::Unwanted), world.input(Input::Trouble)), (vec![], vec![]));
+        assert_eq!((world.input(Input::Done), world.after(100)), (vec![Effect::Over], vec![]));
+        // Somebody wants it again before the step is done.
+        assert_eq!(world.input(Input::Trouble), [Effect::Take(0)]);
+        assert_eq!((world.input(Input::Unwanted), world.input(Input::Well), world.input(Input::Done)), (vec![], vec![], vec![]));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Books {
     /// It may be stopping them: what would make it do so came while it was busy.
     perhaps_ending: bool,
     killed: bool,
+    /// Nobody waits for its start any more.
+    abandoned: bool,
     up: bool,
     over: bool,
 }
@@ -69,6 +71,7 @@ impl Books {
             ending: false,
             perhaps_ending: false,
             killed: false,
+            abandoned: false,
             up: false,
             over: false,
         }
@@ -126,7 +129,8 @@ impl Books {
                 self.ending |= self.serves();
                 self.perhaps_ending = true;
             }
-            Input::Kill => (self.ending, self.killed) = (true, true),
+            Input::Kill | Input::KillTree => (self.ending, self.killed) = (true, true),
+            Input::Abandon => (self.ending, self.abandoned) = (true, true),
             Input::Retry(run) => {
                 let due = |entry: &Entry| entry.latest == run.incarnation && entry.retrying;
                 if self.ending || !self.children.get(&run.child).is_some_and(due) {
@@ -204,11 +208,17 @@ impl Books {
         match effect {
             Effect::Start(run, cause) => self.starts(*run, *cause),
             Effect::Stop(run, _) => self.stops(*run),
-            Effect::Kill(run) => {
-                if self.live(*run)?.stage == Some(Stage::Stopping) {
-                    Ok(())
-                } else {
-                    self.stops(*run)
+            Effect::Kill(run) | Effect::KillTree(run) | Effect::Abandon(run) => {
+                let abandoned = self.abandoned;
+                let entry = self.live(*run)?;
+                match entry.stage {
+                    Some(Stage::Stopping) => Ok(()),
+                    // What is starting when nobody waits for it any more goes at once, whatever was started after it.
+                    Some(Stage::Starting) if abandoned => {
+                        entry.stage = Some(Stage::Stopping);
+                        Ok(())
+                    }
+                    _ => self.stops(*run),
                 }
             }
             Effect::Added(id, key) => {

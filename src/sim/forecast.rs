@@ -418,8 +418,10 @@ impl<'a> World<'a> {
                 Some(Child::Supervisor(nested)) => self.begin(&nested, Some((id, run)), cause.delay()),
                 None => {}
             },
-            Effect::Stop(run, reason) => self.stop(id, run, Some(reason)),
-            Effect::Kill(run) => self.stop(id, run, None),
+            Effect::Stop(run, reason) => self.stop(id, run, Input::Shutdown(reason)),
+            Effect::Kill(run) => self.stop(id, run, Input::Kill),
+            Effect::KillTree(run) => self.stop(id, run, Input::KillTree),
+            Effect::Abandon(run) => self.stop(id, run, Input::Abandon),
             Effect::Up => {
                 self.timeline.add(self.now, name.as_str(), "everything is up");
                 self.answer(parent, Input::Started);
@@ -442,15 +444,15 @@ impl<'a> World<'a> {
         self.unit(id, UnitInput::start(cause));
     }
 
-    /// Asks a child to end; kills it if there is no reason.
-    fn stop(&mut self, id: u32, run: Run, reason: Option<ExitReason>) {
+    /// Ends a child in the way a supervisor below would hear of it.
+    fn stop(&mut self, id: u32, run: Run, how: Input) {
         let Some(Child::Unit(unit)) = self.supervisors.get(&id).and_then(|one| one.children.get(&run.child)).cloned() else {
             let nested = self.supervisors.iter().find(|(_, one)| one.parent == Some((id, run))).map(|(nested, _)| *nested);
             if let Some(nested) = nested {
-                self.after(Duration::ZERO, Happening::Hears(nested, reason.map_or(Input::Kill, Input::Shutdown)));
+                self.after(Duration::ZERO, Happening::Hears(nested, how));
             }
             return;
         };
-        self.unit(&unit, if reason.is_some() { UnitInput::Stop } else { UnitInput::Kill });
+        self.unit(&unit, if matches!(how, Input::Shutdown(_)) { UnitInput::Stop } else { UnitInput::Kill });
     }
 }

@@ -26,6 +26,27 @@ fn random_trees_keep_the_rules() {
     println!("{count} random trees from seed {base}: {nodes} nodes, {steps} steps, no rule broken");
 }
 
+/// In so many milliseconds at most a leaf that is killed is gone and its supervisor has heard of it.
+const LAG: u64 = 3;
+
+#[test]
+fn a_killed_tree_is_gone_at_once_and_an_abandoned_one_in_order() {
+    let mut gone = 0;
+    for seed in 0..3000 {
+        let case = Case::random(seed);
+        for (what, longest) in [(Input::KillTree, Some(LAG)), (Input::Abandon, None)] {
+            let (outcome, took) = world::run_interrupted(&case, seed % 200, what.clone());
+            assert_eq!(outcome.violation, None, "seed {seed}: {what:?} after {} ms\n{case}", seed % 200);
+            if let (Some(took), Some(longest)) = (took, longest) {
+                assert!(took <= longest, "seed {seed}: gone only after {took} ms\n{case}");
+                gone += 1;
+            }
+        }
+    }
+    println!("{gone} trees were killed while they ran, and were gone within {LAG} ms");
+    assert!(gone > 1000);
+}
+
 /// Runs random cases on a wrong machine until a rule is found broken; the case is then made small.
 fn found(tamper: world::Tamper, expected: &str) -> Case {
     let fails = |case: &Case| world::run_tampered(case, false, tamper).violation.is_some_and(|violation| violation.contains(expected));

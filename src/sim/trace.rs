@@ -14,6 +14,8 @@ pub(super) fn hears(books: &Books, input: &Input) -> String {
         Input::Request(id, request) => format!("request {}: {}", id.0, asks(request)),
         Input::Shutdown(reason) => format!("that it is to stop: {reason}"),
         Input::Kill => "that it is killed".into(),
+        Input::KillTree => "that it is killed with all below it".into(),
+        Input::Abandon => "that nobody waits for its start".into(),
         Input::Retry(run) => format!("that {} is to be tried again", child(books, *run)),
     }
 }
@@ -39,6 +41,8 @@ pub(super) fn does(books: &Books, effect: &Effect) -> String {
         Effect::Start(run, cause) => format!("  start {}{}", child(books, *run), why(*cause)),
         Effect::Stop(run, reason) => format!("  stop {}: {reason}", child(books, *run)),
         Effect::Kill(run) => format!("  kill {}", child(books, *run)),
+        Effect::KillTree(run) => format!("  kill {} with all below it", child(books, *run)),
+        Effect::Abandon(run) => format!("  abandon {}", child(books, *run)),
         Effect::Retry(run) => format!("  try {} again later", child(books, *run)),
         Effect::Added(id, key) => format!("  request {} adds child {}", id.0, key.0),
         Effect::Forget(key) => format!("  forget {}", books.name(*key)),

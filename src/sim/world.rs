@@ -45,9 +45,23 @@ pub(super) fn run_tampered(case: &Case, traced: bool, tamper: Tamper) -> Outcome
     Outcome { trace: world.trace.unwrap_or_default(), violation, steps: world.steps }
 }
 
+/// Runs a case whose root hears `what` after so many milliseconds, whatever is going on then. Returns besides after how many more the root
+/// had ended, if it was there to hear it.
+#[cfg(test)]
+pub(super) fn run_interrupted(case: &Case, millis: u64, what: Input) -> (Outcome, Option<u64>) {
+    let mut world = World::new(case, false, |_, _| {});
+    world.after(millis, Happening::Hears(ROOT, what));
+    let violation = world.live(case).err();
+    let took = world.root_ended.and_then(|at| (at.0 / 1_000_000).checked_sub(millis));
+    (Outcome { trace: String::new(), violation, steps: world.steps }, took)
+}
+
 /// One incarnation of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SupervisorId(u32);
+
+/// The first one.
+const ROOT: SupervisorId = SupervisorId(0);
 
 struct Incarnation<'a> {
     id: Arc<str>,
@@ -107,6 +121,7 @@ struct World<'a> {
     hanging: BTreeSet<Arc<str>>,
     next_supervisor: u32,
     next_request: u64,
+    root_ended: Option<Mono>,
     trace: Option<String>,
     tamper: Tamper,
 }
@@ -128,6 +143,7 @@ impl<'a> World<'a> {
             hanging: BTreeSet::new(),
             next_supervisor: 0,
             next_request: 0,
+            root_ended: None,
             trace: traced.then(String::new),
             tamper,
         };
@@ -289,6 +305,9 @@ impl<'a> World<'a> {
         one.books.after(self.now).map_err(|error| format!("{name}: {error}"))?;
         if one.books.is_over() {
             self.supervisors.remove(&id);
+            if id == ROOT {
+                self.root_ended = Some(self.now);
+            }
             if let Some((key, leaf)) = self.leaves.iter().find(|((above, _), _)| *above == id) {
                 return Err(format!("{name}: it has ended, and {} (incarnation {}) still runs", leaf.node, key.1.incarnation));
             }
@@ -300,8 +319,10 @@ impl<'a> World<'a> {
         let Some(one) = self.supervisors.get(&id) else { return };
         match effect {
             Effect::Start(run, _) => self.start(id, run),
-            Effect::Stop(run, reason) => self.stop(id, run, Some(reason)),
-            Effect::Kill(run) => self.stop(id, run, None),
+            Effect::Stop(run, reason) => self.stop(id, run, Input::Shutdown(reason)),
+            Effect::Kill(run) => self.stop(id, run, Input::Kill),
+            Effect::KillTree(run) => self.stop(id, run, Input::KillTree),
+            Effect::Abandon(run) => self.stop(id, run, Input::Abandon),
             Effect::Retry(run) => self.after(0, Happening::Hears(id, Input::Retry(run))),
             Effect::Added(_, key) => {
                 let base: Option<&'a Node> = one.template.or_else(|| {
@@ -342,19 +363,19 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Asks a child to end; kills it if there is no reason.
-    fn stop(&mut self, id: SupervisorId, run: Run, reason: Option<ExitReason>) {
+    /// Ends a child in the way a supervisor below would hear of it.
+    fn stop(&mut self, id: SupervisorId, run: Run, how: Input) {
         let nested = self.supervisors.iter().find(|(_, one)| one.parent == Some((id, run))).map(|(nested, _)| *nested);
         if let Some(nested) = nested {
-            return self.after(0, Happening::Hears(nested, reason.map_or(Input::Kill, Input::Shutdown)));
+            return self.after(0, Happening::Hears(nested, how));
         }
         let Some(leaf) = self.leaves.get_mut(&(id, run)).filter(|leaf| leaf.stage != Stage::Dead) else { return };
         leaf.stage = Stage::Stopping;
         let (takes, hangs) = (leaf.leaf.stop, leaf.hangs);
-        match reason {
-            None => self.after(1, Happening::Ends(id, run, ExitReason::Killed)),
-            Some(reason) if !hangs => self.after(takes, Happening::Ends(id, run, reason)),
-            Some(_) => {}
+        match how {
+            Input::Shutdown(reason) if !hangs => self.after(takes, Happening::Ends(id, run, reason)),
+            Input::Shutdown(_) => {}
+            _ => self.after(1, Happening::Ends(id, run, ExitReason::Killed)),
         }
     }
 

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use crate::actor::recorder::History;
 use crate::event::{Envelope, event_text, severity};
 use crate::os::journald::{Entry, Journal};
+use crate::os::private;
 
 /// How many events are handed over before that is written down.
 const BATCH: usize = 256;
@@ -119,7 +120,7 @@ impl Journald {
     #[expect(clippy::disallowed_methods, reason = "on a thread that may block")]
     fn note(&self, handed: u64) {
         let new = self.cursor.with_extension("new");
-        let _twice = std::fs::write(&new, handed.to_string()).and_then(|()| std::fs::rename(&new, &self.cursor));
+        let _twice = private::write(&new, handed.to_string().as_bytes()).and_then(|_file| std::fs::rename(&new, &self.cursor));
     }
 }
 

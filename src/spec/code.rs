@@ -34,6 +34,8 @@ codes! {
     EMPTY = "MS0009";
     /// A file stands where no declarations are read.
     MISPLACED = "MS0010";
+    /// Others than root may change a file or directory that root is to read.
+    UNTRUSTED = "MS0011";
 
     /// A key is unknown.
     UNKNOWN_KEY = "MS0101";

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::base::text::visible_line;
+
 /// How many diagnostics are kept; the rest is counted.
 pub const KEPT_MAX: usize = 1000;
 
@@ -266,7 +268,8 @@ impl fmt::Display for Diagnostics {
 /// `text` in backquotes, short enough for a message and without control characters.
 pub(crate) fn quote(text: &str) -> String {
     const SHOWN: usize = 60;
-    let cleaned: String = text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let start = text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]);
+    let cleaned = visible_line(start);
     let more = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
     format!("`{cleaned}{more}`")
 }
@@ -286,6 +289,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn sample() -> Diagnostics {

@@ -48,7 +48,7 @@ pub mod watchdog;
 pub use decode::Field;
 pub(crate) use diagnostic::did_you_mean;
 pub use diagnostic::{Diagnostic, Diagnostics, KEPT_MAX, SourceFile, Span, Spanned};
-pub use load::{FILE_MAX, load};
+pub use load::{FILE_MAX, Judge, load, load_trusted, unreadable};
 pub use origin::{Origin, Setting, Source, Trace, Traced, profile_of, trace};
 pub use parse::{Declared, OVERRIDES, TIER_VARIABLE, forced_tier, parse};
 pub use render::SHOWN_MAX;

@@ -26,7 +26,7 @@ mapping! {
         log: Text,
         /// The unit writes a newline to this file descriptor, as with s6.
         fd: Int<3, 1023>,
-        /// How long it may take; then the unit is killed and its start has failed.
+        /// How long it may take, from the moment in which what the start needs is looked up; then the unit is killed and its start has failed.
         timeout: PositiveTime = "30s",
         /// Whether it may take no longer than four times what starts have taken lately, at least 5s, once five have come up; `timeout` is then
         /// the bound of that. A start that hangs is found sooner; after one that was late the next may take longer.

@@ -72,7 +72,7 @@ mapping! {
     /// Where a secret comes from, exactly one of `file` and `credential`, and how the unit gets it; a bare path is its `file`. At most 1 MiB.
     SecretSpec: "a path or a mapping, for example `{credential: db-password}`" {
         /// A regular file that belongs to root or the daemon's user and that others cannot read: mode 0600, 0400, or 0640 if its group is the
-        /// unit's. Relative to the configuration directory.
+        /// unit's. Nobody else may write a directory or own a link on the way to it. Relative to the configuration directory.
         file: Text,
         /// A credential the daemon got from systemd (`LoadCredential=`, `SetCredentialEncrypted=`), by name.
         credential: Text,

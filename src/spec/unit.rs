@@ -1,6 +1,7 @@
 //! A document in `units/`: a program to run, or one to watch.
 
 use crate::base::choice::{LogMode, ProbeRole};
+use crate::base::command::{Command, NotifyAccess};
 
 use super::code;
 use super::command::Exec;
@@ -17,12 +18,12 @@ use super::restart::{ExitValue, RestartSpec, ShutdownSpec};
 use super::scheduling::{IoPrioritySpec, RlimitsSpec, SchedulerSpec};
 use super::secrets::SecretsSpec;
 use super::template::expand;
-use super::value::{Environment, Flag, Int, Name, OneOrMany, Reference, Text, Umask, schema};
+use super::value::{Environment, Flag, Int, Name, OneOf, OneOrMany, Reference, Text, Umask, schema};
 use super::watch::WatchSpec;
 use super::watchdog::WatchdogSpec;
 
 /// What says how a program is run: of no use for one that somebody else runs.
-pub(super) const FOR_OUR_OWN: [&str; 27] = [
+pub(super) const FOR_OUR_OWN: [&str; 29] = [
     "user",
     "group",
     "environment",
@@ -45,10 +46,12 @@ pub(super) const FOR_OUR_OWN: [&str; 27] = [
     "success_exit",
     "pid_file",
     "readiness",
+    "notify_access",
     "watchdog",
     "optional",
     "logs",
     "isolation",
+    "may_command",
     "secrets",
 ];
 
@@ -77,7 +80,9 @@ mapping! {
         group: Account,
         /// Variables set for it, on top of the base environment.
         environment: Environment,
-        /// Files of further variables, read at each start, before `environment` is applied. One that begins with `-` may be missing.
+        /// Files of further variables, read at each start, before `environment` is applied. One that begins with `-` may be missing. Regular files of
+        /// 1 MiB at most. For a unit with a `user`: what that user may read, or what lies where only root and the daemon's user could put it. For a unit
+        /// that runs as root: what only root can write, where only root could put it.
         environment_file: OneOrMany<Text>,
         /// The file mode creation mask, in octal.
         umask: Umask = "0022",
@@ -120,6 +125,9 @@ mapping! {
         pid_file: Text,
         /// When it counts as started.
         readiness: ReadinessSpec = "none",
+        /// Whose words to `$NOTIFY_SOCKET` count, as systemd's `NotifyAccess=`. Processes that are not this unit's are never heard, whoever
+        /// their user is. A program that ends before it was looked at is nobody's: `systemd-notify` waits for that.
+        notify_access: OneOf<NotifyAccess> = "all",
         /// How it is found out whether it is well. It counts as started once its startup and readiness probes have passed, and its `readiness` is
         /// fulfilled; startup probes have the time they need (`period` times `failure_threshold`) instead of its timeout.
         probes: ProbesSpec = [],
@@ -131,6 +139,9 @@ mapping! {
         logs: LogsSpec = "direct",
         /// What it is kept from, besides what its user may not do.
         isolation: IsolationSpec,
+        /// Which commands its processes may give by the control socket, if their user may; to read, and to give a sign of life for itself, needs
+        /// none. Without it they command nothing, and where it has mounts of its own it does not see the socket.
+        may_command: OneOrMany<OneOf<Command>> = [],
         /// What it is told and nobody else: name to source. The values are read at each start, and are shown nowhere. In `environment`,
         /// `${file:PATH}` stands for what is in a file of the same kind, without a newline at its end.
         secrets: SecretsSpec = {},
@@ -157,6 +168,7 @@ impl Decode for UnitSpec {
         }
         spec.check_origin(node, cx);
         ReadinessSpec::check_kind(node, cx);
+        spec.check_notify_access(cx);
         spec.check_environment_files(cx);
         spec.check_secrets(cx);
         spec.check_pid_file(cx);
@@ -280,6 +292,18 @@ impl UnitSpec {
         if let (Some(log), Some(mode)) = (&readiness.log, mode) {
             let fault = Diagnostic::new(code::CONFLICT, log.span, "readiness cannot be read from a log that is not kept");
             cx.report(fault.related(mode.span, "there is no log file").help("choose another readiness, or `logs: direct`"));
+        }
+    }
+
+    fn check_notify_access(&self, cx: &mut Cx<'_>) {
+        let Some(access) = self.notify_access.as_ref().filter(|access| access.0 == NotifyAccess::None) else { return };
+        let by_readiness = self.readiness.as_ref().and_then(|readiness| readiness.notify.as_ref()).map(|notify| notify.span);
+        let by_watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.span);
+        for (span, what) in [(by_readiness, "this waits for one"), (by_watchdog, "this expects them")] {
+            if let Some(span) = span {
+                let fault = Diagnostic::new(code::CONFLICT, access.span, "nobody's notifications count");
+                cx.report(fault.related(span, what).help("write `notify_access: main`, or remove it"));
+            }
         }
     }
 

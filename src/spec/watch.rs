@@ -31,7 +31,7 @@ mapping! {
         /// Its cgroup (v2), as `/proc/PID/cgroup` tells it, or one below that: `system.slice/ssh.service`.
         cgroup: Text,
         /// A file with its process id, relative to `working_directory`. Without another criterion a process that was started after the file was
-        /// written is not believed to be it.
+        /// written is not believed to be it. A file of another user than root or the daemon's can only name processes of its own user.
         pid_file: Text,
         /// The user it runs as, by name or number.
         user: Account,

@@ -1,13 +1,23 @@
 //! The event journal: CloudEvents as JSON lines, in `events.jsonl`, with one older generation in `events.jsonl.1`.
+//!
+//! What people have asked for is besides in `commands.jsonl`: a unit that fails hundreds of times a second makes whole generations of events in a minute,
+//! and must not be able to make forgotten who did what.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::event::Envelope;
+use crate::event::{Envelope, Event};
 
 /// The journal starts a new generation beyond this size, in bytes.
 pub const MAX_SIZE: u64 = 16 << 20;
+
+/// So is that of commands, in bytes: some 5,000 of them in each generation.
+pub const COMMANDS_MAX: u64 = 1 << 20;
+
+/// They are for the daemon's user only.
+const MODE: u32 = 0o600;
 
 /// The journal, open for writing. Every call blocks: not for the runtime's threads.
 #[derive(Debug)]
@@ -17,6 +27,8 @@ pub struct Journal {
     size: u64,
     /// The last write may have left half a line.
     torn: bool,
+    /// Up to this one, commands are written down for themselves.
+    commands: u64,
 }
 
 impl Journal {
@@ -24,7 +36,7 @@ impl Journal {
     #[must_use]
     pub const fn new(directory: PathBuf) -> Self {
         // A brain that was killed may have left half a line: an empty line more does no harm.
-        Self { directory, file: None, size: 0, torn: true }
+        Self { directory, file: None, size: 0, torn: true, commands: 0 }
     }
 
     /// Appends events. So many of them, from the first one on, are in the journal then, whatever else there is to say.
@@ -45,6 +57,8 @@ impl Journal {
             bytes.push(b'\n');
             ends.push(bytes.len());
         }
+        // Before the others: what is told twice is told once more, what is not told here is lost with its generation.
+        self.append_commands(events);
         let (written, result) = match self.file() {
             Ok(file) => write(file, &bytes),
             Err(fault) => (0, Err(fault)),
@@ -56,6 +70,24 @@ impl Journal {
             self.file = None;
         }
         (ends.partition_point(|end| *end <= written), result)
+    }
+
+    /// Writes down for themselves what people have asked for. If that fails, they are still among the others.
+    fn append_commands(&mut self, events: &[Envelope]) {
+        let new = events.iter().filter(|event| event.sequence > self.commands && is_command(&event.event));
+        let mut bytes = Vec::new();
+        let last = new.filter(|event| serde_json::to_writer(&mut bytes, event).is_ok_and(|()| writeln!(bytes).is_ok())).last();
+        let Some(last) = last.map(|event| event.sequence) else { return };
+        let path = commands(&self.directory);
+        let write = || {
+            let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(&path)?;
+            file.write_all(&bytes)?;
+            let size = file.metadata()?.len();
+            if size > COMMANDS_MAX { std::fs::rename(&path, older_commands(&self.directory)) } else { Ok(()) }
+        };
+        if write().is_ok() {
+            self.commands = last;
+        }
     }
 
     /// Begins a new generation, if it is time for one.
@@ -71,7 +103,7 @@ impl Journal {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let file = OpenOptions::new().append(true).create(true).open(path(&self.directory))?;
+                let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path(&self.directory))?;
                 self.size = file.metadata()?.len();
                 file
             }
@@ -141,14 +173,44 @@ pub fn read_from(directory: &Path, sequence: u64) -> io::Result<impl Iterator<It
     // The newer generation first: if it becomes the older one meanwhile it is there twice, the other way round it would be missed.
     let newer = open(&path(directory))?;
     let older = open(&older(directory))?;
+    let commands = older_commands_than(directory, sequence)?;
     let mut next = sequence;
-    Ok([older, newer].into_iter().flatten().flat_map(|file| events(BufReader::new(file))).filter(move |event| {
+    let all = [older, newer].into_iter().flatten().flat_map(|file| events(BufReader::new(file)));
+    Ok(commands.into_iter().chain(all).filter(move |event| {
         let fits = event.sequence >= next;
         if fits {
             next = event.sequence + 1;
         }
         fits
     }))
+}
+
+/// What people have asked for from `sequence` on, before the first of all events that are still there.
+fn older_commands_than(directory: &Path, sequence: u64) -> io::Result<Vec<Envelope>> {
+    let mut first = None;
+    for path in [older(directory), path(directory)] {
+        first = first.or(open(&path)?.and_then(|file| events(BufReader::new(file)).next()));
+    }
+    let end = first.map_or(u64::MAX, |event| event.sequence);
+    let mut found = Vec::new();
+    for path in [older_commands(directory), commands(directory)] {
+        let Some(file) = open(&path)?.filter(|_| sequence < end) else { continue };
+        found.extend(events(BufReader::new(file)).filter(|event| (sequence..end).contains(&event.sequence)));
+    }
+    Ok(found)
+}
+
+/// Whether it tells what people have asked for.
+const fn is_command(event: &Event) -> bool {
+    matches!(event, Event::CommandReceived { .. } | Event::OverrideSet(_) | Event::OverrideEnded(_) | Event::DaemonUpgraded { .. })
+}
+
+fn commands(directory: &Path) -> PathBuf {
+    directory.join("commands.jsonl")
+}
+
+fn older_commands(directory: &Path) -> PathBuf {
+    directory.join("commands.jsonl.1")
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
@@ -176,7 +238,6 @@ fn older(directory: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::base::time::Wall;
-    use crate::event::Event;
 
     fn event(sequence: u64) -> Envelope {
         Envelope { sequence, time: Wall(0), event: Event::UnitStopping { unit: "redis".into() } }
@@ -225,6 +286,35 @@ mod tests {
         text += &std::fs::read_to_string(path(directory.path())).unwrap();
         let numbers: Vec<_> = events(text.as_bytes()).map(|event| event.sequence).collect();
         assert_eq!(numbers, (1..=2000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_crash_loop_makes_no_command_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let asked = |sequence| Envelope {
+            event: Event::CommandReceived { command: "stop".into(), target: "web".into(), uid: 7, by: None },
+            ..event(sequence)
+        };
+        let mut journal = Journal::new(directory.path().to_owned());
+        journal.append(&[event(1), asked(2), event(3)]).1.unwrap();
+        // Two generations of nothing but crashes.
+        for from in [10, 20, 30] {
+            journal.append(&[event(from), event(from + 1)]).1.unwrap();
+            journal.size = MAX_SIZE;
+            journal.append(&[event(from + 2)]).1.unwrap();
+        }
+        journal.append(&[asked(40), event(41)]).1.unwrap();
+        let read = |from| read_from(directory.path(), from).unwrap().map(|event| event.sequence).collect::<Vec<_>>();
+        assert_eq!(read(0), [2, 30, 31, 32, 40, 41]);
+        assert_eq!((read(3), read(41)), (vec![30, 31, 32, 40, 41], vec![41]));
+        // They are bounded, too, and what is tried again is there once.
+        let many: Vec<_> = (50..20_000).map(asked).collect();
+        journal.append(&many).1.unwrap();
+        journal.append(&many).1.unwrap();
+        let sizes =
+            [commands(directory.path()), older_commands(directory.path())].map(|path| std::fs::metadata(path).map_or(0, |of| of.len()));
+        let whole = serde_json::to_vec(&many).unwrap().len() as u64;
+        assert!(sizes.iter().sum::<u64>() <= COMMANDS_MAX + whole + 1000, "{sizes:?} {whole}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod detectors;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod hung;
+#[cfg(test)]
 mod launcher;
 #[cfg(test)]
 mod library;

@@ -247,12 +247,13 @@ fn postgresql() {
         [switch, &[&postgres, "-D", "{dir}/pg/data", "-p", "{port}", "-c", "listen_addresses=127.0.0.1", "-k", "{dir}/pg", "-F"]].concat();
     let Some(mut server) = Server::new("postgresql", &words) else { return };
     let (good, bad) = (server.file("good", "secret\n"), server.file("bad", "guess\n"));
+    let initial = server.file("initial", "secret\n");
     fs::create_dir(server.path("pg")).unwrap();
     if switch.len() > 1 {
-        assert!(Command::new("chown").arg("postgres:postgres").args([server.path("pg"), server.path("good")]).status().unwrap().success());
+        assert!(Command::new("chown").arg("postgres:postgres").args([&server.path("pg"), &initial]).status().unwrap().success());
     }
     let mut initdb = Command::new(switch[0]);
-    initdb.args(&switch[1..]).arg(bin.join("initdb")).args(["-N", "-U", "app", "-A", "scram-sha-256", "--pwfile"]).arg(server.path("good"));
+    initdb.args(&switch[1..]).arg(bin.join("initdb")).args(["-N", "-U", "app", "-A", "scram-sha-256", "--pwfile"]).arg(&initial);
     let made = initdb.arg("-D").arg(server.path("pg/data")).current_dir("/").output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let with = |address: &str, password: &Path, query: &str| {

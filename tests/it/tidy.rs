@@ -57,6 +57,7 @@ const TOP: &[&str] = &[
     "Cargo.toml",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "benches",
     "deploy",
     "examples",

@@ -93,6 +93,7 @@ uncharged() { ! MS_RUN_DIR=/run/mister-smith/worker-2 msctl events -n 200 | grep
 check "to its units that counts as no restart" uncharged
 [ "$failed" = 0 ] || journalctl -u mister-smith-worker@2 --no-pager -n 60
 check "reload" ran systemctl reload mister-smith-worker@2
+[ "$failed" = 0 ] || journalctl -u mister-smith-worker@2 --no-pager -n 15
 check "system-health-check.sh asks all" judged /usr/lib/mister-smith/system-health-check.sh
 cat /run/output
 if grep -qw memory /sys/fs/cgroup/cgroup.controllers; then

@@ -1,19 +1,18 @@
 //! Children that are ractor actors, each owned by one task that watches it.
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, SpawnErr, SupervisionEvent};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument as _;
 
 use super::BoxError;
-use super::incarnation::{Ignore, Incarnation, panic_reason, reason_of};
+use super::incarnation::{Ignore, Incarnation};
 use super::name::Name;
-use crate::actor::orders::Order;
+use crate::actor::guard::{guard, guard_until, panic_reason, reason_of};
+use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::Begun;
 use crate::base::exit::ExitReason;
 
@@ -35,18 +34,15 @@ where
         let (actor, arguments) = make();
         Actor::spawn(None, Watched { actor, end: noted }, arguments).await
     };
-    let mut spawn = Box::pin(AssertUnwindSafe(spawn).catch_unwind());
+    let killed = killed(life.orders.clone());
+    let mut spawn = Box::pin(guard_until(spawn, killed));
     if let Some(spawned) = span.in_scope(|| spawn.as_mut().now_or_never()) {
         let Some((life, running)) = begun(life, name, end, spawned) else { return Begun::Later };
         tokio::spawn(running.attend(life).instrument(span));
         return Begun::Up;
     }
     let wait = async move {
-        let spawned = tokio::select! {
-            spawned = spawn => spawned,
-            () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
-        };
-        if let Some((life, running)) = begun(life, name, end, spawned) {
+        if let Some((life, running)) = begun(life, name, end, spawn.await) {
             life.started();
             running.attend(life).await;
         }
@@ -55,7 +51,12 @@ where
     Begun::Later
 }
 
-type Spawned<M> = Result<Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>, Box<dyn Any + Send>>;
+async fn killed(orders: Orders) {
+    orders.wait(Order::Kill).await;
+}
+
+/// What has become of a start; `None`: it was killed.
+type Spawned<M> = Result<Option<Result<(ActorRef<M>, JoinHandle<()>), SpawnErr>>, ExitReason>;
 
 /// The actor, if it is up; if not, its supervisor is told.
 fn begun<M: Message>(
@@ -65,21 +66,17 @@ fn begun<M: Message>(
     spawned: Spawned<M>,
 ) -> Option<(Incarnation, Running<M>)> {
     match spawned {
-        Ok(Ok((actor, task))) => {
+        Ok(Some(Ok((actor, task)))) => {
             if let Some(name) = &name {
-                name.set(Some(actor.clone()));
+                name.set(actor.clone());
             }
-            Some((life, Running { actor, task, name, end }))
+            return Some((life, Running { actor, task, name, end }));
         }
-        Ok(Err(error)) => {
-            refused(life, error, &end);
-            None
-        }
-        Err(panic) => {
-            life.failed(panic_reason(&*panic));
-            None
-        }
+        Ok(Some(Err(error))) => refused(life, error, &end),
+        Ok(None) => life.failed(ExitReason::Killed),
+        Err(panic) => life.failed(panic),
     }
+    None
 }
 
 /// An actor that is up.
@@ -93,33 +90,35 @@ struct Running<M: Message> {
 impl<M: Message> Running<M> {
     /// Passes orders on until it has ended.
     async fn attend(mut self, life: Incarnation) {
-        tokio::select! {
-            _ = &mut self.task => {}
+        let ended = tokio::select! {
+            ended = &mut self.task => ended,
             () = life.orders.wait(Order::Stop) => {
                 if !life.orders.given(Order::Kill) {
                     self.actor.stop(None);
                 }
                 tokio::select! {
-                    _ = &mut self.task => {}
+                    ended = &mut self.task => ended,
                     () = life.orders.wait(Order::Kill) => {
                         self.actor.kill();
                         // For a kill is not heard in `post_stop`. Both take hold at the next await; until then it is there.
                         self.task.abort();
-                        drop(self.task.await);
+                        (&mut self.task).await
                     }
                 }
             }
-        }
+        };
         if let Some(name) = &self.name {
-            name.set(None);
+            name.clear(&self.actor);
         }
         // The task has ended, and with it the state is gone: resources are free before a successor starts.
         let end = std::mem::replace(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner), End::Open);
-        let reason = match end {
-            End::Failed(reason) => reason,
-            End::Orderly if life.orders.given(Order::Stop) => ExitReason::Shutdown,
-            End::Orderly => ExitReason::Normal,
-            End::Open => ExitReason::Killed,
+        let reason = match (end, ended.map_err(JoinError::try_into_panic)) {
+            (End::Failed(reason), _) => reason,
+            // What it is made of has panicked when it was dropped.
+            (End::Orderly | End::Open | End::Ignored, Err(Ok(panic))) => panic_reason(panic),
+            (End::Orderly, _) if life.orders.given(Order::Stop) => ExitReason::Shutdown,
+            (End::Orderly, _) => ExitReason::Normal,
+            (End::Open | End::Ignored, _) => ExitReason::Killed,
         };
         life.ended(reason);
     }
@@ -127,7 +126,7 @@ impl<M: Message> Running<M> {
 
 fn refused(life: Incarnation, error: SpawnErr, end: &Mutex<End>) {
     match std::mem::replace(&mut *end.lock().unwrap_or_else(PoisonError::into_inner), End::Open) {
-        End::Failed(ExitReason::Normal) => life.refused(Ignore.into()),
+        End::Ignored => life.ignored(),
         End::Failed(reason) => life.failed(reason),
         End::Open | End::Orderly => life.failed(ExitReason::error(error)),
     }
@@ -138,9 +137,11 @@ fn refused(life: Incarnation, error: SpawnErr, end: &Mutex<End>) {
 enum End {
     /// Nothing is known: if its task ends now, it was killed.
     Open,
+    /// Its start found nothing to run.
+    Ignored,
     /// Its `post_stop` was called.
     Orderly,
-    /// It failed; of a start, `Normal` stands for [`Ignore`].
+    /// It failed.
     Failed(ExitReason),
 }
 
@@ -154,11 +155,10 @@ struct Watched<A> {
 impl<A> Watched<A> {
     /// Awaits `work` and notes how it failed, if it did.
     async fn watch<T>(&self, work: impl Future<Output = Result<T, ActorProcessingErr>> + Send) -> Result<T, ActorProcessingErr> {
-        let reason = match AssertUnwindSafe(work).catch_unwind().await {
+        let reason = match guard(work).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) if error.is::<Ignore>() => ExitReason::Normal,
             Ok(Err(error)) => reason_of(error),
-            Err(panic) => panic_reason(&*panic),
+            Err(panic) => panic,
         };
         let error: BoxError = reason.to_string().into();
         self.note(End::Failed(reason));
@@ -176,7 +176,15 @@ impl<A: Actor> Actor for Watched<A> {
     type Arguments = A::Arguments;
 
     async fn pre_start(&self, myself: ActorRef<A::Msg>, arguments: A::Arguments) -> Result<A::State, ActorProcessingErr> {
-        self.watch(self.actor.pre_start(myself, arguments)).await
+        match guard(self.actor.pre_start(myself, arguments)).await {
+            // A start alone may find nothing to run; from a handler it is an error as any other.
+            Ok(Err(error)) if error.is::<Ignore>() => {
+                self.note(End::Ignored);
+                Err(error)
+            }
+            Ok(started) => self.watch(std::future::ready(started)).await,
+            Err(panic) => self.watch(std::future::ready(Err(panic.into()))).await,
+        }
     }
 
     async fn post_start(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {

@@ -18,6 +18,7 @@ use super::process::{ProcessSpec, start_process};
 use super::spec::SupervisorSpec;
 use super::task::{TaskContext, start_prepared, start_task};
 use super::thread::{ThreadContext, start_thread};
+use crate::actor::guard::Foreign;
 use crate::actor::supervisor::{Begun, Host, NewChild};
 use crate::base::choice::RestartType;
 use crate::base::shutdown::ShutdownTimeout;
@@ -36,6 +37,9 @@ use crate::policy::supervisor::{ChildSpec as Spec, SpecError};
 /// * A start that fails is an error of whoever wanted it: of the supervisor's own start, of `start_child`, or, in a restart, a reason
 ///   to try again, which counts.
 /// * The end of a *significant* child may end its supervisor: see [`SupervisorSpec::auto_shutdown`].
+/// * A panic anywhere in what a child does, is made of or fails with is that child's failure: in the text of its error and in a `Drop` as
+///   well. What its closures have captured is dropped with the last copy of the specification; a panic there is said in the log (`tracing`). Two
+///   panics at once end the program, as everywhere in Rust; so does any with `panic = "abort"`.
 ///
 /// # Which kind
 ///
@@ -238,8 +242,7 @@ impl ChildSpec {
     #[must_use]
     pub fn supervisor(id: &str, supervisor: SupervisorSpec) -> Self {
         let fault = supervisor.check().err();
-        let make = Arc::new(move |home: &Arc<Home>| Ok(supervisor.clone().into_parts(home)));
-        Self::nested(id, Nested { make, current: None }, fault)
+        Self::nested(id, Nested::new(move |home| Ok(supervisor.clone().into_parts(home))), fault)
     }
 
     /// The same, of a specification that `init` makes for each incarnation (OTP's `init/1`). An error, a panic or a faulty specification is
@@ -248,12 +251,12 @@ impl ChildSpec {
     where
         F: Fn() -> Result<SupervisorSpec, BoxError> + Send + Sync + 'static,
     {
-        let make = Arc::new(move |home: &Arc<Home>| {
+        let make = move |home: &Arc<Home>| {
             let supervisor = init()?;
             supervisor.check()?;
             Ok(supervisor.into_parts(home))
-        });
-        Self::nested(id, Nested { make, current: None }, None)
+        };
+        Self::nested(id, Nested::new(make), None)
     }
 
     /// A supervisor whose children are started on request, through `supervisor`, which stays valid when it is restarted.
@@ -269,7 +272,7 @@ impl ChildSpec {
     }
 
     fn worker(id: &str, start: impl Fn(Incarnation) -> Begun + Send + Sync + 'static) -> Self {
-        Self { spec: Spec::worker(id), body: Body::Owned(Arc::new(start)), fault: None, probes: Vec::new() }
+        Self { spec: Spec::worker(id), body: Body::Owned(Foreign::new(Arc::new(start))), fault: None, probes: Vec::new() }
     }
 
     fn nested(id: &str, nested: Nested, fault: Option<SpecError>) -> Self {
@@ -295,7 +298,8 @@ impl ChildSpec {
 
     /// How long it may take to end when asked. Default: 5 seconds for a worker, infinity for a supervisor.
     ///
-    /// A supervisor that is killed for being late leaves its subtree without order.
+    /// A supervisor that is killed for being late kills its workers; the supervisors below it stop theirs in order, as in OTP, and it is
+    /// waited for. Only [`SupervisorRef::stop_within`](super::SupervisorRef::stop_within) keeps a deadline for a whole tree.
     #[must_use]
     pub const fn shutdown(mut self, shutdown: ShutdownTimeout) -> Self {
         self.spec.shutdown = shutdown;

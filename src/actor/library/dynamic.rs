@@ -10,9 +10,14 @@ use super::handle::{ChildRef, SupervisorRef};
 use super::nested::Nested;
 use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
 use super::spec::{StartError, start_root};
+use crate::actor::guard::Foreign;
 use crate::actor::supervisor::Arguments;
 use crate::base::choice::Strategy;
+use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{Flags, RequestError, SpecError, check};
+
+/// The same handle leads to one supervisor only.
+pub(super) const TWICE: &str = "the same DynamicSupervisor runs already: make another one";
 
 /// A supervisor that starts without children; each is started on request, from a template and an argument.
 ///
@@ -27,7 +32,8 @@ use crate::policy::supervisor::{Flags, RequestError, SpecError, check};
 /// * All children are asked to stop at once, under one shutdown time each.
 /// * What is started here is not there any more when this supervisor is restarted: whoever started it starts it again.
 ///
-/// The handle is made first, then started, alone or as a child of another supervisor; it stays valid when that restarts it.
+/// The handle is made first, then started, alone or as a child of another supervisor; it stays valid when that restarts it. While it runs,
+/// starting it in a second place fails.
 ///
 /// ```
 /// use ms_supervisor::{ChildSpec, DynamicSupervisor, RestartType, Strategy, SupervisorSpec};
@@ -100,10 +106,10 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
         check(&self.flags, [])
     }
 
-    /// Starts it alone. To be started once at a time.
+    /// Starts it alone. To be started once at a time. If what this returns is dropped before it is up, it is stopped.
     ///
     /// # Errors
-    /// The period of its intensity is zero.
+    /// It runs already, the period of its intensity is zero, or the runtime has no timers.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -120,11 +126,14 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
         name: &str,
         watcher: impl Fn(&SupervisorReport) + Send + Sync + 'static,
     ) -> Result<SupervisorRef, StartError> {
-        self.start_with(name, Some(Arc::new(watcher))).await
+        self.start_with(name, Some(Foreign::new(Arc::new(watcher)))).await
     }
 
     async fn start_with(&self, name: &str, watcher: Option<Watcher>) -> Result<SupervisorRef, StartError> {
         self.check()?;
+        if self.get().is_some_and(|running| running.is_alive()) {
+            return Err(StartError::Child(ExitReason::error(TWICE)));
+        }
         let (up, is_up) = oneshot::channel();
         let (observer, home) = LibraryObserver::new(name.into(), Reporter::new(watcher), Some(up));
         let arguments = Arguments {
@@ -142,7 +151,7 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
 
     pub(super) fn nested(&self) -> Nested {
         let flags = self.flags.clone();
-        Nested { make: Arc::new(move |_| Ok((flags.clone(), Vec::new()))), current: Some(self.current.clone()) }
+        Nested { current: Some(self.current.clone()), ..Nested::new(move |_| Ok((flags.clone(), Vec::new()))) }
     }
 
     /// The incarnation that runs, if one does.

@@ -28,7 +28,7 @@ impl ChildHandle {
     pub(crate) fn is_alive(&self) -> bool {
         match self {
             Self::Owned(orders) => !orders.given(Order::Ended),
-            Self::Supervisor(supervisor) => supervisor.home.end.borrow().is_none(),
+            Self::Supervisor(supervisor) => supervisor.is_alive(),
         }
     }
 }
@@ -108,7 +108,8 @@ impl SupervisorRef {
         &self.home.path
     }
 
-    /// Adds a child behind the others and starts it. `None`: its start said that there is nothing to run.
+    /// Adds a child behind the others and starts it. `None`: its start said that there is nothing to run. Dropped before it returns, the
+    /// child is started all the same.
     ///
     /// # Errors
     /// The specification is faulty, the id is taken, the start failed (the specification then is gone), or the supervisor is going down.
@@ -229,14 +230,16 @@ impl SupervisorRef {
         self.wait().await
     }
 
-    /// Stops the tree as [`SupervisorRef::stop`] does, for `deadline` at most; then kills what is left of it, and waits for that.
+    /// Stops the tree as [`SupervisorRef::stop`] does, for `deadline` at most; then kills what is left of it, in the supervisors below as
+    /// well, whatever their shutdown times are, and waits for that. [`Duration::ZERO`] asks nobody.
     ///
-    /// What cannot be killed, a thread or code that blocks, is waited for all the same.
+    /// What cannot be killed, a thread or code that blocks, is waited for all the same, and called stuck after ten seconds. Dropped
+    /// before it returns, this goes on stopping, without the deadline.
     pub async fn stop_within(&self, deadline: Duration) -> ExitReason {
         match tokio::time::timeout(deadline, self.stop()).await {
             Ok(reason) => reason,
             Err(_) => {
-                self.kill();
+                self.tell(Input::KillTree);
                 self.wait().await
             }
         }
@@ -254,6 +257,12 @@ impl SupervisorRef {
             Ok(reason) => reason.clone().unwrap_or(ExitReason::Killed),
             Err(_) => ExitReason::Killed,
         }
+    }
+
+    /// Whether it has not ended yet, in whatever way.
+    pub(super) fn is_alive(&self) -> bool {
+        // One that has died of a panic told no reason.
+        self.home.end.has_changed().is_ok() && self.home.end.borrow().is_none()
     }
 
     pub(super) fn tell(&self, input: Input) {

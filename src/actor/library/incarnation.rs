@@ -1,15 +1,12 @@
 //! One incarnation of a child that Rust code makes: what starts it, what it is told, and how its end is told.
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-
-use futures_util::FutureExt as _;
 
 use super::BoxError;
 use super::handle::{ChildHandle, Home, SupervisorRef};
 use super::probe::Condemned;
+use crate::actor::guard::{Foreign, guard_until, reason_of};
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::{Begun, Host, Port};
 use crate::base::exit::ExitReason;
@@ -23,9 +20,9 @@ use crate::policy::supervisor::StartCause;
 pub struct Ignore;
 
 /// Starts an incarnation.
-pub(super) type Start = Arc<dyn Fn(Incarnation) -> Begun + Send + Sync>;
+pub(super) type Start = Foreign<Arc<dyn Fn(Incarnation) -> Begun + Send + Sync>>;
 
-/// What an incarnation gets with it.
+/// What an incarnation gets with it. Whoever has it tells its end; if it is dropped before, that tells it.
 pub(super) struct Incarnation {
     /// Counts the child's starts, from 1.
     pub(super) number: u64,
@@ -35,6 +32,8 @@ pub(super) struct Incarnation {
     pub(super) orders: Orders,
     /// Where a probe that ends it says why; none: it has no probes.
     pub(super) condemned: Option<Condemned>,
+    /// Its end has been told.
+    told: bool,
 }
 
 /// Where a child stands in the tree.
@@ -45,9 +44,11 @@ pub(super) struct Place {
 }
 
 impl Incarnation {
-    /// The span everything it does belongs to.
+    /// The span everything it does belongs to. It has none above it: whatever span its supervisor is in while it is started would be kept
+    /// open by it, from incarnation to incarnation.
     pub(super) fn span(&self) -> tracing::Span {
-        tracing::info_span!("child", supervisor = %self.place.home.path, id = %self.place.id, incarnation = self.number)
+        let Place { home, id } = &self.place;
+        tracing::info_span!(parent: None, "child", supervisor = %home.path, %id, incarnation = self.number)
     }
 
     /// Its supervisor.
@@ -57,20 +58,20 @@ impl Incarnation {
 
     /// Runs `work` until it ends or is killed, and releases what it holds. `Ok` is the end it was asked for, or a normal one.
     pub(super) async fn outlive(&self, work: impl Future<Output = Result<(), BoxError>>) -> ExitReason {
-        let run = async {
-            // In this order: whoever is killed does not hear of it, and gets no chance to answer.
-            tokio::select! {
-                biased;
-                () = self.orders.wait(Order::Kill) => ExitReason::Killed,
-                ended = work => match ended {
-                    Ok(()) if self.orders.given(Order::Stop) => ExitReason::Shutdown,
-                    Ok(()) => ExitReason::Normal,
-                    Err(error) => reason_of(error),
-                },
-            }
-        };
-        // `run` owns the work and drops it within the guard: a panic there is as good as any other.
-        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| panic_reason(&*panic))
+        match guard_until(work, self.orders.wait(Order::Kill)).await {
+            Ok(Some(ended)) => self.reason(ended),
+            Ok(None) => ExitReason::Killed,
+            Err(panic) => panic,
+        }
+    }
+
+    /// Why it ended, by what it returned.
+    pub(super) fn reason(&self, ended: Result<(), BoxError>) -> ExitReason {
+        match ended {
+            Ok(()) if self.orders.given(Order::Stop) => ExitReason::Shutdown,
+            Ok(()) => ExitReason::Normal,
+            Err(error) => reason_of(error),
+        }
     }
 
     /// Tells that it is up.
@@ -80,53 +81,47 @@ impl Incarnation {
     }
 
     /// Tells that it has ended and nothing of it is left.
-    pub(super) fn ended(self, reason: ExitReason) {
-        self.orders.give(Order::Ended);
-        let condemned = self.condemned.as_ref().and_then(|condemned| condemned.get().cloned());
-        self.port.exited(condemned.unwrap_or(reason));
+    pub(super) fn ended(mut self, reason: ExitReason) {
+        self.tell_end(reason);
     }
 
     /// Tells that it has not come up, and nothing of it is left.
-    pub(super) fn failed(self, reason: ExitReason) {
-        self.orders.give(Order::Ended);
+    pub(super) fn failed(mut self, reason: ExitReason) {
+        self.over();
         self.port.start_failed(reason);
     }
 
     /// Tells how a start failed; [`Ignore`] is no failure.
     pub(super) fn refused(self, error: BoxError) {
-        if error.is::<Ignore>() {
-            self.orders.give(Order::Ended);
-            self.port.ignored();
-        } else {
-            self.failed(reason_of(error));
-        }
+        if error.is::<Ignore>() { self.ignored() } else { self.failed(reason_of(error)) }
+    }
+
+    /// Tells that there is nothing to run.
+    pub(super) fn ignored(mut self) {
+        self.over();
+        self.port.ignored();
+    }
+
+    fn tell_end(&mut self, reason: ExitReason) {
+        self.over();
+        let condemned = self.condemned.as_ref().and_then(|condemned| condemned.get().cloned());
+        self.port.exited(condemned.unwrap_or(reason));
+    }
+
+    fn over(&mut self) {
+        self.told = true;
+        self.orders.give(Order::Ended);
     }
 }
 
-/// The reason behind an error: an [`ExitReason`] returned as an error is itself; of another the text, and its sources'.
-pub(super) fn reason_of(error: BoxError) -> ExitReason {
-    match error.downcast::<ExitReason>() {
-        Ok(reason) => *reason,
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text.push_str(": ");
-                text.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            ExitReason::Error(text.into())
+impl Drop for Incarnation {
+    /// Whatever has become of it: a supervisor that does not hear of an end waits for it for ever.
+    fn drop(&mut self) {
+        if !self.told {
+            let killed = self.orders.given(Order::Kill);
+            self.tell_end(if killed { ExitReason::Killed } else { ExitReason::error("it is gone, and has not told why") });
         }
     }
-}
-
-pub(super) fn panic_reason(panic: &(dyn Any + Send)) -> ExitReason {
-    ExitReason::error(format_args!("panic: {}", panic_text(panic)))
-}
-
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no text")
 }
 
 /// Hosts a child that a [`Start`] starts.
@@ -147,7 +142,8 @@ impl Host for OwnedHost {
     fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
         self.number += 1;
         self.orders = Orders::default();
-        let life = Incarnation { number: self.number, place: self.place.clone(), port, orders: self.orders.clone(), condemned: None };
+        let (place, orders) = (self.place.clone(), self.orders.clone());
+        let life = Incarnation { number: self.number, place, port, orders, condemned: None, told: false };
         let begun = (self.start)(life);
         if begun == Begun::Up {
             self.orders.give(Order::Up);

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 /// A name for an actor, given to [`ChildSpec::named_actor`](super::ChildSpec::named_actor): finds whichever incarnation runs.
 ///
-/// Make it, clone it to whoever is to talk to the actor, and use it for one child. There is no registry behind it: two names with the
+/// Make it, clone it to whoever is to talk to the actor, and use it for one child: of two that have it, it finds the one that was started
+/// last, and nobody once that has ended, until one of them is started again. There is no registry behind it: two names with the
 /// same text are two names, and an actor cannot be found by somebody who was not given its name.
 ///
 /// A message sent to an incarnation that then ends is lost, as everywhere where processes may fail: what must not be lost is
@@ -110,7 +111,19 @@ impl<M: Message> Name<M> {
         }
     }
 
-    pub(super) fn set(&self, actor: Option<ActorRef<M>>) {
-        self.current.send_replace(actor);
+    /// This incarnation runs.
+    pub(super) fn set(&self, actor: ActorRef<M>) {
+        self.current.send_replace(Some(actor));
+    }
+
+    /// This incarnation has ended. If another has taken the name, by mistake or as its successor, that one keeps it.
+    pub(super) fn clear(&self, actor: &ActorRef<M>) {
+        self.current.send_if_modified(|current| {
+            let is_it = current.as_ref().is_some_and(|current| current.get_id() == actor.get_id());
+            if is_it {
+                *current = None;
+            }
+            is_it
+        });
     }
 }

@@ -1,6 +1,5 @@
 //! Supervisors as children of supervisors.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::watch;
 
 use super::BoxError;
+use super::dynamic::TWICE;
 use super::handle::{ChildHandle, Home, SupervisorRef};
-use super::incarnation::{Ignore, Place, panic_reason, reason_of};
+use super::incarnation::{Ignore, Place};
 use super::report::{LibraryObserver, Reporter};
+use crate::actor::guard::{Foreign, dispose, guarded, reason_of};
 use crate::actor::supervisor::{Arguments, Begun, Host, Msg, NewChild, Port, SupervisorActor};
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::{Flags, Input, StartCause};
@@ -22,9 +23,20 @@ pub(super) type Make = dyn Fn(&Arc<Home>) -> Result<(Flags, Vec<NewChild>), BoxE
 #[derive(Clone)]
 pub(super) struct Nested {
     /// Called for each incarnation.
-    pub(super) make: Arc<Make>,
+    pub(super) make: Foreign<Arc<Make>>,
     /// Where the incarnation that runs is made known.
     pub(super) current: Option<watch::Sender<Option<SupervisorRef>>>,
+}
+
+impl Nested {
+    pub(super) fn new(make: impl Fn(&Arc<Home>) -> Result<(Flags, Vec<NewChild>), BoxError> + Send + Sync + 'static) -> Self {
+        Self { make: Foreign::new(Arc::new(make)), current: None }
+    }
+
+    /// Whether it is made known that it runs, here or in another place.
+    fn runs(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.borrow().as_ref().is_some_and(SupervisorRef::is_alive))
+    }
 }
 
 /// Starts it below another.
@@ -44,8 +56,12 @@ impl SupervisorHost {
 
 impl Host for SupervisorHost {
     fn start(&mut self, _cause: StartCause, port: Port) -> Begun {
+        if self.nested.runs() {
+            port.start_failed(ExitReason::error(TWICE));
+            return Begun::Later;
+        }
         let (observer, home) = LibraryObserver::new(self.path.clone(), self.reporter.clone(), None);
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| (self.nested.make)(&home)));
+        let made = guarded(|| (self.nested.make)(&home));
         let (flags, children) = match made {
             Ok(Ok(made)) => made,
             Ok(Err(error)) if error.is::<Ignore>() => {
@@ -57,7 +73,7 @@ impl Host for SupervisorHost {
                 return Begun::Later;
             }
             Err(panic) => {
-                port.start_failed(panic_reason(&*panic));
+                port.start_failed(panic);
                 return Begun::Later;
             }
         };
@@ -88,6 +104,12 @@ impl Host for SupervisorHost {
         }
     }
 
+    fn pass_on(&mut self, input: Input) {
+        if let Some(running) = &self.running {
+            running.tell(input);
+        }
+    }
+
     fn handle(&self) -> Option<ChildHandle> {
         self.running.clone().map(ChildHandle::Supervisor)
     }
@@ -107,7 +129,7 @@ pub(crate) fn spawn_nested(arguments: Arguments, port: Port) -> Option<ActorRef<
             tokio::spawn(async move {
                 match start.await {
                     Ok(Ok(handle)) => {
-                        drop(handle.await);
+                        dispose(handle.await);
                         // After an orderly end the supervisor has told its reason already; this then belongs to nobody.
                         port.exited(ExitReason::error("the supervisor itself failed"));
                     }

@@ -1,15 +1,14 @@
 //! Probes of one's own: whether a child that runs is well.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use super::incarnation::{Incarnation, Start, panic_text};
+use super::incarnation::{Incarnation, Start};
+use crate::actor::guard::{Foreign, guard_until};
 use crate::actor::orders::{Order, Orders};
 use crate::base::choice::ProbeRole;
 use crate::base::exit::ExitReason;
@@ -120,12 +119,12 @@ impl Probe {
     }
 
     async fn answer(&self) -> Outcome {
-        // The call itself is part of the answer, and may panic as well.
-        let answer = AssertUnwindSafe(async { (self.ask)().await }).catch_unwind();
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Outcome::unknown(format!("panic: {}", panic_text(&*panic))),
-            Err(_) => Outcome::failed(format!("no answer within {}", format_duration(self.timeout))),
+        // The call itself is part of the answer, and may panic as well; so may the answer when it is dropped for being late.
+        let answer = async { (self.ask)().await };
+        match guard_until(answer, tokio::time::sleep(self.timeout)).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Outcome::failed(format!("no answer within {}", format_duration(self.timeout))),
+            Err(panic) => Outcome::unknown(panic.to_string()),
         }
     }
 }
@@ -142,14 +141,14 @@ pub(super) type Condemned = Arc<OnceLock<ExitReason>>;
 /// The same start, with probes that watch what it has started.
 pub(super) fn probed(start: Start, probes: Vec<Probe>, shutdown: ShutdownTimeout) -> Start {
     let probes: Vec<_> = probes.into_iter().map(Arc::new).collect();
-    Arc::new(move |mut life: Incarnation| {
+    Foreign::new(Arc::new(move |mut life: Incarnation| {
         let condemned = Condemned::default();
         life.condemned = Some(condemned.clone());
         let seed = Rng::derive(clock::mono().0, &[life.place.home.path.as_ref(), &life.place.id]);
         let watch = Watch { probes: probes.clone(), orders: life.orders.clone(), condemned, shutdown, clock: RuntimeClock::new() };
         tokio::spawn(watch.run(seed));
         start(life)
-    })
+    }))
 }
 
 /// Watches one incarnation.

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tracing::Instrument as _;
 
 use super::incarnation::Incarnation;
+use crate::actor::guard::guarded;
 use crate::actor::orders::Order;
 use crate::actor::supervisor::Begun;
 use crate::base::exit::{ExitCause, ExitReason, Signal};
@@ -70,16 +71,16 @@ impl ProcessSpec {
 /// Starts a program: it is up when it is executed, ended when it and its process group are.
 pub(super) fn start_process(life: Incarnation, spec: ProcessSpec) -> Begun {
     let span = life.span();
-    match spec.spawn() {
-        Ok(child) => {
+    // A runtime that cannot wait for processes panics.
+    match guarded(|| spec.spawn()) {
+        Ok(Ok(child)) => {
             tokio::spawn(watch(life, child).instrument(span));
-            Begun::Up
+            return Begun::Up;
         }
-        Err(error) => {
-            life.failed(ExitReason::error(format_args!("cannot run {}: {error}", spec.program.display())));
-            Begun::Later
-        }
+        Ok(Err(error)) => life.failed(ExitReason::error(format_args!("cannot run {}: {error}", spec.program.display()))),
+        Err(panic) => life.failed(ExitReason::error(format_args!("cannot run {}: {panic}", spec.program.display()))),
     }
+    Begun::Later
 }
 
 async fn watch(life: Incarnation, mut child: Child) {

@@ -1,10 +1,11 @@
 //! What supervisors tell of themselves.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::handle::Home;
+use crate::actor::guard::{Foreign, complain, guarded};
 use crate::actor::supervisor::Observer;
 use crate::base::exit::ExitReason;
 use crate::policy::supervisor::Report;
@@ -33,7 +34,7 @@ pub enum SupervisorEvent {
 }
 
 /// Who is told of everything at once.
-pub(super) type Watcher = Arc<dyn Fn(&SupervisorReport) + Send + Sync>;
+pub(super) type Watcher = Foreign<Arc<dyn Fn(&SupervisorReport) + Send + Sync>>;
 
 /// The reports of a tree, in order.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Reports(broadcast::Receiver<SupervisorReport>);
 pub struct Missed(pub u64);
 
 impl Reports {
-    /// The next report; `None` when the tree is gone. The tree never waits for a subscriber: of one that does not keep up the
+    /// The next report; `None` when the tree is gone, whoever still has a handle on it. The tree never waits for a subscriber: of one that does not keep up the
     /// oldest reports are dropped, beyond 1,024.
     ///
     /// # Errors
@@ -59,11 +60,22 @@ impl Reports {
     }
 }
 
-/// Where the supervisors of a tree tell what happens. Makes its channel when somebody subscribes.
+/// Where the supervisors of a tree tell what happens.
 #[derive(Clone, Default)]
 pub(super) struct Reporter {
-    channel: Arc<OnceLock<broadcast::Sender<SupervisorReport>>>,
+    channel: Arc<RwLock<Channel>>,
     watcher: Option<Watcher>,
+}
+
+/// What subscribers hear through.
+#[derive(Debug, Default)]
+enum Channel {
+    /// Nobody has subscribed.
+    #[default]
+    Unused,
+    Open(broadcast::Sender<SupervisorReport>),
+    /// The tree is gone: there will be nothing more to hear.
+    Closed,
 }
 
 impl std::fmt::Debug for Reporter {
@@ -78,21 +90,38 @@ impl Reporter {
     }
 
     pub(super) fn subscribe(&self) -> Reports {
-        Reports(self.channel.get_or_init(|| broadcast::Sender::new(KEPT)).subscribe())
+        let mut channel = self.channel.write().unwrap_or_else(PoisonError::into_inner);
+        Reports(match &*channel {
+            Channel::Unused => {
+                let (sender, receiver) = broadcast::channel(KEPT);
+                *channel = Channel::Open(sender);
+                receiver
+            }
+            Channel::Open(sender) => sender.subscribe(),
+            Channel::Closed => broadcast::Sender::new(1).subscribe(),
+        })
+    }
+
+    fn close(&self) {
+        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = Channel::Closed;
     }
 
     fn tell(&self, supervisor: &Arc<str>, event: SupervisorEvent) {
-        let channel = self.channel.get();
-        if channel.is_none() && self.watcher.is_none() {
+        let channel = self.channel.read().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*channel, Channel::Unused | Channel::Closed) && self.watcher.is_none() {
             return;
         }
         let report = SupervisorReport { supervisor: supervisor.clone(), event };
-        if let Some(watcher) = &self.watcher {
-            watcher(&report);
-        }
-        if let Some(channel) = channel {
+        if let Channel::Open(channel) = &*channel {
             // An error: nobody listens any more.
-            drop(channel.send(report));
+            drop(channel.send(report.clone()));
+        }
+        // A watcher may subscribe.
+        drop(channel);
+        if let Some(watcher) = &self.watcher
+            && let Err(reason) = guarded(|| watcher(&report))
+        {
+            complain("what observes the tree", &reason);
         }
     }
 }
@@ -103,19 +132,23 @@ pub(super) struct LibraryObserver {
     reporter: Reporter,
     up: Option<oneshot::Sender<()>>,
     end: watch::Sender<Option<ExitReason>>,
+    /// Not below another supervisor: its end is that of the tree.
+    is_root: bool,
 }
 
 impl LibraryObserver {
     pub(super) fn new(path: Arc<str>, reporter: Reporter, up: Option<oneshot::Sender<()>>) -> (Self, Arc<Home>) {
         let (sender, end) = watch::channel(None);
         let home = Arc::new(Home { path: path.clone(), reporter: reporter.clone(), end });
-        (Self { path, reporter, up, end: sender }, home)
+        let is_root = up.is_some();
+        (Self { path, reporter, up, end: sender, is_root }, home)
     }
 }
 
 impl Observer for LibraryObserver {
     fn report(&mut self, report: Report) {
-        trace(&self.path, &report);
+        // Whoever listens to the log is not ours, and the next one is to hear of it all the same.
+        drop(guarded(|| trace(&self.path, &report)));
         self.reporter.tell(&self.path, SupervisorEvent::Child(report));
     }
 
@@ -131,6 +164,18 @@ impl Observer for LibraryObserver {
         self.up = None;
         self.reporter.tell(&self.path, SupervisorEvent::Ended(reason.clone()));
         self.end.send_replace(Some(reason.clone()));
+    }
+
+    fn span(&self) -> tracing::Span {
+        tracing::info_span!(parent: None, "supervisor", path = %self.path)
+    }
+}
+
+impl Drop for LibraryObserver {
+    fn drop(&mut self) {
+        if self.is_root {
+            self.reporter.close();
+        }
     }
 }
 

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::Actor;
+use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::oneshot;
 
 use super::child::ChildSpec;
 use super::handle::{Home, SupervisorRef};
 use super::report::{LibraryObserver, Reporter, SupervisorReport, Watcher};
-use crate::actor::supervisor::{Arguments, NewChild, SupervisorActor};
+use crate::actor::guard::{Foreign, guarded};
+use crate::actor::supervisor::{Arguments, Msg, NewChild, SupervisorActor};
 use crate::base::choice::Strategy;
 use crate::base::exit::ExitReason;
-use crate::policy::supervisor::{AutoShutdown, Flags, SpecError, check};
+use crate::policy::supervisor::{AutoShutdown, Flags, Input, SpecError, check};
 
 /// A supervisor to be started.
 ///
@@ -119,11 +120,12 @@ impl SupervisorSpec {
     }
 
     /// Tells `watcher` at once whatever happens in the tree, from its first start on. To be set on the root: supervisors below it tell the
-    /// same one. It is called by the supervisor it hears of, which waits until it returns: a `watcher` that blocks blocks the tree.
+    /// same one. It is called by the supervisor it hears of, which waits until it returns: a `watcher` that blocks blocks the tree. One
+    /// that panics is said in the log (`tracing`), and is told what happens next all the same.
     /// [`SupervisorRef::subscribe`] is for all others.
     #[must_use]
     pub fn observe(mut self, watcher: impl Fn(&SupervisorReport) + Send + Sync + 'static) -> Self {
-        self.watcher = Some(Arc::new(watcher));
+        self.watcher = Some(Foreign::new(Arc::new(watcher)));
         self
     }
 
@@ -140,10 +142,14 @@ impl SupervisorSpec {
 
     /// Starts the tree. Returns when every child is up.
     ///
-    /// Dropping the handle does not stop the tree: [`SupervisorRef::stop`] does.
+    /// Dropping the handle does not stop the tree: [`SupervisorRef::stop`] does. Giving up on the start does: if what this returns is
+    /// dropped before the tree is up (`timeout`, `select!`), the tree is stopped. What is up then is stopped in reverse order, with
+    /// its shutdown time; what is just starting is killed. Nobody waits for that; who needs to know subscribes by
+    /// [`SupervisorSpec::observe`].
     ///
     /// # Errors
-    /// The specification is faulty, or a child's start failed; those started before it have been stopped again, in reverse order.
+    /// The specification is faulty, the runtime has no timers, or a child's start failed; those started before it have been stopped
+    /// again, in reverse order.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -165,12 +171,35 @@ impl SupervisorSpec {
 
 /// Starts a root and waits until it is up.
 pub(super) async fn start_root(arguments: Arguments, is_up: oneshot::Receiver<()>, home: Arc<Home>) -> Result<SupervisorRef, StartError> {
-    let spawned = Actor::spawn(None, SupervisorActor, arguments).await;
-    let (actor, _) = spawned.map_err(|error| StartError::Child(ExitReason::error(error)))?;
+    // Outside a runtime this panics, as documented.
+    let _runtime = tokio::runtime::Handle::current();
+    if guarded(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+        return Err(StartError::NoTimers);
+    }
+    let (actor, _) =
+        ActorRuntime::spawn_instant(None, SupervisorActor, arguments).map_err(|error| StartError::Child(ExitReason::error(error)))?;
+    let mut starting = Starting { actor: Some(&actor) };
+    let up = is_up.await;
+    starting.actor = None;
+    drop(starting);
     let root = SupervisorRef { actor, home };
-    match is_up.await {
+    match up {
         Ok(()) => Ok(root),
         Err(_) => Err(StartError::Child(root.wait().await)),
+    }
+}
+
+/// A tree that somebody waits for. Dropped, nobody does any more.
+struct Starting<'a> {
+    actor: Option<&'a ActorRef<Msg>>,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Some(actor) = self.actor {
+            // One that is gone already has stopped everything.
+            drop(actor.cast(Msg::Input(Input::Abandon)));
+        }
     }
 }
 
@@ -180,6 +209,9 @@ pub enum StartError {
     /// The specification is faulty.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The runtime has no timers, without which no shutdown time can be kept: build it with `enable_time` or `enable_all`.
+    #[error("the tokio runtime has no timers: build it with `enable_time`")]
+    NoTimers,
     /// A child did not start; which one, and why.
     #[error("{}", remark(.0))]
     Child(ExitReason),

@@ -1,14 +1,13 @@
 //! Children that are futures.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::BoxError;
 use super::handle::SupervisorRef;
-use super::incarnation::{Incarnation, panic_reason};
+use super::incarnation::Incarnation;
+use crate::actor::guard::{guard_until, guarded};
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::Begun;
 use crate::base::exit::ExitReason;
@@ -60,15 +59,15 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let context = TaskContext::of(&life);
+    let span = life.span();
     // In a box: held by value, it would take its room once in each of the futures it passes through.
-    let work = match std::panic::catch_unwind(AssertUnwindSafe(|| Box::pin(run(context)))) {
+    let work = match guarded(|| span.in_scope(|| Box::pin(run(context)))) {
         Ok(work) => work,
         Err(panic) => {
-            life.failed(panic_reason(&*panic));
+            life.failed(panic);
             return Begun::Later;
         }
     };
-    let span = life.span();
     let watch = async move {
         let reason = life.outlive(work).await;
         life.ended(reason);
@@ -85,19 +84,16 @@ where
 {
     let span = life.span();
     let watch = async move {
-        let preparation = async { prepare(TaskContext::of(&life)).await };
-        let prepared = tokio::select! {
-            prepared = AssertUnwindSafe(preparation).catch_unwind() => prepared,
-            () = life.orders.wait(Order::Kill) => return life.failed(ExitReason::Killed),
-        };
-        match prepared {
-            Ok(Ok(work)) => {
+        let preparation = Box::pin(async { prepare(TaskContext::of(&life)).await });
+        match guard_until(preparation, life.orders.wait(Order::Kill)).await {
+            Ok(Some(Ok(work))) => {
                 life.started();
                 let reason = life.outlive(Box::pin(work)).await;
                 life.ended(reason);
             }
-            Ok(Err(error)) => life.refused(error),
-            Err(panic) => life.failed(panic_reason(&*panic)),
+            Ok(Some(Err(error))) => life.refused(error),
+            Ok(None) => life.failed(ExitReason::Killed),
+            Err(panic) => life.failed(panic),
         }
     };
     tokio::spawn(watch.instrument(span));

@@ -1,13 +1,13 @@
 //! Children that are closures on a thread of their own: for code that blocks.
 
 use std::future::Future as _;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::BoxError;
-use super::incarnation::{Incarnation, panic_reason, reason_of};
+use super::incarnation::Incarnation;
+use crate::actor::guard::guarded;
 use crate::actor::orders::{Order, Orders};
 use crate::actor::supervisor::Begun;
 use crate::base::exit::ExitReason;
@@ -62,24 +62,23 @@ impl Wake for Unpark {
 /// Starts a closure on a new thread: it is up when there is a thread.
 pub(super) fn start_thread(life: Incarnation, run: impl FnOnce(ThreadContext) -> Result<(), BoxError> + Send + 'static) -> Begun {
     let context = ThreadContext { orders: life.orders.clone(), incarnation: life.number };
-    let (port, orders) = (life.port.clone(), life.orders.clone());
+    // The thread gets its incarnation once there is a thread; else it is here to say that there is none.
+    let (give, take) = mpsc::channel::<Incarnation>();
     let body = move || {
+        let Ok(life) = take.recv() else { return };
         let _entered = life.span().entered();
-        let reason = match std::panic::catch_unwind(AssertUnwindSafe(|| run(context))) {
-            Ok(Ok(())) if life.orders.given(Order::Stop) => ExitReason::Shutdown,
-            Ok(Ok(())) => ExitReason::Normal,
-            Ok(Err(error)) => reason_of(error),
-            Err(panic) => panic_reason(&*panic),
-        };
+        let reason = guarded(|| run(context)).map_or_else(|panic| panic, |ended| life.reason(ended));
         life.ended(reason);
     };
     // Nobody joins it: what it does last is to tell its supervisor.
-    match std::thread::Builder::new().spawn(body) {
-        Ok(_) => Begun::Up,
-        Err(error) => {
-            orders.give(Order::Ended);
-            port.start_failed(ExitReason::error(format_args!("cannot start a thread: {error}")));
-            Begun::Later
+    match guarded(|| std::thread::Builder::new().spawn(body)) {
+        Ok(Ok(_)) => {
+            // It waits for this and does nothing else, so that it is there to take it; what it does not take tells its end by being dropped.
+            drop(give.send(life));
+            return Begun::Up;
         }
+        Ok(Err(error)) => life.failed(ExitReason::error(format_args!("cannot start a thread: {error}"))),
+        Err(panic) => life.failed(panic),
     }
+    Begun::Later
 }

@@ -14,9 +14,13 @@ use crate::os::logfile::{
 };
 use crate::plan::{LogCompress, LogMode, LogOverflow, Plan, UnitPlan};
 use crate::policy::retention::{Archive, Removal, is_full, retain};
+use crate::policy::throttle::{Resistance, Throttling};
 
 /// How long after it was written an archive is compressed. What a flood drops at once is not worth the work.
 const COMPRESS_AFTER: Duration = Duration::from_secs(5);
+
+/// Logs are looked at again after this when a unit had to be stopped a short while ago, and while a rotation is under way.
+pub(super) const WARY: Duration = Duration::from_millis(20);
 
 /// How often the directory is listed at most, and at least: archives also get older without any change.
 const SURVEY_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -33,8 +37,9 @@ pub(super) struct Keeper {
     pending: bool,
     /// All together take more than they may, and only units that wait could yield.
     over: bool,
-    /// Units that wait for room. A unit a brain sees for the first time may have been stopped by the last one.
-    full: BTreeMap<UnitId, bool>,
+    /// Units that wait for room or do not, and how their logs grow meanwhile. A unit a brain sees for the first time may have been stopped by
+    /// the last one.
+    full: BTreeMap<UnitId, (bool, Resistance)>,
 }
 
 /// What a look has found and done.
@@ -45,6 +50,8 @@ pub(super) struct Round {
     pub(super) aged: Vec<(UnitId, Arc<UnitPlan>)>,
     /// Units to stop because their logs are full, or to let go on; and what is to be told of it.
     pub(super) full: Vec<(UnitId, bool, Option<Event>)>,
+    /// Units that write on although they wait for room: to stop again, or to kill.
+    pub(super) resisting: Vec<(UnitId, Throttling)>,
     /// Units with archives to compress.
     pub(super) compress: Vec<UnitId>,
     /// What each log takes, when that was looked at.
@@ -157,7 +164,7 @@ impl Keeper {
     /// Which units are to be stopped because their logs are full, and which may go on.
     fn judge_full(&mut self, plan: &Plan, round: &mut Round) {
         let waits = |unit: &UnitId| plan.units.get(unit).is_some_and(|plan| plan.logs.overflow == LogOverflow::Pause);
-        for (unit, was) in &self.full {
+        for (unit, (was, _)) in &self.full {
             if *was && !waits(unit) {
                 round.full.push((unit.clone(), false, Some(Event::LogHasRoom { unit: unit.clone() })));
             }
@@ -165,8 +172,8 @@ impl Keeper {
         self.full.retain(|unit, _| waits(unit));
         let units = plan.units.values().filter(|unit| unit.logs.overflow == LogOverflow::Pause && unit.logs.mode != LogMode::None);
         for unit in units {
-            let was = self.full.get(&unit.id).copied();
-            let (mut is, mut used) = (self.over, 0);
+            let was = self.full.get(&unit.id).map(|(was, _)| *was);
+            let (mut is, mut used, mut written) = (self.over, 0, 0);
             for (log, bounds) in unit.log_files() {
                 let bytes = self.used(&log, round);
                 // The pump begins no file for which there is no room.
@@ -174,9 +181,16 @@ impl Keeper {
                 let quota = if direct { bounds.max_total } else { bounds.max_total.saturating_sub(bounds.max_size) };
                 is |= is_full(was.unwrap_or(false), bytes, quota);
                 used += bytes;
+                // The pump may still write what is in its pipe.
+                written += if direct { bytes } else { 0 };
+            }
+            let resists = self.full.get_mut(&unit.id).filter(|(was, _)| *was && is).and_then(|(_, resistance)| resistance.look(written));
+            if let Some(resists) = resists {
+                round.resisting.push((unit.id.clone(), resists));
+                round.next = round.next.min(WARY);
             }
             if was != Some(is) {
-                self.full.insert(unit.id.clone(), is);
+                self.full.insert(unit.id.clone(), (is, Resistance::begun(written)));
                 let event = if is { Some(Event::LogFull { unit: unit.id.clone(), bytes: used }) } else { None };
                 let room = was.map(|_| Event::LogHasRoom { unit: unit.id.clone() });
                 round.full.push((unit.id.clone(), is, event.or(room)));

@@ -4,9 +4,16 @@ use std::path::PathBuf;
 
 use crate::base::time::Wall;
 use crate::event::{Remediation, RemedyContext, UnitStatus};
+use crate::plan::Action;
 
-/// The document about a step.
-pub(super) fn context(about: &Remediation, status: Option<UnitStatus>, evidence: Option<PathBuf>, now: Wall) -> RemedyContext {
+/// The document about a step, whose action is `action`.
+pub(super) fn context(
+    about: &Remediation,
+    action: &Action,
+    status: Option<UnitStatus>,
+    evidence: Option<PathBuf>,
+    now: Wall,
+) -> RemedyContext {
     RemedyContext {
         version: RemedyContext::VERSION,
         time: now.to_string(),
@@ -15,7 +22,7 @@ pub(super) fn context(about: &Remediation, status: Option<UnitStatus>, evidence:
         probe: about.probe.clone(),
         why: about.why.clone(),
         step: about.step.unwrap_or_default(),
-        action: about.action.clone().unwrap_or_default(),
+        action: action.in_full(),
         mode: about.mode.unwrap_or_default(),
         pid: status.as_ref().and_then(|status| status.pid),
         evidence,

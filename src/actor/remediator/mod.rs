@@ -213,11 +213,9 @@ impl Remediator {
         let declared = self.tree.plan();
         let Some((unit, step)) = declared.units.get(&patient.0).zip(plan.steps.get(at)) else { return };
         if !self.tree.is_wanted(&patient.0) {
-            // An operator keeps it down, or those above it. Said first, so that no other step follows; and last, so that all begin anew.
-            for input in [Input::Unwanted, Input::Done, Input::Unwanted] {
-                self.step(patient, input);
-            }
-            return;
+            // An operator keeps it down, or those above it: all begins anew.
+            self.step(patient, Input::Unwanted);
+            return self.step(patient, Input::Done);
         }
         let StepPlan { mode, .. } = step;
         if *mode == RemediationMode::Observe {

@@ -1,12 +1,10 @@
 //! Takes one step: evidence first, then the deed, then what came of it.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -14,7 +12,8 @@ use super::document::{context, variables};
 use crate::actor::BreakerError;
 use crate::actor::CircuitBreaker;
 use crate::actor::context::Context;
-use crate::actor::program::{Program, Run, Who};
+use crate::actor::guard::guard;
+use crate::actor::program::{Program, REMEDY, Run, Who};
 use crate::actor::resignation::Resignation;
 use crate::actor::tree::Tree;
 use crate::base::breaker::BreakerPlan;
@@ -23,6 +22,7 @@ use crate::base::exit::ExitCause;
 use crate::base::time::format_duration;
 use crate::event::{Event, Remediation, RemediationStage, RemedyContext};
 use crate::launcher::wire::Credentials;
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::{clock, evidence, script, users, webhook};
 use crate::plan::{Action, StepPlan, UnitPlan};
 
@@ -31,6 +31,9 @@ const AT_ONCE: usize = 16;
 
 /// How long it may take to write down what is to be known before something is done.
 const EVIDENCE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a script may take to be found, and its user.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a script that has not ended in time may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -88,7 +91,7 @@ impl Remedies {
         let begun = clock::mono();
         let (context, file) = self.note_down(&remedy).await;
         self.tell(Remediation { file: file.clone(), ..remedy.about.clone() });
-        let done = AssertUnwindSafe(self.act(&remedy, context, file)).catch_unwind().await;
+        let done = guard(Box::pin(self.act(&remedy, context, file))).await;
         let Done { success, why, file } = done.unwrap_or_else(|_| Done::failed("a fault of ms-supervisor itself: it has panicked"));
         let after = Some(clock::mono() - begun);
         self.tell(Remediation { stage: RemediationStage::Ended, success: Some(success), why, file, after, ..remedy.about });
@@ -98,18 +101,19 @@ impl Remedies {
     async fn note_down(&self, remedy: &Remedy) -> (RemedyContext, Option<PathBuf>) {
         let (about, status) = (remedy.about.clone(), self.context.view.unit(remedy.about.unit.as_str()));
         let (directory, now) = (self.context.directories.incidents(), clock::wall());
-        let without = context(&about, status.clone(), None, now);
+        let action = remedy.step.action.clone();
+        let without = context(&about, &action, status.clone(), None, now);
         let write = move || {
             let pid = status.as_ref().and_then(|status| status.pid);
             // What cannot be looked at is missing; that is no reason to help less.
             let looked = pid.and_then(|pid| evidence::write(&directory, &about.unit, pid, &about.why, now).ok());
-            let context = context(&about, status, looked, now);
+            let context = context(&about, &action, status, looked, now);
             let name = format!("{}-remedy-{}.json", about.unit, now.0);
             let file = serde_json::to_vec_pretty(&context).ok().and_then(|text| evidence::keep(&directory, &name, &text).ok());
             (context, file)
         };
-        let written = timeout(EVIDENCE_WITHIN, tokio::task::spawn_blocking(write)).await;
-        written.ok().and_then(Result::ok).unwrap_or((without, None))
+        let whose = format!("evidence of {}", remedy.about.unit);
+        foreign::look((Purpose::Other, Table::Own), &whose, EVIDENCE_WITHIN, write).await.unwrap_or((without, None))
     }
 
     async fn act(&self, remedy: &Remedy, context: RemedyContext, file: Option<PathBuf>) -> Done {
@@ -164,7 +168,7 @@ impl Remedies {
             environment.push((name, value));
         }
         let program = Program {
-            purpose: "remedy",
+            purpose: REMEDY,
             words: std::iter::once(path.display().to_string()).chain(words.iter().skip(1).cloned()).collect(),
             environment,
             directory: remedy.unit.working_directory.clone(),
@@ -217,7 +221,9 @@ impl Remedies {
             let is_root = credentials.as_ref().map_or(own, |credentials| credentials.uid) == 0;
             Ok((path, if is_root { Some(account(NOBODY, None)?) } else { credentials }))
         };
-        tokio::task::spawn_blocking(look).await.map_err(|fault| fault.to_string())?
+        let whose = format!("script of {}", unit.id);
+        // The user database is asked, too.
+        foreign::look((Purpose::Other, Table::Shared), &whose, SCRIPT_WITHIN, look).await.map_err(|hangs| hangs.to_string())?
     }
 
     /// Whether the step could be taken, and how; or why not. Changes nothing.

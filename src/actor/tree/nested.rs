@@ -56,6 +56,10 @@ impl Host for PlanHost {
     fn kill(&mut self) {
         self.tell(Input::Kill);
     }
+
+    fn pass_on(&mut self, input: Input) {
+        self.tell(input);
+    }
 }
 
 /// Tells the world what a supervisor of the plan does.

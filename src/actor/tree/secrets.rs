@@ -61,8 +61,6 @@ impl Tree {
     /// It cannot be told: a file is missing, or a user.
     pub async fn environment(&self, unit: &str) -> Option<Result<Vec<Variable>, String>> {
         let plan = self.plan().units.get(unit).filter(|unit| unit.watch.is_none())?.clone();
-        let context = self.context.clone();
-        let looked = tokio::task::spawn_blocking(move || unit::environment(&context, &plan)).await;
-        Some(looked.unwrap_or_else(|panic| Err(panic.to_string())))
+        Some(unit::environment(&self.context, plan).await)
     }
 }

@@ -29,6 +29,9 @@ use std::path::PathBuf;
 /// How long one attempt of a readiness probe may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Who has not found what it needs for its start after this long gives its turn to others.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
 impl Unit {
     pub(super) fn step(&mut self, myself: &ActorRef<Msg>, input: Input) {
         let effects = self.driver.step(input);
@@ -163,18 +166,38 @@ impl Unit {
         if let Some(order) = self.order.take() {
             return self.send_order(order);
         }
-        let (plan, places, run) = (self.plan.clone(), self.places(), self.run);
+        let look_up = prepare::look_up(self.plan.clone(), self.places(), self.run);
         let (actor, token) = (myself.clone(), self.token + 1);
         self.wait(async move {
-            let order = tokio::task::spawn_blocking(move || prepare::prepare(&plan, &places, run)).await;
-            let order = order.unwrap_or_else(|panic| Err(panic.to_string()));
+            let mut looking = std::pin::pin!(look_up);
+            let order = match tokio::time::timeout(TURN_MAX, &mut looking).await {
+                Ok(order) => order,
+                Err(_) => {
+                    drop(actor.cast(Msg::TurnOver(token)));
+                    looking.await
+                }
+            };
             drop(actor.cast(Msg::Prepared(token, order)));
         });
+        self.is_preparing = true;
+    }
+
+    /// It is to go down while it is not even known what to start: nothing is waited for. What has been found meanwhile goes.
+    pub(super) fn abandon_preparation(&mut self, myself: &ActorRef<Msg>) {
+        if self.is_preparing && self.driver.machine.is_to_stop() {
+            self.is_preparing = false;
+            self.stop_waiting();
+            self.step(myself, Input::Unfit("it was stopped".into()));
+        }
     }
 
     pub(super) fn prepared(&mut self, myself: &ActorRef<Msg>, order: Result<Prepared, String>) {
+        self.is_preparing = false;
         match order {
             Ok(prepared) => {
+                if let Some(handed_over) = prepared.handed_over {
+                    handed_over.keep();
+                }
                 self.log_start = prepared.log_start;
                 self.isolated.sums = Some(prepared.sums);
                 self.send_order(prepared.order);
@@ -189,7 +212,9 @@ impl Unit {
     }
 
     fn send_order(&mut self, mut order: Box<Spawn>) {
-        if self.plan.environment_files.is_empty() && self.log_start.is_none() && !self.plan.has_secrets() {
+        // What of the daemon's own is to be hidden may have been made anew.
+        let has_mounts = self.plan.isolation.as_ref().is_some_and(|isolation| isolation.has_mounts());
+        if self.plan.environment_files.is_empty() && self.log_start.is_none() && !self.plan.has_secrets() && !has_mounts {
             self.order = Some(order.clone());
         }
         order.run = self.run;
@@ -206,17 +231,9 @@ impl Unit {
             self.context.pump(&self.plan, self.run, output);
         }
         let Some(Ok(socket)) = fds.notify.filter(|_| self.plan.uses_notify()).map(NotifySocket::new) else { return };
-        let (socket, actor, run) = (Arc::new(socket), myself.clone(), self.run);
+        let socket = Arc::new(socket);
         self.notify = Some(socket.clone());
-        let listener = tokio::spawn(async move {
-            // Peek, act, consume: a brain that is killed in between finds the notice again.
-            while let Ok(notices) = socket.peek().await {
-                if actor.cast(Msg::Notices(run, notices)).is_err() || socket.consume().is_err() {
-                    return;
-                }
-            }
-        });
-        self.listener = Some(listener.abort_handle());
+        self.begin_listening(myself, socket);
     }
 
     fn watch_readiness(&mut self, myself: &ActorRef<Msg>) {
@@ -292,10 +309,9 @@ impl Unit {
 
     fn send_signal(&self, signal: crate::base::exit::Signal, target: Target) {
         self.context.launcher.send(ToLauncher::Signal { unit: self.plan.id.clone(), run: self.run, signal, target });
-        if self.has_full_log {
-            // A process that is stopped hears nothing.
-            let (unit, signal) = (self.plan.id.clone(), crate::base::exit::Signal(libc::SIGCONT));
-            self.context.launcher.send(ToLauncher::Signal { unit, run: self.run, signal, target: Target::Tree });
+        if self.note.has_full_log {
+            // Processes that stand still hear nothing. Should they write on, they are stopped again.
+            self.stop_for_log(false);
         }
     }
 

@@ -14,9 +14,7 @@ impl Unit {
         self.process = None;
         self.note.ready = false;
         self.notify = None;
-        if let Some(listener) = self.listener.take() {
-            listener.abort();
-        }
+        self.listening = None;
         self.end_probes();
         self.succession.end();
         self.change(|status| status::exited(status, &exit));

@@ -17,6 +17,7 @@ use crate::base::rng::Rng;
 use crate::base::time::approx_duration;
 use crate::event::{Event, ProbeStatus};
 use crate::os::check::Surroundings;
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::{clock, evidence};
 use crate::plan::UnitPlan;
 use crate::policy::breaker::Changed;
@@ -199,8 +200,10 @@ impl Unit {
         // The watchdog stands behind the probes.
         let class = if at < self.plan.probes.len() { FailureClass::Probe } else { FailureClass::Hang };
         tokio::spawn(async move {
-            let look = tokio::task::spawn_blocking(move || evidence::write(&directory, &unit, pid, &text, clock::wall()));
-            let incident = tokio::time::timeout(EVIDENCE_WITHIN, look).await.ok().and_then(|written| written.ok()?.ok());
+            let whose = format!("evidence of {unit}");
+            let write = move || evidence::write(&directory, &unit, pid, &text, clock::wall());
+            let look = foreign::look((Purpose::Other, Table::Own), &whose, EVIDENCE_WITHIN, write);
+            let incident = look.await.ok().and_then(Result::ok);
             drop(actor.cast(Msg::Unwell(run, class, why, incident)));
         });
     }

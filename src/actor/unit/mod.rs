@@ -10,6 +10,7 @@ mod held;
 mod host;
 mod isolate;
 mod limits;
+mod listener;
 mod note;
 mod pause;
 mod prepare;
@@ -43,7 +44,7 @@ use crate::event::{Event, RestartCause, UnitStatus, Wish};
 use crate::launcher::link::FdSet;
 use crate::launcher::wire::{Exit, HeldState, Process, Spawn, Target, ToBrain, ToLauncher};
 use crate::os::clock;
-use crate::os::notify::{Notice, NotifySocket};
+use crate::os::notify::{NotifySocket, Told};
 use crate::plan::UnitPlan;
 use crate::policy::degradation::Rest;
 use crate::policy::lifecycle::{Input, Lifecycle, State as Life};
@@ -78,6 +79,8 @@ pub(crate) enum Msg {
     Launcher(ToBrain, FdSet),
     /// It is its turn.
     Turn(u64, OwnedSemaphorePermit),
+    /// It takes so long to prepare its start that others may have its turn.
+    TurnOver(u64),
     /// Its order to the launcher is made, or cannot be.
     Prepared(u64, Result<Prepared, String>),
     /// It was found ready.
@@ -88,8 +91,8 @@ pub(crate) enum Msg {
     Unwell(u64, FailureClass, String, Option<PathBuf>),
     /// One it binds to has gone down.
     Unbound(u64, UnitId),
-    /// It says something on its notification socket.
-    Notices(u64, Vec<Notice>),
+    /// It says something on its notification socket; whoever has heard it waits until it is dealt with.
+    Notices(u64, Told, oneshot::Sender<()>),
     /// What its pid file says.
     PidFile(u64, Result<u32, String>),
     /// Nobody has taken the place of its main process in time.
@@ -104,6 +107,8 @@ pub(crate) enum Msg {
     Signal(Signal, Target),
     /// Its log is full, or has room again.
     PauseForLog(bool),
+    /// The unit writes into its full log although it is stopped.
+    LogResists,
     /// What an operator wants of it.
     Wish(Wish),
     /// An operator pauses it.
@@ -163,6 +168,8 @@ pub(crate) struct Unit {
     /// The number of the latest run.
     run: u64,
     process: Option<Process>,
+    /// The process that was started, if this brain has seen it.
+    first_pid: Option<u32>,
     /// What goes on about that.
     succession: Succession,
     /// An exit that happened before this brain started.
@@ -171,14 +178,14 @@ pub(crate) struct Unit {
     /// The order to the launcher, while it may be used again.
     order: Option<Box<Spawn>>,
     ordered_at: Mono,
+    /// What it needs for its start is being looked up.
+    is_preparing: bool,
     /// When the run before this one ended by itself.
     failed_at: Option<Mono>,
-    /// It is stopped until there is room in its log.
-    has_full_log: bool,
     turn: Option<OwnedSemaphorePermit>,
     waiter: Option<AbortHandle>,
     readiness: Option<AbortHandle>,
-    listener: Option<AbortHandle>,
+    listening: Option<listener::Listening>,
     notify: Option<Arc<NotifySocket>>,
     /// Counts waits and preparations, so that a late answer to an earlier one is told apart.
     token: u64,
@@ -218,6 +225,7 @@ impl Unit {
     /// Hears, and does what follows.
     fn take(&mut self, myself: &ActorRef<Msg>, message: Msg) {
         self.hear(myself, message);
+        self.abandon_preparation(myself);
         self.settle_succession(myself);
         self.driver.arm(myself, || Msg::Wake);
     }
@@ -251,12 +259,13 @@ impl Unit {
             adopted: false,
             order: None,
             ordered_at: Mono::default(),
+            is_preparing: false,
             failed_at: None,
-            has_full_log: false,
             turn: None,
             waiter: None,
             readiness: None,
-            listener: None,
+            listening: None,
+            first_pid: None,
             notify: None,
             token: 0,
             retired: false,
@@ -345,13 +354,14 @@ impl Unit {
                 self.step(myself, Input::GateOpened);
             }
             Msg::Prepared(token, order) if token == self.token => self.prepared(myself, order),
-            Msg::Turn(..) | Msg::Prepared(..) => {}
+            Msg::TurnOver(token) if token == self.token => self.turn = None,
+            Msg::Turn(..) | Msg::TurnOver(_) | Msg::Prepared(..) => {}
             Msg::Ready(run) if run == self.run => self.told_ready(myself),
             Msg::Probed(run, news) if run == self.run => self.probed(myself, news),
             Msg::Unwell(run, class, why, incident) if run == self.run => self.unwell(myself, class, why, incident),
             Msg::Unbound(run, from) if run == self.run => self.unbound(myself, from),
             Msg::Ready(_) | Msg::Probed(..) | Msg::Unwell(..) | Msg::Unbound(..) => {}
-            Msg::Notices(run, notices) if run == self.run => self.notices(myself, notices),
+            Msg::Notices(run, told, done) if run == self.run => self.notices(myself, told, done),
             Msg::PidFile(run, found) if run == self.run => self.pid_file_says(found),
             Msg::NoMain(run) if run == self.run => self.no_main(myself),
             Msg::Notices(..) | Msg::PidFile(..) | Msg::NoMain(_) => {}
@@ -360,6 +370,7 @@ impl Unit {
             Msg::Beat(sequence) => self.beat(sequence),
             Msg::Signal(signal, target) => self.signal(signal, target),
             Msg::PauseForLog(is_full) => self.pause_for_log(is_full),
+            Msg::LogResists => self.log_resists(),
             Msg::Wish(wish) => {
                 if wish.is_stop() {
                     symptom::unwanted(&self.context, &self.plan);
@@ -426,7 +437,7 @@ impl Unit {
     fn launcher_says(&mut self, myself: &ActorRef<Msg>, message: ToBrain, fds: FdSet) {
         match message {
             ToBrain::Spawned { run, process, output_lost, cgroup, missing, .. } if run == self.run => {
-                self.process = Some(process);
+                (self.process, self.first_pid) = (Some(process), Some(process.pid));
                 self.found_in(cgroup);
                 self.succession = Succession::default();
                 self.take_descriptors(myself, fds);
@@ -434,7 +445,7 @@ impl Unit {
                     let why = std::io::Error::from_raw_os_error(errno).to_string();
                     self.tell(Event::LogLost { unit: self.id().clone(), why });
                 }
-                if self.has_full_log {
+                if self.note.has_full_log {
                     self.pause_for_log(true);
                 }
                 self.begin_probes(myself, false);
@@ -442,8 +453,7 @@ impl Unit {
                 self.isolated(myself, process.pid, &missing);
             }
             ToBrain::SpawnFailed { run, step, errno, .. } if run == self.run => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                let why = status::spawn_failure(&self.plan, self.sent_order(), step, &error);
+                let why = status::spawn_failure(&self.plan, self.sent_order(), step, errno);
                 self.order = None;
                 self.step(myself, Input::SpawnFailed(why.into()));
             }

@@ -47,6 +47,9 @@ pub(crate) struct Note {
     /// Where a unit that is only watched stands. It follows that.
     #[serde(skip)]
     pub(crate) watched: Option<WatchedNote>,
+    /// The unit is stopped until there is room in its log. This follows `watched`.
+    #[serde(skip)]
+    pub(crate) has_full_log: bool,
 }
 
 /// Where a unit that is only watched stands.
@@ -76,8 +79,8 @@ impl Note {
         // Why is in the store: here there is little room.
         let wish = self.wish.as_ref().map(|wish| Wish { why: None, ..wish.clone() });
         // What stands behind something that is missing needs something in its place.
-        let last = (self.rests, self.start_times, self.watched.clone());
-        let last = Some(last).filter(|last| *last != (false, StartTimes::default(), None));
+        let last = (self.rests, self.start_times, self.watched.clone(), self.has_full_log);
+        let last = Some(last).filter(|last| *last != (false, StartTimes::default(), None, false));
         let breaker = self.breaker.clone().or_else(|| last.as_ref().map(|_| BreakerMemory::default()));
         let wish = wish.or_else(|| breaker.as_ref().map(|_| no_wish()));
         append(append(append(note, wish.as_ref()), breaker.as_ref()), last.as_ref())
@@ -94,8 +97,11 @@ impl Note {
                     note.wish = Some(wish).filter(|wish| wish.number > 0);
                     if let Ok((breaker, rest)) = postcard::take_from_bytes(rest) {
                         note.breaker = Some(breaker).filter(|breaker| *breaker != BreakerMemory::default());
-                        // What follows in a later version is of no concern here.
-                        (note.rests, note.start_times, note.watched) = postcard::from_bytes(rest).unwrap_or_default();
+                        if let Ok((last, rest)) = postcard::take_from_bytes(rest) {
+                            (note.rests, note.start_times, note.watched) = last;
+                            // What follows in a later version is of no concern here.
+                            note.has_full_log = postcard::from_bytes(rest).unwrap_or_default();
+                        }
                     }
                 }
                 Ok(note)
@@ -137,6 +143,7 @@ mod tests {
             breaker: Some(BreakerMemory { state: BreakerState::HalfOpen, openings: u32::MAX, row: u32::MAX, until: Some(Mono(u64::MAX)) }),
             rests: true,
             watched: None,
+            has_full_log: true,
             wish: Some(Wish { number: u64::MAX, desired: Desired::Stopped, uid: u32::MAX, at: Wall(i64::MIN), why: None }),
             start_times: times,
         };
@@ -148,7 +155,7 @@ mod tests {
         // As an earlier version writes it.
         let resting = Note { wish: None, breaker: None, start_times: StartTimes::default(), ..note.clone() };
         assert_eq!(Note::decode(&resting.encode()), Ok(resting));
-        let old = Note { wish: None, breaker: None, rests: false, start_times: StartTimes::default(), ..note.clone() };
+        let old = Note { wish: None, breaker: None, rests: false, has_full_log: false, start_times: StartTimes::default(), ..note.clone() };
         assert_eq!(Note::decode(&old.encode()), Ok(old));
         let unasked = Note { wish: None, ..note.clone() };
         assert_eq!(Note::decode(&unasked.encode()), Ok(unasked));

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::{Msg, Unit};
 use crate::base::exit::Signal;
 use crate::event::{Event, PauseMeans, ResumeCause};
-use crate::launcher::wire::{Paused, Target, ToLauncher};
+use crate::launcher::wire::{PauseCause, Paused, Target, ToLauncher};
 use crate::policy::lifecycle::Input;
 
 /// Where an operator waits: for a remark, or for why it was not done.
@@ -56,32 +56,47 @@ impl Unit {
 
     /// Stops every process of it until there is room in its log, or lets them go on.
     pub(super) fn pause_for_log(&mut self, is_full: bool) {
-        self.has_full_log = is_full;
-        self.pause_probes(is_full);
-        self.send_signal_only(Signal(if is_full { libc::SIGSTOP } else { libc::SIGCONT }));
-        if !is_full && self.driver.machine.is_paused() {
-            // Without a cgroup an operator's pause is a SIGSTOP as well.
-            self.freeze(true);
+        if !is_full && !self.note.has_full_log {
+            return;
         }
+        if std::mem::replace(&mut self.note.has_full_log, is_full) != is_full {
+            self.remember();
+            self.pause_probes(is_full || self.driver.machine.is_paused());
+        }
+        if !is_full && self.driver.machine.is_paused() {
+            // A launcher that has taken over does not know of it.
+            self.stand_still(true, PauseCause::Request);
+        }
+        self.stop_for_log(is_full);
     }
 
-    fn send_signal_only(&self, signal: Signal) {
-        self.context.launcher.send(ToLauncher::Signal { unit: self.id().clone(), run: self.run, signal, target: Target::Tree });
+    /// Kills the unit: it writes although it is stopped. A process of its user lets it go on, or it has given its log to somebody else.
+    pub(super) fn log_resists(&self) {
+        let (Some(process), true) = (self.process, self.note.has_full_log) else { return };
+        let why = "it writes into its full log although it is stopped: it is killed".to_owned();
+        self.tell(Event::UnitUnwell { unit: self.id().clone(), pid: process.pid, why, incident: None });
+        let (unit, signal) = (self.id().clone(), Signal::KILL);
+        self.context.launcher.send(ToLauncher::Signal { unit, run: self.run, signal, target: Target::Tree });
+    }
+
+    pub(super) fn stop_for_log(&self, stop: bool) {
+        self.stand_still(stop, PauseCause::FullLog);
     }
 
     pub(super) fn freeze(&mut self, pause: bool) {
-        self.context.launcher.send(ToLauncher::Pause { unit: self.id().clone(), run: self.run, pause });
-        self.pause_probes(pause);
+        self.stand_still(pause, PauseCause::Request);
+        self.pause_probes(pause || self.note.has_full_log);
         self.remember();
+    }
+
+    fn stand_still(&self, pause: bool, cause: PauseCause) {
+        self.context.launcher.send(ToLauncher::Pause { unit: self.id().clone(), run: self.run, pause, cause });
     }
 
     pub(super) fn thaw(&mut self, cause: ResumeCause) {
         // What is stopped while it rests still does.
         self.note.rests &= cause == ResumeCause::Stop;
         self.freeze(false);
-        if self.has_full_log && matches!(cause, ResumeCause::Operator | ResumeCause::Degradation) {
-            self.send_signal_only(Signal(libc::SIGSTOP));
-        }
         if std::mem::take(&mut self.stands_still) {
             self.tell(Event::UnitResumed { unit: self.id().clone(), cause });
         }

@@ -34,6 +34,7 @@ impl Unit {
         });
         let probes_changed = self.plan.probes != plan.probes;
         self.plan = plan;
+        self.listen_to_whom();
         if probes_changed {
             self.change(|status| status.probes = health::statuses(&self.plan));
             if self.prober.is_some() || matches!(self.driver.machine.state(), Life::Activating | Life::Active) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::oneshot;
@@ -10,13 +11,17 @@ use zeroize::Zeroizing;
 
 use super::prepare::Places;
 use super::{Msg, Unit};
-use crate::actor::confinement::account;
+use crate::actor::confinement::Account;
 use crate::base::exit::Signal;
 use crate::base::secret::Secret;
 use crate::event::{Event, SecretsRenewed};
 use crate::launcher::wire::{Target, ToLauncher};
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::secrets::{self, Bytes};
 use crate::plan::{SecretHandover, SecretSource, UnitPlan, ValuePart, value_parts};
+
+/// How long secrets of a unit that runs may take to be read. A reload waits for it.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is known of secrets that were handed over, by name: sums under a key that nobody has but this process, so that they tell nothing.
 pub(super) type Sums = BTreeMap<String, u64>;
@@ -27,6 +32,35 @@ pub(super) struct Told {
     /// Variables, as `NAME=value`.
     pub(super) variables: Vec<Secret>,
     pub(super) sums: Sums,
+    pub(super) handed_over: Option<HandedOver>,
+}
+
+/// What was handed over to a run as files. Dropped, it is taken back: nobody waits for that start any more.
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    directory: PathBuf,
+    run: u64,
+}
+
+impl HandedOver {
+    /// The run begins: what is there belongs to it.
+    pub(super) fn keep(mut self) {
+        self.run = 0;
+    }
+}
+
+impl Drop for HandedOver {
+    fn drop(&mut self) {
+        if self.run == 0 {
+            return;
+        }
+        let (directory, run) = (std::mem::take(&mut self.directory), self.run);
+        let remove = move || secrets::remove(&directory, run);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
 }
 
 /// What an operator who reloads is told of the secrets of a unit.
@@ -65,7 +99,7 @@ pub(super) fn directory(places: &Places, run: u64) -> PathBuf {
 ///
 /// # Errors
 /// A sentence that says what cannot be had, and nothing of what is in it.
-pub(super) fn tell(plan: &UnitPlan, places: &Places, owner: Option<&(u32, u32)>, groups: &[u32], run: u64) -> Result<Told, String> {
+pub(super) fn tell(plan: &UnitPlan, places: &Places, reader: Option<u32>, groups: &[u32], run: u64) -> Result<Told, String> {
     let mut told = Told::default();
     let mut files = Vec::new();
     for (name, secret) in &plan.secrets {
@@ -82,7 +116,8 @@ pub(super) fn tell(plan: &UnitPlan, places: &Places, owner: Option<&(u32, u32)>,
         told.variables.push(variable(name, &value));
     }
     if !files.is_empty() {
-        secrets::hand_over(&directory(places, run), owner.copied(), &files)?;
+        told.handed_over = Some(HandedOver { directory: places.secrets.clone(), run });
+        secrets::hand_over(&directory(places, run), reader, &files)?;
     }
     Ok(told)
 }
@@ -120,13 +155,12 @@ fn variable(name: &str, value: &str) -> Secret {
 }
 
 /// Looks what has changed since, and if `apply` hands over what can be. Reads and writes files.
-fn look(plan: &UnitPlan, places: &Places, run: u64, known: Option<&Sums>, apply: bool) -> Result<Changed, String> {
-    let account = account(plan, &mut Vec::new())?;
-    let groups = account.as_ref().map(|user| user.groups.clone()).unwrap_or_default();
+fn look(plan: &UnitPlan, places: &Places, account: &Account, run: u64, wanted: (Option<&Sums>, bool)) -> Result<Changed, String> {
+    let (groups, (known, apply)) = (account.groups(), wanted);
     let mut changed = Changed { sums: Sums::new(), names: Vec::new(), signals: Some(Vec::new()) };
     let mut files = Vec::new();
     for (name, secret) in &plan.secrets {
-        let bytes = secrets::read(&secret.source, &groups)?;
+        let bytes = secrets::read(&secret.source, groups)?;
         let sum = places.key.hash_one(bytes.as_slice());
         if known.is_some_and(|known| known.get(name) != Some(&sum)) {
             changed.names.push(name.clone());
@@ -140,7 +174,7 @@ fn look(plan: &UnitPlan, places: &Places, run: u64, known: Option<&Sums>, apply:
         changed.sums.insert(name.clone(), sum);
     }
     for (name, value) in plan.environment.iter().filter(|(name, _)| !plan.open_environment().any(|(open, _)| open == *name)) {
-        let sum = places.key.hash_one(expand(name, value, &groups)?.as_str());
+        let sum = places.key.hash_one(expand(name, value, groups)?.as_str());
         if known.is_some_and(|known| known.get(&format!("${name}")) != Some(&sum)) {
             changed.names.push(name.clone());
             changed.signals = None;
@@ -148,8 +182,8 @@ fn look(plan: &UnitPlan, places: &Places, run: u64, known: Option<&Sums>, apply:
         changed.sums.insert(format!("${name}"), sum);
     }
     if apply && changed.signals.is_some() && !files.is_empty() {
-        let owner = account.map(|user| (user.uid, user.gid));
-        secrets::hand_over(&directory(places, run), owner, &files)?;
+        let reader = account.credentials.as_ref().map(|user| user.uid);
+        secrets::hand_over(&directory(places, run), reader, &files)?;
     }
     Ok(changed)
 }
@@ -177,8 +211,14 @@ impl Unit {
         let (plan, places, known, run) = (self.plan.clone(), self.places(), self.isolated.sums.clone(), self.run);
         let actor = myself.clone();
         tokio::spawn(async move {
-            let looked = tokio::task::spawn_blocking(move || look(&plan, &places, run, known.as_ref(), apply)).await;
-            let found = looked.unwrap_or_else(|panic| Err(panic.to_string()));
+            let found = async {
+                let whose = format!("secrets of {}", plan.id);
+                let account = Account::of(&plan, Vec::new(), (Purpose::Other, &whose, LOOK_WITHIN)).await?;
+                let work = move || look(&plan, &places, &account, run, (known.as_ref(), apply));
+                let looked = foreign::look((Purpose::Other, Table::Own), &whose, LOOK_WITHIN, work);
+                looked.await.map_err(|hangs| hangs.to_string())?
+            };
+            let found = found.await;
             drop(actor.cast(Msg::SecretsLooked(Box::new(Renewed { run, found, reply }), apply)));
         });
     }

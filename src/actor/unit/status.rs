@@ -11,7 +11,7 @@ use crate::base::scheduling::RLIMITS;
 use crate::base::time::format_duration;
 use crate::event::RestartCause;
 use crate::event::{LastExit, UnitStatus};
-use crate::launcher::wire::{Exit, Spawn, SpawnStep};
+use crate::launcher::wire::{Exit, Spawn, SpawnStep, start_error};
 use crate::os::clock;
 use crate::plan::UnitPlan;
 use crate::policy::lifecycle::State as Life;
@@ -56,7 +56,8 @@ pub(super) fn held_back(status: &mut UnitStatus, delay: Duration) {
 }
 
 /// Why a process could not be made, with what was tried.
-pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnStep, error: &std::io::Error) -> String {
+pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnStep, errno: i32) -> String {
+    let error = &start_error(errno);
     if let Some(why) = confinement::failure(plan, order, step, error) {
         return why;
     }
@@ -70,8 +71,15 @@ pub(super) fn spawn_failure(plan: &UnitPlan, order: Option<&Spawn>, step: SpawnS
             return "cannot make a process: there are too many (`tasks_max` of a supervisor above it, or a limit of the daemon's user)"
                 .into();
         }
+        SpawnStep::MakeCgroup if error.raw_os_error() == Some(libc::EAGAIN) => {
+            return "cannot make a cgroup for it: there may be no more of them (`cgroup.max.descendants` of one above)".into();
+        }
+        SpawnStep::MakeCgroup => "make a cgroup for it".into(),
         SpawnStep::Clone => "make a process".into(),
         SpawnStep::Cgroup => "put it into its cgroup".into(),
+        SpawnStep::Book => "write it into the book of the run directory".into(),
+        SpawnStep::Input => "open the file its stdin is".into(),
+        SpawnStep::Log => "open its log".into(),
         SpawnStep::Session => "start a session".into(),
         SpawnStep::Stdio => "connect its output".into(),
         SpawnStep::Nice => format!("set its niceness to {}", plan.nice),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::{Missed, Msg, Unit};
@@ -12,6 +13,7 @@ use crate::base::exit::ExitCause;
 use crate::base::time::format_duration;
 use crate::event::Event;
 use crate::launcher::wire::{Exit, Process, ToLauncher};
+use crate::os::foreign::{self, Purpose, Table};
 use crate::os::notify::NotifySocket;
 use crate::os::pid_file;
 use crate::plan::ReadinessKind;
@@ -26,6 +28,9 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// How soon it is looked whether everything was heard.
 const HEAR_AGAIN: Duration = Duration::from_millis(5);
 
+/// So many processes that are not taken are told of in a run.
+const REFUSALS_MAX: usize = 10;
+
 /// What goes on about the main process of a run.
 #[derive(Default)]
 pub(super) struct Succession {
@@ -33,6 +38,12 @@ pub(super) struct Succession {
     pub(super) done: bool,
     /// The launcher was asked to take this process for it.
     asked: Option<u32>,
+    /// It was named while the launcher was still asked about another one. The last one counts.
+    later: Option<u32>,
+    /// Who has heard the name waits for the answer.
+    named: Option<oneshot::Sender<()>>,
+    /// How many were not taken.
+    refused: usize,
     /// It has ended, which is the end of the run if no other takes its place.
     end: Option<Missed>,
     /// Looks for that other one.
@@ -125,8 +136,18 @@ impl Unit {
         }
     }
 
-    /// Asks the launcher to take `pid` for the main process.
+    /// The unit says that `pid` is its main process. Whoever has heard it, hears nothing more until the launcher has answered.
+    pub(super) fn named_main(&mut self, pid: u32, done: oneshot::Sender<()>) {
+        self.propose_main(pid);
+        self.succession.named = self.succession.asked.is_some().then_some(done);
+    }
+
+    /// Asks the launcher to take `pid` for the main process. One question is out at a time.
     pub(super) fn propose_main(&mut self, pid: u32) {
+        if self.succession.asked.is_some() {
+            self.succession.later = Some(pid);
+            return;
+        }
         if self.process.is_some_and(|process| process.pid == pid) && self.succession.end.is_none() {
             return;
         }
@@ -135,10 +156,11 @@ impl Unit {
     }
 
     pub(super) fn main_changed(&mut self, myself: &ActorRef<Msg>, process: Process) {
-        self.succession.asked.take_if(|asked| *asked == process.pid);
+        self.answered(process.pid);
         self.succession.stop_search();
         (self.succession.end, self.succession.done) = (None, true);
         let before = self.process.replace(process).map(|process| process.pid);
+        self.listen_to_whom();
         if before != Some(process.pid) {
             self.tell(Event::UnitMainChanged { unit: self.id().clone(), pid: process.pid });
             let is_active = self.driver.machine.state() == Life::Active;
@@ -148,18 +170,44 @@ impl Unit {
         if self.plan.readiness.kind == ReadinessKind::PidFile {
             self.told_ready(myself);
         }
+        self.propose_later();
+    }
+
+    /// The launcher has answered about `pid`.
+    fn answered(&mut self, pid: u32) {
+        if self.succession.asked.take_if(|asked| *asked == pid).is_some() {
+            self.succession.named = None;
+        }
+    }
+
+    /// Whether the launcher is asked about one that was named meanwhile.
+    fn propose_later(&mut self) -> bool {
+        if let Some(pid) = self.succession.later.take() {
+            self.propose_main(pid);
+        }
+        self.succession.asked.is_some()
+    }
+
+    /// Not more often than so in one run: a unit may name whom it likes, as often as it likes.
+    fn tell_refused(&mut self, why: String) {
+        self.succession.refused += 1;
+        if self.succession.refused <= REFUSALS_MAX {
+            self.tell(Event::UnitMainRefused { unit: self.id().clone(), why });
+        }
     }
 
     pub(super) fn main_refused(&mut self, myself: &ActorRef<Msg>, pid: u32, why: &str) {
-        self.succession.asked.take_if(|asked| *asked == pid);
+        self.answered(pid);
         let why = format!("process {pid} cannot be its main process: {why}");
         if self.succession.search.is_some() {
             // The file may be an earlier run's, and be written again.
             self.succession.why = Some(why);
             return;
         }
-        self.tell(Event::UnitMainRefused { unit: self.id().clone(), why });
-        self.accept_end(myself);
+        self.tell_refused(why);
+        if !self.propose_later() {
+            self.accept_end(myself);
+        }
     }
 
     /// What was found in the pid file.
@@ -187,17 +235,18 @@ impl Unit {
     fn search(&mut self, myself: &ActorRef<Msg>) {
         let Some(path) = self.plan.pid_file.clone() else { return };
         let (actor, run, within) = (myself.clone(), self.run, self.plan.readiness.timeout);
+        let whose = format!("pid file of {}", self.plan.id);
         self.succession.why = Some(format!("no pid file {} within {}", path.display(), format_duration(within)));
         let search = tokio::spawn(async move {
             let read = async {
                 let mut pause = READ_AGAIN.0;
                 loop {
                     let file = path.clone();
-                    let found = tokio::task::spawn_blocking(move || pid_file::read(&file).map_err(|fault| (file, fault))).await;
-                    if let Ok(found) = found {
-                        let found = found.map_err(|(file, fault)| format!("cannot read the pid file {}: {fault}", file.display()));
-                        drop(actor.cast(Msg::PidFile(run, found)));
-                    }
+                    // Whose process it names is the launcher's to see.
+                    let look = foreign::look((Purpose::Start, Table::Own), &whose, within, move || pid_file::read_any(&file));
+                    let fails = |why: &dyn std::fmt::Display| format!("cannot read the pid file {}: {why}", path.display());
+                    let found = look.await.map_err(|hangs| fails(&hangs)).and_then(|found| found.map_err(|fault| fails(&fault)));
+                    drop(actor.cast(Msg::PidFile(run, found)));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(READ_AGAIN.1);
                 }

@@ -29,7 +29,7 @@ use crate::event::{Event, ProcessSample, UnitStatus};
 use crate::launcher::wire::{HeldState, Target, ToBrain, ToLauncher};
 use crate::os::clock;
 use crate::os::pin::{Pin, PinError};
-use crate::os::search::{Criteria, Look, Seeker};
+use crate::os::search::{Criteria, Look, LookedUp, Seeker};
 use crate::plan::{UnitPlan, WatchPlan};
 use crate::policy::watch::{Input, State, Watch};
 
@@ -181,6 +181,7 @@ impl Watched {
             Msg::Hasten
             | Msg::Launcher(..)
             | Msg::Turn(..)
+            | Msg::TurnOver(_)
             | Msg::Prepared(..)
             | Msg::Ready(_)
             | Msg::Probed(..)
@@ -194,6 +195,7 @@ impl Watched {
             | Msg::SecretsLooked(..)
             | Msg::Signal(..)
             | Msg::PauseForLog(_)
+            | Msg::LogResists
             | Msg::Rest(_)
             | Msg::Wake => {}
         }
@@ -255,7 +257,11 @@ impl Watched {
     /// Has its processes looked for.
     fn register(&self, myself: &ActorRef<Msg>) {
         let Some(watch) = &self.plan.watch else { return };
-        let seeker = Seeker { criteria: Arc::new(Criteria::new(watch)), known: self.driver.machine.pinned().collect() };
+        let seeker = Seeker {
+            criteria: Arc::new(Criteria::new(watch)),
+            known: self.driver.machine.pinned().collect(),
+            looked_up: LookedUp::default(),
+        };
         let registered = Registered { seeker, period: watch.period, token: self.token, actor: myself.clone() };
         self.context.searches.begin(self.id(), registered);
     }

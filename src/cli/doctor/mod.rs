@@ -18,7 +18,7 @@ pub(super) use report::HELP;
 use self::machine::Subject;
 use self::places::{Listener, Owner};
 use super::Session;
-use super::declarations::{count, plan_with};
+use super::declarations::{count, plan_of_whoever};
 use super::exit::{Ending, Failure};
 use crate::api::dto::{DaemonStatus, Status};
 use crate::base::finding::{Finding, Severity};
@@ -69,7 +69,7 @@ impl Patient {
         let status: Option<Status> = session.client().ok().and_then(|client| client.get("/v1/status").ok());
         let running = status.map(|status| status.daemon);
         // With the tier of the daemon, which may be in its environment and not in ours.
-        let (plan, diagnostics) = match plan_with(session, None)? {
+        let (plan, diagnostics) = match plan_of_whoever(session)? {
             Ok(plan) => (Some(plan), Diagnostics::default()),
             Err(diagnostics) => (None, diagnostics),
         };

@@ -7,11 +7,13 @@ use crate::base::outcome::{Outcome, Value};
 use crate::base::quantity::format_size;
 use crate::base::time::{approx_duration, format_duration};
 use crate::os::clock;
+use crate::os::foreign::doing;
 use crate::plan::FileProbe;
 
 /// Looks at a file.
 pub(super) fn check(probe: &FileProbe) -> Outcome {
     let path = probe.path.display();
+    doing(format_args!("looking at {path}"));
     let metadata = match std::fs::metadata(&probe.path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Outcome::failed(format!("{path} is not there")),

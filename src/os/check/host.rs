@@ -5,6 +5,7 @@ use std::io;
 use super::file::value;
 use super::found::Found;
 use crate::base::outcome::{Limits, Outcome, Value};
+use crate::os::foreign::doing;
 use crate::os::pressure::{PressureFiles, memory_available};
 use crate::os::timekeeping::Timekeeping;
 use crate::plan::HostProbe;
@@ -134,6 +135,7 @@ fn look_at_clock(clock: io::Result<Timekeeping>, found: &mut Found) {
 }
 
 fn statvfs(probe: &HostProbe) -> Result<rustix::fs::StatVfs, String> {
+    doing(format_args!("looking at the file system of {}", probe.path.display()));
     rustix::fs::statvfs(&probe.path).map_err(|error| format!("cannot look at the file system of {}: {error}", probe.path.display()))
 }
 

@@ -11,6 +11,7 @@ use regex::Regex;
 
 use super::stream::{Connection, connect};
 use crate::base::outcome::Outcome;
+use crate::base::text::url_shown;
 use crate::plan::{HttpProbe, TlsPlan};
 
 /// How much of a body is looked at, in bytes.
@@ -41,7 +42,7 @@ pub(super) async fn page(probe: &HttpProbe, most: usize) -> Result<Page, String>
     let (mut body, mut is_whole) = (Vec::new(), false);
     let connection = send(probe, async |answer: Response<Incoming>| {
         look_at_head(probe, &answer)?;
-        (body, is_whole) = read(&probe.url, answer, most).await?;
+        (body, is_whole) = read(&url_shown(&probe.url), answer, most).await?;
         Ok(())
     });
     Ok(Page { connection: connection.await?, body, is_whole })
@@ -52,8 +53,9 @@ async fn send<L>(probe: &HttpProbe, look: L) -> Result<Connection, String>
 where
     L: AsyncFnOnce(Response<Incoming>) -> Result<(), String>,
 {
-    let url = &probe.url;
-    let uri: Uri = url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
+    // What is said of it is for everybody who sees events.
+    let url = &url_shown(&probe.url);
+    let uri: Uri = probe.url.parse().map_err(|error| format!("cannot read the URL {url}: {error}"))?;
     let request = request(probe, &uri).map_err(|error| format!("cannot ask {url}: {error}"))?;
     let mut connection = reach(&uri, probe.socket.as_deref(), probe.tls.as_ref()).await?;
     exchange(&mut connection, request, url, look).await?;
@@ -62,7 +64,7 @@ where
 
 /// Connects to the server of a URL, or to the socket it has; with TLS if that is said.
 pub(in crate::os) async fn reach(uri: &Uri, socket: Option<&Path>, tls: Option<&TlsPlan>) -> Result<Connection, String> {
-    let authority = uri.authority().ok_or_else(|| format!("{uri} names no host"))?;
+    let authority = uri.authority().ok_or_else(|| "the URL names no host".to_owned())?;
     let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
     let address = match socket {
         Some(path) => path.display().to_string(),
@@ -116,14 +118,14 @@ fn request(probe: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, hyper:
 async fn look_at(probe: &HttpProbe, answer: Response<Incoming>) -> Result<(), String> {
     look_at_head(probe, &answer)?;
     let Some(pattern) = &probe.expect_body else { return Ok(()) };
-    let (pattern, url) = (regex(pattern)?, &probe.url);
+    let (pattern, url) = (regex(pattern)?, &url_shown(&probe.url));
     let (text, _) = read(url, answer, BODY_MAX).await?;
     if pattern.is_match(&String::from_utf8_lossy(&text)) { Ok(()) } else { Err(format!("the body of {url} does not match `{pattern}`")) }
 }
 
 /// Looks at what comes before the body.
 fn look_at_head(probe: &HttpProbe, answer: &Response<Incoming>) -> Result<(), String> {
-    let url = &probe.url;
+    let url = &url_shown(&probe.url);
     let status = answer.status().as_u16();
     if !probe.expect_status.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
         return Err(format!("{url} answered with status {status}"));

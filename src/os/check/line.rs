@@ -15,7 +15,7 @@ const LINE_MAX: u64 = 64 << 10;
 pub(super) async fn redis(probe: &DatabaseProbe) -> Outcome {
     let answer = async {
         let mut talk = Talk::begin(&probe.address).await?;
-        if let Some(password) = password(probe)? {
+        if let Some(password) = password(probe).await? {
             let words: Vec<&str> = ["AUTH"].into_iter().chain(probe.user.as_deref()).chain([password.as_str()]).collect();
             talk.expect(&command(&words), "+OK").await?;
         }
@@ -43,10 +43,10 @@ pub(super) async fn nats(probe: &DatabaseProbe) -> Outcome {
         }
         let mut connect =
             json!({"verbose": false, "pedantic": false, "name": "ms-supervisor", "lang": "rust", "version": env!("CARGO_PKG_VERSION")});
-        if let Some(password) = password(probe)? {
+        if let Some(password) = password(probe).await? {
             match &probe.user {
-                Some(user) => (connect["user"], connect["pass"]) = (json!(user), json!(password)),
-                None => connect["auth_token"] = json!(password),
+                Some(user) => (connect["user"], connect["pass"]) = (json!(user), json!(*password)),
+                None => connect["auth_token"] = json!(*password),
             }
         }
         talk.expect(&format!("CONNECT {connect}\r\nPING\r\n"), "PONG").await

@@ -10,6 +10,7 @@ use super::http;
 use super::memory::Memory;
 use crate::base::outcome::{Outcome, Value};
 use crate::base::quantity::format_size;
+use crate::base::text::url_shown;
 use crate::base::time::Mono;
 use crate::os::clock;
 use crate::plan::{MetricsProbe, SeriesProbe};
@@ -29,7 +30,7 @@ pub(super) async fn check(probe: &MetricsProbe, memory: &mut Memory) -> Outcome 
     if !page.is_whole {
         return Outcome::unknown(format!(
             "the page {} is longer than {}: it is not looked at",
-            probe.page.url,
+            url_shown(&probe.page.url),
             format_size(PAGE_MAX as u64)
         ));
     }

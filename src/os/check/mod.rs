@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use crate::base::id::UnitId;
 use crate::base::outcome::{Outcome, Verdict};
 use crate::base::time::{approx_duration, format_duration};
+use crate::os::foreign::{self, Hangs, Purpose, Table};
 use crate::plan::{HttpProbe, ProbeKind, ProbePlan};
 
 pub use command::judge;
@@ -50,30 +51,31 @@ pub struct Surroundings {
 
 /// Looks once, for no longer than the probe may take; a program is run elsewhere, and [`judge`]d. `memory` is what the look before left behind.
 pub async fn check(plan: &ProbePlan, surroundings: &Surroundings, mut memory: Memory) -> (Outcome, Memory) {
-    let kind = &plan.kind;
-    let looking = async {
-        if let Some((outcome, kept)) = look_here(kind, surroundings, &mut memory).await {
-            memory = kept;
-            return outcome;
-        }
-        look_elsewhere(kind, &mut memory).await
-    };
-    let outcome = match timeout(plan.timeout, looking).await {
+    if is_local(&plan.kind) {
+        return look_here(plan, surroundings, memory).await;
+    }
+    let outcome = match timeout(plan.timeout, look_elsewhere(&plan.kind, &mut memory)).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::failed(format!("no answer within {}", format_duration(plan.timeout))),
     };
     (outcome, memory)
 }
 
-/// A look at what this machine knows by itself: system calls that may have to wait, so beside the runtime.
-async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, memory: &mut Memory) -> Option<(Outcome, Memory)> {
-    if !matches!(
+/// Whether a look is at what this machine knows by itself.
+const fn is_local(kind: &ProbeKind) -> bool {
+    matches!(
         kind,
         ProbeKind::Process | ProbeKind::File(_) | ProbeKind::Log(_) | ProbeKind::Resources(_) | ProbeKind::Network(_) | ProbeKind::Host(_)
-    ) {
-        return None;
-    }
-    let (kind, surroundings, mut memory) = (kind.clone(), surroundings.clone(), std::mem::take(memory));
+    )
+}
+
+/// A look at what this machine knows by itself: system calls that may have to wait, or hang. While one hangs, no other is begun, and the probe
+/// fails.
+async fn look_here(plan: &ProbePlan, surroundings: &Surroundings, memory: Memory) -> (Outcome, Memory) {
+    // What is remembered of a log holds its files.
+    let table = if matches!(plan.kind, ProbeKind::Log(_)) { Table::Shared } else { Table::Own };
+    let whose = format!("probe {} of {}", plan.name, surroundings.unit);
+    let (kind, surroundings, mut memory) = (plan.kind.clone(), surroundings.clone(), memory);
     let look = move || {
         let outcome = match &kind {
             ProbeKind::File(probe) => file::check(probe),
@@ -85,7 +87,14 @@ async fn look_here(kind: &ProbeKind, surroundings: &Surroundings, memory: &mut M
         };
         (outcome, memory)
     };
-    Some(tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| (Outcome::unknown("the look failed"), Memory::default())))
+    let within = plan.timeout;
+    let outcome = match foreign::look((Purpose::Probe, table), &whose, within, look).await {
+        Ok(looked) => return looked,
+        Err(Hangs::Late { doing, .. }) => Outcome::failed(format!("no answer within {}: {doing}", format_duration(within))),
+        Err(hangs @ Hangs::Outstanding { .. }) => Outcome::failed(format!("no answer: {hangs}")),
+        Err(hangs @ (Hangs::Full { .. } | Hangs::Failed)) => Outcome::unknown(hangs.to_string()),
+    };
+    (outcome, Memory::default())
 }
 
 /// A look at what somebody else has to say.

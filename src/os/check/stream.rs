@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -15,7 +15,12 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertS
 use crate::base::outcome::{Outcome, Value, Verdict};
 use crate::base::time::format_duration;
 use crate::os::clock;
+use crate::os::foreign::reach::{self, ANSWER_MAX, Counted};
+use crate::os::foreign::{self, Purpose, Table};
 use crate::plan::TlsPlan;
+
+/// A probe has a shorter limit of its own; a message that is sent has none.
+const CERTIFICATES_WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection.
 pub(in crate::os) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -33,9 +38,9 @@ pub(in crate::os) struct Connection {
 pub(super) async fn connect(address: &str, tls: Option<&TlsPlan>, alpn: &[&[u8]]) -> Result<Connection, String> {
     let fail = |error: std::io::Error| format!("cannot connect to {address}: {error}");
     let stream: Box<dyn Stream> = if address.starts_with('/') {
-        Box::new(UnixStream::connect(address).await.map_err(fail)?)
+        Box::new(Counted::new(reach::unix(Path::new(address)).await.map_err(fail)?, ANSWER_MAX))
     } else {
-        Box::new(TcpStream::connect(address).await.map_err(fail)?)
+        Box::new(Counted::new(reach::tcp(address).await.map_err(fail)?, ANSWER_MAX))
     };
     let Some(tls) = tls else { return Ok(Connection { stream, certificate: None }) };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']));
@@ -46,9 +51,9 @@ pub(super) async fn connect(address: &str, tls: Option<&TlsPlan>, alpn: &[&[u8]]
 async fn secure(stream: Box<dyn Stream>, tls: &TlsPlan, name: &str, alpn: &[&[u8]]) -> Result<Connection, String> {
     let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` cannot be the name in a certificate"))?;
     let plan = tls.clone();
-    // Certificates are files.
-    let config = tokio::task::spawn_blocking(move || configuration(&plan)).await;
-    let mut config = config.map_err(|_| "the daemon is going down")??;
+    let whose = tls.ca_file.as_ref().map_or_else(|| "certificates".to_owned(), |file| format!("certificates {}", file.display()));
+    let config = foreign::look((Purpose::Probe, Table::Own), &whose, CERTIFICATES_WITHIN, move || configuration(&plan)).await;
+    let mut config = config.map_err(|hangs| hangs.to_string())??;
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await.map_err(|error| format!("TLS failed: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
@@ -70,7 +75,8 @@ fn configuration(tls: &TlsPlan) -> Result<ClientConfig, String> {
 fn certificates_in(file: &Path) -> Result<RootCertStore, String> {
     let fail = |error: &dyn std::fmt::Display| format!("cannot use the certificates in {}: {error}", file.display());
     let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(&error))? {
+    let text = foreign::file::read(file, foreign::file::CERTIFICATES_MAX).map_err(|error| fail(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
         store.add(certificate.map_err(|error| fail(&error))?).map_err(|error| fail(&error))?;
     }
     if store.is_empty() { Err(fail(&"there are none")) } else { Ok(store) }
@@ -80,6 +86,7 @@ fn certificates_in(file: &Path) -> Result<RootCertStore, String> {
 fn system_certificates() -> Arc<RootCertStore> {
     static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let load = || {
+        foreign::doing(format_args!("reading the certificates of the system"));
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(store)
@@ -157,8 +164,6 @@ impl ServerCertVerifier for Unverified {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

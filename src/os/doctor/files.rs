@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::os::logfile;
+use crate::os::{logfile, trust};
 
 /// So many files of the configuration are looked at.
 pub const FILES_MAX: usize = 10_000;
@@ -97,11 +97,7 @@ pub fn loose(config: &Path, uid: u32) -> Vec<Loose> {
         if seen > FILES_MAX || metadata.is_symlink() {
             continue;
         }
-        let is_ours = metadata.uid() == 0 || metadata.uid() == uid;
-        let others = metadata.mode() & 0o002 != 0 && metadata.mode() & 0o1000 == 0;
-        // A group of one's own is oneself; root's group holds nobody else.
-        let group = metadata.mode() & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != metadata.uid();
-        if !is_ours || others || group {
+        if trust::distrust_at(&path, &metadata, uid).is_some() {
             found.push(Loose { path: path.clone(), uid: metadata.uid(), mode: metadata.mode() & 0o7777 });
         }
         // What the daemon itself keeps below a project is its own.

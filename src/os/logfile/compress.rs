@@ -11,11 +11,10 @@
 //! under its old name may still be reading it.
 
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use super::archive;
-use super::layout::{Listing, Segment};
+use super::layout::{Listing, Segment, open};
 use super::rotate::{create, remove, rename, sync_directory};
 use super::{Files, LogError};
 
@@ -62,11 +61,7 @@ pub fn compress(dir: &Path, unit: &str, mut pause: impl FnMut()) -> Result<Compr
 fn pack(files: &Files, archive: &Segment, pause: &mut impl FnMut()) -> Result<Option<u64>, LogError> {
     let path = files.packed(archive.start, archive.len);
     let new = path.with_extension("zst.new");
-    let from = match File::open(&archive.path) {
-        Ok(from) => from,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(LogError::io("open", &archive.path, source)),
-    };
+    let Some(from) = open(&archive.path, false)? else { return Ok(None) };
     let mut fill = |to: &File| {
         let metadata = from.metadata()?;
         archive::compress(&from, to, archive.len, &mut *pause)?;

@@ -11,13 +11,16 @@
 //!
 //! The marker is what makes a crash decidable: comparing contents instead would take a log of equal lines for not yet collapsed.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::{Files, LogError, Meaning};
 use crate::base::time::Wall;
+
+/// How much a file system may reserve behind the end of any file, in bytes, without being noticed.
+const RESERVED_MAX: u64 = 4 << 20;
 
 /// How often a look is repeated when a rotation came in between. A rotation takes far longer than a look.
 const LOOKS: usize = 10_000;
@@ -48,10 +51,15 @@ impl Marker {
         (bytes.get(..32)? == Self::MAGIC).then_some(Self { base: number(32)?, len: number(40)? })
     }
 
+    /// The marker at the head of `live`. What a rotation could not have written is text of the unit's, which may write what it likes: the dead
+    /// bytes are whole blocks, and not all of the file.
     pub(super) fn read(live: &File) -> io::Result<Option<Self>> {
         let mut bytes = [0; Self::SIZE];
         let length = live.read_at(&mut bytes, 0)?;
-        Ok(Self::decode(&bytes[..length]))
+        let Some(marker) = Self::decode(&bytes[..length]) else { return Ok(None) };
+        let metadata = live.metadata()?;
+        let is_whole = marker.len > 0 && marker.len.is_multiple_of(metadata.blksize().max(4096)) && marker.len < metadata.len();
+        Ok(Some(marker).filter(|_| is_whole))
     }
 }
 
@@ -155,8 +163,10 @@ impl Listing {
     pub(super) fn place(&self, marker: Option<Marker>) -> (u64, u64, Option<&Segment>) {
         if let Some(marker) = marker {
             let end = marker.base.saturating_add(marker.len);
-            let part = self.parts.iter().find(|part| part.end() == end);
-            if part.is_some() || self.archives.last().is_some_and(|archive| archive.end() == end) {
+            // An empty one holds the place of what was given up.
+            let fits = |segment: &Segment| segment.end() == end && (segment.start == marker.base || segment.len == 0);
+            let part = self.parts.iter().find(|part| fits(part));
+            if part.is_some() || self.archives.last().is_some_and(fits) {
                 return (marker.base, marker.len, part);
             }
             // Bytes of a unit that happen to look like a marker.
@@ -183,7 +193,7 @@ impl Layout {
     pub(super) fn resolve(files: &Files) -> Result<Self, LogError> {
         for _ in 0..LOOKS {
             let before = Listing::read(files)?;
-            let live = open_live(files)?;
+            let live = open(&files.live(), false)?;
             let Some((marker, after)) = look(files, live.as_ref())? else { continue };
             let (base, skip, part) = after.place(marker);
             // Archives equal before and after the look at the head: the head belongs to them.
@@ -222,16 +232,25 @@ impl Layout {
     }
 }
 
+/// What a live file takes on the disk beyond its length: a unit can reserve as much as it likes behind its end. File systems reserve a little themselves, up
+/// to as much again as there is.
+pub(super) fn reserved(metadata: &Metadata) -> u64 {
+    let (taken, len) = (metadata.blocks().saturating_mul(512), metadata.len());
+    if taken > len.saturating_mul(2).saturating_add(RESERVED_MAX) { taken - len } else { 0 }
+}
+
 /// When a file was written last.
 pub(super) fn written(metadata: &Metadata) -> Wall {
     Wall(metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000))
 }
 
-pub(super) fn open_live(files: &Files) -> Result<Option<File>, LogError> {
-    match File::open(files.live()) {
+/// Opens a log file, to be written as well if `writes`; `None` where there is none. A direct log is its unit's own: no lease on it is waited for.
+pub(super) fn open(path: &Path, writes: bool) -> Result<Option<File>, LogError> {
+    match OpenOptions::new().read(true).write(writes).custom_flags(libc::O_NONBLOCK).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LogError::io("open", &files.live(), source)),
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => Err(LogError::Leased { path: path.to_owned() }),
+        Err(source) => Err(LogError::io("open", path, source)),
     }
 }
 

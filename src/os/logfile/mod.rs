@@ -67,6 +67,18 @@ pub enum LogError {
         /// The live file.
         path: PathBuf,
     },
+    /// Somebody holds a lease on it, as its unit may (`F_SETLEASE` in fcntl(2)): opening it would wait until the kernel takes the lease away.
+    #[error("cannot open {}: somebody holds a lease on it, and has until /proc/sys/fs/lease-break-time to give it back", path.display())]
+    Leased {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The unit shortened its live file while it was being rotated.
+    #[error("cannot rotate {}: it became shorter meanwhile", path.display())]
+    Shortened {
+        /// The live file.
+        path: PathBuf,
+    },
     /// Every attempt at a consistent look met another rotation.
     #[error("cannot read {}: it is being rotated all the time", path.display())]
     Restless {
@@ -78,6 +90,12 @@ pub enum LogError {
 impl LogError {
     fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether the unit itself can have caused it at any time. It passes, and says nothing about the disk.
+    #[must_use]
+    pub const fn is_by_unit(&self) -> bool {
+        matches!(self, Self::Leased { .. } | Self::Shortened { .. })
     }
 
     /// Whether the disk, or the user's share of it, is full.
@@ -96,7 +114,7 @@ pub fn live_path(dir: &Path, unit: &str) -> PathBuf {
 /// How large the live file of `unit` is; nothing if there is none.
 #[must_use]
 pub fn live_size(dir: &Path, unit: &str) -> u64 {
-    std::fs::metadata(live_path(dir, unit)).map_or(0, |metadata| metadata.len())
+    std::fs::metadata(live_path(dir, unit)).map_or(0, |metadata| metadata.len().saturating_add(layout::reserved(&metadata)))
 }
 
 /// When something last came into the directory or went out of it.

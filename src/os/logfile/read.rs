@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::archive::Packed;
-use super::layout::{Layout, Segment};
+use super::layout::{Layout, Segment, open};
 use super::lines::{Cutter, LINE_MAX, Line};
 use super::pattern::Pattern;
 use super::{Files, Index, LogError, gaps};
@@ -165,11 +165,12 @@ impl LogReader {
         let offset = offset.max(segment.start);
         let place = offset - segment.start;
         let known = self.packed.take_if(|(path, _)| *path == segment.path);
-        let file = match (&known, File::open(&segment.path)) {
-            (Some(_), _) => None,
-            (None, Ok(file)) => Some(file),
-            (None, Err(source)) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            (None, Err(source)) => return Err(fail(source)),
+        let file = match &known {
+            Some(_) => None,
+            None => match open(&segment.path, false)? {
+                None => return Ok(None),
+                file => file,
+            },
         };
         let bytes = if segment.packed {
             let packed = match (known, file) {

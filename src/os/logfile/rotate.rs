@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::copy::copy_head;
-use super::layout::{Listing, Marker, Segment};
+use super::layout::{Listing, Marker, Segment, open, reserved};
 use super::write_out::write_out;
-use super::{Files, Index, LogError, gaps};
+use super::{Files, Index, LogError, gaps, live_size};
 use crate::event::{Gap, GapReason};
 use crate::os::clock;
 use crate::plan::{LogOverflow, LogsPlan};
@@ -53,7 +53,8 @@ impl RotateReport {
 pub fn rotate_direct(dir: &Path, unit: &str, plan: &LogsPlan, force: bool) -> Result<RotateReport, LogError> {
     let files = Files::new(dir, unit);
     let mut report = RotateReport::default();
-    let Some(live) = open_for_rotation(&files)? else { return Ok(report) };
+    let Some(live) = open(&files.live(), true)? else { return Ok(report) };
+    give_back(&files, &live)?;
     report.rotated += finish(&files, &live)?;
     if plan.overflow == LogOverflow::DropOldest
         && let Some(surplus) = Rotation::plan(&files, &live, |size| size.saturating_sub(plan.max_total))?
@@ -126,8 +127,7 @@ pub fn drop_archive(dir: &Path, unit: &str, why: GapReason) -> Result<RotateRepo
 pub fn used(dir: &Path, unit: &str) -> Result<u64, LogError> {
     let files = Files::new(dir, unit);
     let listing = Listing::read(&files)?;
-    let live = std::fs::metadata(files.live()).map_or(0, |metadata| metadata.len());
-    Ok(live + listing.stored())
+    Ok(live_size(dir, unit) + listing.stored())
 }
 
 /// The stream offset of the first byte of a live file that only the caller writes.
@@ -152,7 +152,7 @@ pub fn oldest(dir: &Path, unit: &str) -> u64 {
 /// When a system call fails.
 pub fn recover(dir: &Path, unit: &str) -> Result<(), LogError> {
     let files = Files::new(dir, unit);
-    if let Some(live) = open_for_rotation(&files)? {
+    if let Some(live) = open(&files.live(), true)? {
         finish(&files, &live)?;
     }
     Ok(())
@@ -198,6 +198,9 @@ impl<'a> Rotation<'a> {
         let copied = copy_head(self.live, &part, self.len).and_then(|()| part.sync_all());
         copied.map_err(|source| {
             let _ = std::fs::remove_file(&path);
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                return LogError::Shortened { path: self.path.clone() };
+            }
             LogError::io("copy to", &path, source)
         })?;
         Ok(path)
@@ -249,8 +252,15 @@ impl<'a> Rotation<'a> {
     fn collapse(&self) -> Result<(), LogError> {
         // The kernel writes out what stays while the unit has to wait; what is written before that is done beside it.
         let _only_slower = write_out(self.live, self.len, None);
-        collapse(self.live, self.len).map_err(|errno| LogError::io("collapse the head of", &self.path, errno))
+        collapse_head(self.live, self.len, &self.path)
     }
+}
+
+/// Gives back what the unit has reserved behind the end of its log. Bytes it writes in this instant go with it: who does such things has no claim.
+fn give_back(files: &Files, live: &File) -> Result<(), LogError> {
+    let fail = |source| LogError::io("give back what is reserved behind the end of", &files.live(), source);
+    let metadata = live.metadata().map_err(fail)?;
+    if reserved(&metadata) > 0 { live.set_len(metadata.len()).map_err(fail) } else { Ok(()) }
 }
 
 /// Drops the head.
@@ -291,7 +301,7 @@ fn finish(files: &Files, live: &File) -> Result<u64, LogError> {
     }
     if dead > 0 {
         sync_directory(&files.dir)?;
-        collapse(live, dead).map_err(|errno| LogError::io("collapse the head of", &path, errno))?;
+        collapse_head(live, dead, &path)?;
     }
     Ok(dead)
 }
@@ -320,15 +330,16 @@ fn prune(files: &Files, plan: &LogsPlan, report: &mut RotateReport) -> Result<()
 /// Removes the `count` oldest archives. When none would be left, an empty one holds the place: it tells where the live file stands.
 fn drop_oldest(files: &Files, listing: &Listing, count: usize, why: Option<GapReason>, report: &mut RotateReport) -> Result<(), LogError> {
     let (gone, left) = listing.archives.split_at(count.min(listing.archives.len()));
-    let (Some(first), Some(last)) = (gone.iter().find(|archive| archive.len > 0), gone.last()) else { return Ok(()) };
+    let Some(last) = gone.last() else { return Ok(()) };
     if left.is_empty() {
         if last.len == 0 {
-            return drop_oldest(files, listing, count - 1, why, report);
+            return drop_oldest(files, listing, gone.len() - 1, why, report);
         }
         create(&files.archive(last.end()), 0o640, false)?;
         sync_directory(&files.dir)?;
     }
-    if let Some(why) = why {
+    // What holds the place of something that was given up holds no bytes.
+    if let Some((first, why)) = gone.iter().find(|archive| archive.len > 0).zip(why) {
         note_gap(files, first.start, last.end(), why, report);
     }
     for archive in gone {
@@ -352,19 +363,19 @@ fn note_gap(files: &Files, start: u64, end: u64, why: GapReason, report: &mut Ro
     report.gaps.push(gap);
 }
 
-fn open_for_rotation(files: &Files) -> Result<Option<File>, LogError> {
-    let path = files.live();
-    match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(file) => Ok(Some(file)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LogError::io("open", &path, source)),
-    }
-}
-
 pub(super) fn create(path: &Path, mode: u32, truncate: bool) -> Result<File, LogError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(truncate).mode(mode);
     options.open(path).map_err(|source| LogError::io("create", path, source))
+}
+
+/// Takes `len` bytes off the head of a live file, which its unit may shorten at any time.
+fn collapse_head(live: &File, len: u64, path: &Path) -> Result<(), LogError> {
+    let became_shorter = || live.metadata().is_ok_and(|metadata| metadata.len() <= len);
+    collapse(live, len).map_err(|errno| match errno {
+        rustix::io::Errno::INVAL if became_shorter() => LogError::Shortened { path: path.to_owned() },
+        errno => LogError::io("collapse the head of", path, errno),
+    })
 }
 
 fn collapse(file: &File, len: u64) -> rustix::io::Result<()> {

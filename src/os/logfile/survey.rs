@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::layout::Listing;
+use super::layout::{Listing, reserved};
 use super::{LogError, Meaning};
 use crate::base::id::UnitId;
 use crate::base::time::Wall;
@@ -46,7 +46,7 @@ pub fn survey(dir: &Path) -> Result<Survey, LogError> {
         if let Some(unit) = name.strip_suffix(".log")
             && let Ok(metadata) = entry.metadata()
         {
-            survey.live.insert(unit.into(), metadata.len());
+            survey.live.insert(unit.into(), metadata.len().saturating_add(reserved(&metadata)));
         } else if let Some((unit, rest)) = name.rsplit_once(".log.")
             && let Some(meaning) = Meaning::of(rest)
             && let Ok(metadata) = entry.metadata()

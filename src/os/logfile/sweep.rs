@@ -111,6 +111,11 @@ pub fn sweep(dir: &Path, units: &[SweepUnit], now: Wall, memory: &mut SweepMemor
                 swept.next = *PERIOD.start();
                 swept.reports.push(SweepReport { unit: unit.unit.clone(), outcome: Ok(report) });
             }
+            // By its unit: it decides neither how long the log is left alone nor how often that is told.
+            Err(error) if error.is_by_unit() => {
+                log.seen = None;
+                swept.next = *PERIOD.start();
+            }
             Err(error) => {
                 log.seen = None;
                 log.not_before = Some(Wall(now.0.saturating_add(RETRY_MS)));
@@ -172,7 +177,8 @@ impl Log {
         if unit.logs.mode != LogMode::Direct {
             return Ok(if aged { Due::Aged } else { Due::Nothing });
         }
-        if !aged && size <= unit.logs.max_size {
+        let reserves = taken(&stat) > size.saturating_add(unit.logs.max_size);
+        if !aged && !reserves && size <= unit.logs.max_size {
             return Ok(full_in(unit.logs.max_size - size, growth, round.elapsed));
         }
         let report = rotate_direct(dir, unit.unit.as_str(), &unit.logs, aged)?;
@@ -208,6 +214,11 @@ impl Log {
         (self.base, self.oldest) = (layout.base, layout.oldest());
         Ok(layout.live.as_ref().and_then(|live| live.metadata().ok()).map(|metadata| metadata.ino()) == Some(inode))
     }
+}
+
+/// What a file takes on the disk.
+fn taken(stat: &rustix::fs::Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
 /// When a log that grew by `growth` since the last look will have filled `room`.

@@ -385,7 +385,10 @@ impl LiveFile {
             // What a unit that wrote the file itself has left. If that fails the file is whole all the same.
             let _ = recover(&log.dir, unit.as_str());
             let path = live_path(&log.dir, unit.as_str());
-            let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
+            let mut options = File::options();
+            // Such a unit may hold a lease on it, which is not waited for.
+            options.read(true).write(true).create(true).truncate(false).mode(0o640).custom_flags(libc::O_NONBLOCK);
+            let file = options.open(path)?;
             self.offset = file.metadata()?.len();
             self.file = Some(file);
         }

@@ -30,7 +30,8 @@ impl Drop for Program {
 }
 
 fn look_for(plan: WatchPlan, known: BTreeSet<Identity>, ours: &[u32]) -> Look {
-    let seeker = Seeker { criteria: Arc::new(Criteria::new(&plan)), known };
+    let criteria = Arc::new(Criteria::new(&plan));
+    let seeker = Seeker { looked_up: criteria.look_up(), criteria, known };
     let seekers = BTreeMap::from([(UnitId::from("a"), seeker)]);
     look(&seekers, &ours.iter().copied().collect()).unwrap().remove("a").unwrap()
 }

@@ -67,11 +67,12 @@ impl Lifecycle {
     }
 
     fn watch_readiness(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let timeout = self.start_timeout();
+        // One that was adopted begins anew.
+        let (timeout, begun) = (self.start_timeout(), self.begun.take().unwrap_or(now));
         out.push(Effect::WatchReadiness);
         // Startup probes have a time of their own.
         let is_probed = self.plan.probes.iter().any(|probe| probe.role == ProbeRole::Startup);
-        let deadline = if self.is_paused() || is_probed { None } else { Some(now + timeout) };
+        let deadline = if self.is_paused() || is_probed { None } else { Some(begun + timeout) };
         self.enter(State::Activating, deadline, out);
     }
 

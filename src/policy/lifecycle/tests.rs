@@ -18,6 +18,8 @@ fn plan() -> UnitPlan {
         group: None,
         environment: BTreeMap::new(),
         isolation: None,
+        may_command: std::collections::BTreeSet::new(),
+        notify_access: crate::base::command::NotifyAccess::All,
         secrets: BTreeMap::new(),
         environment_files: Vec::new(),
         umask: 0o022,

@@ -173,7 +173,8 @@ impl Supervisor {
                 waits
             }
             Input::Request(..) | Input::Shutdown(_) | Input::Retry(_) => true,
-            Input::Start | Input::Started(_) | Input::Ignored(_) | Input::StartFailed(..) | Input::Kill => false,
+            Input::Start | Input::Started(_) | Input::Ignored(_) | Input::StartFailed(..) => false,
+            Input::Kill | Input::KillTree | Input::Abandon => false,
         }
     }
 
@@ -191,7 +192,9 @@ impl Supervisor {
             Input::Retry(run) => self.try_again(now, run, out),
             Input::Request(id, request) => self.request(id, request, out),
             Input::Shutdown(reason) => self.terminate(reason),
-            Input::Kill => self.die(out),
+            Input::Kill => self.die(None, out),
+            Input::KillTree => self.die(Some(now), out),
+            Input::Abandon => self.abandon(now, out),
         }
     }
 
@@ -210,10 +213,11 @@ impl Supervisor {
         }
     }
 
-    /// Somebody kills it: its workers die with it, the supervisors below notice and stop what is theirs in order.
+    /// Somebody kills it: its workers die with it, the supervisors below notice and stop what is theirs in order; or, with the time
+    /// at which that of the whole tree was over, die in the same way.
     ///
     /// Unlike OTP's it stays until all of them are gone, so that its successor never meets what was left.
-    fn die(&mut self, out: &mut Vec<Effect>) {
+    fn die(&mut self, whole_tree: Option<Mono>, out: &mut Vec<Effect>) {
         self.terminate(ExitReason::Killed);
         if self.phase != Phase::Over {
             self.phase = Phase::Terminating(ExitReason::Killed);
@@ -224,11 +228,36 @@ impl Supervisor {
                 // It is dead, and its exit waits in the queue: nobody would answer for it.
                 self.down(key, out);
             } else if !self.children[&key].spec.supervisor {
-                self.kill(key, None, out);
+                self.kill(key, whole_tree, out);
+            } else if whole_tree.is_some() {
+                // Whatever it was told before has not been enough.
+                self.pass_on(key, Effect::KillTree, out);
             } else if self.children[&key].standing != Standing::Stopping {
                 self.ask_to_end(key, None, ExitReason::Killed, out);
             }
         }
+    }
+
+    /// Nobody waits for its start any more. What is starting may hang, and holds nothing yet that it had to put in order.
+    fn abandon(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        self.terminate(ExitReason::Shutdown);
+        for (_, key) in self.schedule.starting.clone() {
+            if self.children[&key].spec.supervisor {
+                self.pass_on(key, Effect::Abandon, out);
+            } else {
+                self.kill(key, Some(now), out);
+            }
+        }
+    }
+
+    /// Tells a supervisor below what this one was told.
+    fn pass_on(&mut self, key: ChildKey, what: fn(Run) -> Effect, out: &mut Vec<Effect>) {
+        let effect = self.change(key, |child| {
+            child.standing = Standing::Stopping;
+            child.kill_at = None;
+            what(child.run())
+        });
+        out.extend(effect);
     }
 
     /// Takes note that a child has no process any more.

@@ -145,8 +145,12 @@ pub enum Input {
     Request(RequestId, Request),
     /// The parent asks it to stop for this reason.
     Shutdown(ExitReason),
-    /// The parent's patience is at an end: kill every child.
+    /// Somebody kills it: it kills its workers, and the supervisors below it stop theirs in order.
     Kill,
+    /// The time of the whole tree is over: it kills its workers, and the supervisors below it do the same.
+    KillTree,
+    /// Whoever started it does not wait for that any more: what is still starting is killed, the rest is stopped in order.
+    Abandon,
     /// Time for another try at a failed restart: answers [`Effect::Retry`].
     Retry(Run),
 }
@@ -169,6 +173,10 @@ pub enum Effect {
     Stop(Run, ExitReason),
     /// End a child without asking; answered by `Exited`.
     Kill(Run),
+    /// Feed a child that is a supervisor [`Input::KillTree`]; answered by `Exited`.
+    KillTree(Run),
+    /// Feed a child that is a supervisor [`Input::Abandon`]; answered by `Exited`.
+    Abandon(Run),
     /// Feed [`Input::Retry`], behind whatever the supervisor has been sent already.
     Retry(Run),
     /// A request has added this child; comes before its start.

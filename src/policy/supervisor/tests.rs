@@ -71,6 +71,11 @@ impl World {
                 self.stopping.insert(run.child.0);
                 write!(self.trace, "!{} ", name(run.child)).unwrap();
             }
+            Effect::KillTree(run) | Effect::Abandon(run) => {
+                self.stopping.insert(run.child.0);
+                let how = if matches!(effect, Effect::KillTree(_)) { "!!" } else { "!+" };
+                write!(self.trace, "{how}{} ", name(run.child)).unwrap();
+            }
             Effect::Up => self.trace.push_str("up "),
             Effect::Reply(_, reply) => write!(self.trace, "{} ", reply_name(&reply)).unwrap(),
             Effect::Terminated(reason) => {
@@ -474,6 +479,54 @@ fn a_child_that_is_dead_already_is_not_killed() {
     world.step(Input::Kill);
     world.settle();
     world.says("-c !b !c end:killed");
+}
+
+/// A worker and two supervisors, of which the last has not come up yet.
+fn half_up() -> World {
+    let below = |id: &str| ChildSpec::supervisor(id);
+    let mut world = World::new(Flags::otp(Strategy::OneForOne), &[]);
+    let children = [spec("a", RestartType::Permanent), below("b"), below("c")];
+    world.machine = Supervisor::new(Flags::otp(Strategy::OneForOne), children);
+    world.step(Input::Start);
+    world.started(0);
+    world.started(1);
+    world.says("+a +b +c");
+    world
+}
+
+#[test]
+fn the_end_of_the_whole_trees_time_goes_down_whatever_is_starting_or_stopping() {
+    let mut world = half_up();
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.says("");
+    world.step(Input::KillTree);
+    world.settle();
+    world.says("!a !!b !!c end:killed");
+    // One that was asked, and takes as long as it likes, is told as well.
+    let mut world = half_up();
+    world.started(2);
+    world.says("up");
+    world.step(Input::Shutdown(ExitReason::Shutdown));
+    world.says("-c");
+    world.step(Input::KillTree);
+    world.settle();
+    world.says("!a !!b !!c end:killed");
+}
+
+#[test]
+fn of_a_start_nobody_waits_for_what_is_up_is_stopped_in_order() {
+    let mut world = half_up();
+    world.step(Input::Abandon);
+    world.says("!+c");
+    world.settle();
+    world.says("-b -a end:shutdown");
+    // A worker that hangs in its start has nobody below it to ask.
+    let mut world = World::abc(Strategy::OneForOne, Discipline::Sequential);
+    world.step(Input::Start);
+    world.started(0);
+    world.step(Input::Abandon);
+    world.settle();
+    world.says("+a +b !b -a end:shutdown");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Lines with time and unit in front, coloured on a terminal.
 
+use crate::base::text::visible;
 use crate::base::time::Wall;
 use crate::event::{Envelope, UnitStatus, event_text};
 
@@ -34,7 +35,7 @@ impl Style {
     }
 
     pub(super) fn line(&self, time: Wall, name: &str, text: &str, out: &mut String) {
-        let (time, width) = (clock_time(time), self.width);
+        let (time, width, text) = (clock_time(time), self.width, visible(text));
         if self.color {
             let color = color_of(name);
             out.push_str(&format!("\x1b[2m{time}\x1b[0m \x1b[{color}m{name:width$} |\x1b[0m {text}\n"));
@@ -69,6 +70,9 @@ mod tests {
         };
         assert!(line(false).ends_with(".000 web      | hello\n") && !line(false).contains('\x1b'), "{}", line(false));
         assert!(line(true).starts_with("\x1b[2m") && line(true).ends_with("\x1b[0m hello\n"), "{}", line(true));
+        let mut out = String::new();
+        Style { color: false, width: 8 }.line(Wall(0), "web", "a\x1b]52;c;x\x07\r", &mut out);
+        assert!(out.ends_with(" | a\u{fffd}]52;c;x\u{fffd}\u{fffd}\n"), "{out:?}");
         assert_eq!(clock_time(Wall(i64::MAX)), "??:??:??.???");
     }
 }

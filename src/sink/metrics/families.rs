@@ -6,6 +6,7 @@ use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabel, EncodeLabelSet,
 use prometheus_client::metrics::MetricType::{self, Counter, Gauge, Histogram};
 
 use super::Snapshot;
+use crate::actor::context::LauncherTurns;
 use crate::base::outcome::Verdict;
 use crate::event::{self, BOUNDS, ExitLabel, ProbeStatus};
 use crate::os::sample::Sample;
@@ -55,6 +56,12 @@ pub(super) const ALL: &[Family] = &[
         Counter,
         "Output of the unit that was dropped since the brain started, by reason.",
         unit_log_dropped,
+    ),
+    family(
+        "ms_unit_notifications_dropped",
+        Counter,
+        "Notifications of the unit that were not told for themselves since the brain started, by reason.",
+        unit_notices_dropped,
     ),
     family(
         "ms_unit_remedies",
@@ -108,6 +115,19 @@ pub(super) const ALL: &[Family] = &[
     ),
     family("ms_host_memory_available_ratio", Gauge, "The share of the memory that is available.", host_memory),
     family("ms_brain_lag_seconds", Gauge, "How late a timer of the brain was at worst in the last ten seconds.", brain_lag),
+    family(
+        "ms_launcher_turns",
+        Counter,
+        "Turns of the launcher since it began: it wakes up, does what is to be done, sleeps.",
+        launcher_turns,
+    ),
+    family("ms_launcher_turn_seconds", Gauge, "The launcher's longest turn, in the last second and since it began.", launcher_turn),
+    family(
+        "ms_lookups_hanging",
+        Gauge,
+        "Looks at files, mounts and user databases that nobody waits for any more and that have not come back. Each holds a thread.",
+        lookups_hanging,
+    ),
     family("ms_degradation_step", Gauge, "How many steps of what is done without under pressure are taken.", degradation_step),
     family(
         "ms_limit_alarms",
@@ -320,6 +340,15 @@ fn unit_log_dropped(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Resul
     Ok(())
 }
 
+fn unit_notices_dropped(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    for unit in &snapshot.units {
+        for (reason, count) in &unit.counters.notices_dropped {
+            counter(&mut metric, [("unit", unit.unit.as_str()), ("reason", reason.as_str())], *count)?;
+        }
+    }
+    Ok(())
+}
+
 fn of_units(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&Sample) -> u64) -> Result<(), Error> {
     snapshot.sampled().try_for_each(|(unit, sample)| gauge(&mut metric, [("unit", unit)], value(sample)))
 }
@@ -377,6 +406,20 @@ fn of_processes(snapshot: &Snapshot, mut metric: MetricEncoder<'_>, value: fn(&S
 fn process_start(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit")]
     snapshot.own().try_for_each(|(process, sample)| gauge(&mut metric, [("process", process)], sample.started.0 as f64 / 1e3))
+}
+
+fn launcher_turns(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    metric.encode_counter::<NoLabelSet, _, u64>(&snapshot.launcher_turns.count, None)
+}
+
+fn launcher_turn(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    let LauncherTurns { longest, recent, .. } = snapshot.launcher_turns;
+    let mut windows = [("last_second", recent), ("all", longest)].into_iter();
+    windows.try_for_each(|(window, turn)| gauge(&mut metric, [("window", window)], turn.as_secs_f64()))
+}
+
+fn lookups_hanging(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {
+    snapshot.hanging.iter().try_for_each(|(purpose, count)| gauge(&mut metric, [("purpose", purpose.as_str())], *count as u64))
 }
 
 fn store_up(snapshot: &Snapshot, mut metric: MetricEncoder<'_>) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
-use crate::actor::context::Context;
+use crate::actor::context::{Context, LauncherTurns};
 use crate::actor::health::assessed;
 use crate::actor::limits::Limits;
 use crate::actor::recorder::History;
@@ -24,6 +24,7 @@ use crate::base::tier::Tier;
 use crate::base::time::{Mono, Wall};
 use crate::event::{GroupUse, HostStatus, StoreStatus, SupervisorStatus, UnitStatus, WatchStatus};
 use crate::os::clock;
+use crate::os::foreign::{self, Purpose};
 use crate::os::sample::{Sample, SampleError, Samples, sample};
 
 /// How old a look at /proc may be, so that scrapes cannot pile up.
@@ -73,6 +74,8 @@ struct Snapshot {
     host: HostStatus,
     degradation_step: usize,
     limit_alarms: u64,
+    launcher_turns: LauncherTurns,
+    hanging: BTreeMap<Purpose, usize>,
 }
 
 impl Exporter {
@@ -104,6 +107,8 @@ impl Exporter {
             host: self.context.host.status(),
             degradation_step: self.context.degradation.status().step,
             limit_alarms: self.context.limits.alarms(),
+            launcher_turns: self.context.launcher_turns(),
+            hanging: foreign::hanging(),
         };
         render(snapshot).map_err(|error| format!("cannot write the metrics: {error}"))
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::base::exit::{ExitCause, Signal};
 use crate::base::pressure::{Pressure, Pressures};
 use crate::base::time::Wall;
-use crate::event::{Counters, GapReason, LimitStatus, RestartCause};
+use crate::event::{Counters, GapReason, LimitStatus, NoticeDrop, RestartCause};
 
 fn host() -> HostStatus {
     HostStatus {
@@ -22,6 +22,7 @@ fn counters() -> Counters {
     counters.start.observe(Duration::from_millis(3));
     counters.start.observe(Duration::from_secs(70));
     counters.log_dropped.insert(GapReason::Quota, 4096);
+    counters.notices_dropped.insert(NoticeDrop::Foreign, 5);
     counters.log_bytes = 10_000;
     counters.oom_kills = 1;
     counters.adjustments.insert("memory_high".into(), 3);
@@ -106,6 +107,12 @@ fn snapshot() -> Snapshot {
         store: StoreStatus { wishes: 3, pending: 1, commits: 7, failures: 2, backups: 1, ..StoreStatus::default() },
         degradation_step: 2,
         limit_alarms: 4,
+        hanging: BTreeMap::from([(Purpose::Start, 1), (Purpose::Probe, 0), (Purpose::Other, 2)]),
+        launcher_turns: LauncherTurns {
+            count: 9,
+            longest: std::time::Duration::from_millis(12),
+            recent: std::time::Duration::from_millis(3),
+        },
         host: host(),
     }
 }

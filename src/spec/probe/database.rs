@@ -15,7 +15,7 @@ mapping! {
         address: Text = required,
         /// Who asks; `postgres` or `root` if not given, nobody with Redis and NATS.
         user: Text,
-        /// The file whose first line is the password. It is read each time.
+        /// The file whose first line is the password. It is read each time, and only if nobody else could read or exchange it, as with secrets.
         password_file: Text,
         /// The database; what the server takes if not given.
         database: Text,

@@ -45,6 +45,21 @@ impl Daemon {
     }
 
     /// Has the daemon started with this variable set.
+    /// One that is ready, with cgroups, if there are any here, or without.
+    pub(crate) fn up_with(files: &[(&str, &str)], cgroups: bool) -> Option<Self> {
+        let mut daemon = Self::prepared(files);
+        if !cgroups {
+            daemon.environment("MS_NO_CGROUPS", "1");
+        }
+        daemon.start();
+        daemon.event("DaemonReady", |_| true);
+        if cgroups && daemon.daemon()["cgroup"].is_null() {
+            println!("SKIPPED: there is no place for cgroups here");
+            return None;
+        }
+        Some(daemon)
+    }
+
     pub(crate) fn environment(&mut self, name: &'static str, value: &'static str) {
         self.environment.push((name, value));
     }
@@ -178,6 +193,13 @@ impl Daemon {
         self.all_status().into_iter().find(|status| status["unit"] == unit).unwrap()
     }
 
+    /// How `unit` stands, if the daemon answers and knows it.
+    pub(crate) fn try_status(&self, unit: &str) -> Option<Value> {
+        let output = self.cli(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        status["units"].as_array()?.iter().find(|status| status["unit"] == unit).cloned()
+    }
+
     /// The main process of each unit that has one.
     pub(crate) fn pids(&self) -> BTreeMap<String, u32> {
         let pid = |status: &Value| Some((status["unit"].as_str()?.to_owned(), u32::try_from(status["pid"].as_u64()?).ok()?));
@@ -255,6 +277,19 @@ fn children(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Whether a process that never sleeps uses no processor time for a while: frozen or stopped.
+pub(crate) fn is_idle(pid: u32) -> bool {
+    let used = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Fields 14 and 15 of proc_pid_stat(5), behind the name.
+        let words = stat.rsplit_once(") ").unwrap().1.split(' ');
+        words.skip(14 - 3).take(2).map(|word| word.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = used();
+    std::thread::sleep(Duration::from_millis(300));
+    used() == before
 }
 
 /// Asks until there is an answer.

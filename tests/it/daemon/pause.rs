@@ -7,17 +7,7 @@ const TALKER: &str = "unit: a\nexec: [sh, -c, \"trap 'echo bye; exit 0' TERM; ec
                       readiness: {fd: 3}\nshutdown: 20s\n---\nunit: b\nexec: sleep 1000\n";
 
 fn daemon(cgroups: bool) -> Option<Daemon> {
-    let mut daemon = Daemon::prepared(&[("units/a.yaml", TALKER)]);
-    if !cgroups {
-        daemon.environment("MS_NO_CGROUPS", "1");
-    }
-    daemon.start();
-    daemon.event("DaemonReady", |_| true);
-    if cgroups && daemon.daemon()["cgroup"].is_null() {
-        println!("SKIPPED: there is no place for cgroups here");
-        return None;
-    }
-    Some(daemon)
+    Daemon::up_with(&[("units/a.yaml", TALKER)], cgroups)
 }
 
 fn log(daemon: &Daemon) -> String {

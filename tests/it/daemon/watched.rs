@@ -345,3 +345,29 @@ fn what_we_have_started_ourselves_is_no_stranger() {
     found(&daemon, "a", stranger.pid());
     assert_eq!(daemon.status("a")["watch"]["matches"], 1);
 }
+
+/// The owner of a pid file would have an operator signal whomever that owner likes.
+#[test]
+fn a_pid_file_of_somebody_else_does_not_name_our_processes() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("SKIPPED: files of others take root");
+    }
+    let place = tempfile::Builder::new().prefix("ms-pid").tempdir_in("/var").unwrap();
+    let stranger = Stranger::run(Command::new("sleep").arg("1000"));
+    let file = place.path().join("x.pid");
+    fs::write(&file, stranger.pid().to_string()).unwrap();
+    std::os::unix::fs::chown(place.path(), Some(4321), Some(4321)).unwrap();
+    std::os::unix::fs::chown(&file, Some(4321), Some(4321)).unwrap();
+    let unit = format!("unit: a\nwatch: {{pid_file: {}, period: 100ms}}\n", file.display());
+    let mut daemon = Daemon::prepared(&[("units/a.yaml", &unit)]);
+    daemon.start();
+    daemon.event("DaemonReady", |_| true);
+    until("it says why", || {
+        daemon.status("a").to_string().contains("does not belong to the user who has written the pid file").then_some(())
+    });
+    assert!(!daemon.cli(&["signal", "USR1", "a"]).status.success() && is_alive(stranger.pid()));
+    // In a file of root's, where root decides, the same is believed.
+    std::os::unix::fs::chown(place.path(), Some(0), Some(0)).unwrap();
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    found(&daemon, "a", stranger.pid());
+}

@@ -25,6 +25,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 const VARIABLE: &str = "MS_TEST_BRAIN";
 
+/// Where a thread of each brain hangs.
+pub(super) const HANGS_AT: &str = "MS_TEST_HANGS_AT";
+
 /// No test, but what the launcher starts as its brain: it passes its socket on, and exits with the code it gets in return.
 #[test]
 fn brain_process() {
@@ -38,10 +41,30 @@ fn brain_process() {
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&rights)));
     sendmsg(&test, &[IoSlice::new(&std::process::id().to_le_bytes())], &mut control, SendFlags::empty()).unwrap();
+    if let Some(path) = std::env::var_os(HANGS_AT) {
+        // As the brain does: a thread that may hang holds no descriptor of anybody's.
+        std::thread::spawn(move || {
+            #[expect(unsafe_code, reason = "unshare of rustix has no safe form that is not deprecated")]
+            // SAFETY: the thread has and uses no descriptor but those it opens after this.
+            unsafe {
+                rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES).unwrap();
+            }
+            (3..1000).for_each(close);
+            fs::metadata(path)
+        });
+    }
     let mut code = [0];
     // An end of the stream is the end of the test.
     let _end = test.read(&mut code);
     std::process::exit(code[0].into());
+}
+
+fn close(number: i32) {
+    #[expect(unsafe_code, reason = "close(2) of a number")]
+    // SAFETY: the table of descriptors is this thread's own, and nothing in it is used again.
+    unsafe {
+        libc::close(number);
+    }
 }
 
 /// A launcher.
@@ -51,9 +74,9 @@ pub(super) struct Bench {
     listener: UnixListener,
 }
 
-fn launcher_in(directory: &Path) -> Command {
+fn launcher_in(directory: &Path, run_directory: PathBuf) -> Command {
     let brain = [std::env::current_exe().unwrap().into_os_string(), "launcher::bench::brain_process".into(), "--exact".into()];
-    let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory: directory.join("run"), after: None };
+    let options = Options { lock_fd: None, brain: brain.to_vec(), run_directory, after: None };
     let mut command = Command::new(env!("CARGO_BIN_EXE_ms-supervisor"));
     command.args(options.to_argv().unwrap()).env(VARIABLE, directory.join("brain.sock"));
     let append = |name| File::options().create(true).append(true).open(directory.join(name)).unwrap();
@@ -68,9 +91,19 @@ impl Bench {
 
     pub(super) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        Self::start_at(directory, run, change)
+    }
+
+    /// With its run directory in `place`.
+    pub(super) fn start_in(place: PathBuf, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_at(tempfile::tempdir().unwrap(), place.join("run"), change)
+    }
+
+    fn start_at(directory: tempfile::TempDir, run: PathBuf, change: impl FnOnce(&mut Command)) -> Self {
         let listener = UnixListener::bind(directory.path().join("brain.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let mut command = launcher_in(directory.path());
+        let mut command = launcher_in(directory.path(), run);
         change(&mut command);
         Self { launcher: command.spawn().unwrap(), listener, directory }
     }
@@ -83,7 +116,7 @@ impl Bench {
 
     /// Starts a launcher in the place of the one that is gone.
     pub(super) fn start_again(&mut self) {
-        self.launcher = launcher_in(self.directory.path()).spawn().unwrap();
+        self.launcher = launcher_in(self.directory.path(), self.path("run")).spawn().unwrap();
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -202,12 +235,12 @@ impl Brain {
         self.send(ToLauncher::Ack { unit: unit.into(), run });
     }
 
-    /// The next message; who the keeper is may be told at any time, and is no matter here.
+    /// The next message; who the keeper is and how long turns take may be told at any time, and is no matter here.
     pub(super) async fn hear(&mut self) -> (ToBrain, FdSet) {
         loop {
             let heard = tokio::time::timeout(DEADLINE, self.receiver.recv()).await.expect("a message in time");
             let heard = heard.unwrap().expect("a message before the launcher closes the socket");
-            if !matches!(heard.0, ToBrain::Keeper { .. }) {
+            if !matches!(heard.0, ToBrain::Keeper { .. } | ToBrain::Turns { .. }) {
                 return heard;
             }
         }
@@ -261,9 +294,9 @@ impl Brain {
         exit
     }
 
-    /// Lets the brain's process exit.
+    /// Lets the brain's process exit, unless the launcher has ended it already.
     pub(super) fn exit_with(&mut self, code: u8) {
-        self.control.write_all(&[code]).unwrap();
+        let _gone = self.control.write_all(&[code]);
     }
 
     /// Kills the brain's process, after what was sent has gone to the socket: the runtime of a test has one thread only.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod hold;
+mod hostile;
 mod spawn;
 mod spill;
 mod survivors;

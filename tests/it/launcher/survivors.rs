@@ -52,7 +52,9 @@ async fn survivors_are_found_and_not_started_twice() {
     let [a, ended, unheard] = &known[..] else { panic!("{known:?}") };
     assert_eq!((a.1, running(a.2), &a.3[..]), (7, process, &[1, 2, 3][..]));
     assert!(a.4.pidfd.is_some());
-    assert_eq!((ended.1, ended.2), (1, HeldState::Idle));
+    // On a disk the book is written by a thread of its own: what was acknowledged just before the launcher died may be told again, as it was.
+    let is_again = |state| matches!(state, HeldState::Exited { exit, leftovers: false } if exit.cause == ExitCause::Code(0));
+    assert!(ended.1 == 1 && (ended.2 == HeldState::Idle || is_again(ended.2)), "{ended:?}");
     let HeldState::Exited { exit, leftovers: false } = unheard.2 else { panic!("{unheard:?}") };
     assert_eq!(exit.cause, ExitCause::Code(9), "it was reaped before the launcher died");
 

@@ -4,7 +4,7 @@ use super::*;
 use ms_supervisor::{BoxError, ChildState, Report, SupervisorEvent, ThreadContext};
 
 /// Everything the supervisors tell, as text.
-fn observed(spec: SupervisorSpec) -> (SupervisorSpec, Journal) {
+pub(super) fn observed(spec: SupervisorSpec) -> (SupervisorSpec, Journal) {
     let journal = Journal::default();
     let told = journal.clone();
     let spec = spec.observe(move |report| {

@@ -1,9 +1,13 @@
 //! The library from outside: actors, futures and processes under one kind of supervisor.
 
+mod deadlines;
+mod foreign;
 mod kinds;
 mod mishaps;
 mod probes;
 mod requests;
+mod silences;
+mod spans;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -69,6 +69,8 @@ impl Server {
         let path = self.path(name);
         fs::write(&path, text.replace("{port}", &self.port.to_string()).replace("{dir}", &self.directory.path().display().to_string()))
             .unwrap();
+        // Some of them are passwords.
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         path
     }
 

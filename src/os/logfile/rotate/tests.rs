@@ -52,7 +52,7 @@ fn names(dir: &Path) -> Vec<String> {
 /// Carries out the first `steps` steps of a rotation, then stops dead.
 fn cut_after(steps: usize, dir: &Path) {
     let files = Files::new(dir, "a");
-    let live = open_for_rotation(&files).unwrap().unwrap();
+    let live = open(&files.live(), true).unwrap().unwrap();
     let rotation = Rotation::plan(&files, &live, |size| size).unwrap().unwrap();
     if steps == 0 {
         // Cut in the middle of the copy.
@@ -111,6 +111,78 @@ fn what_looks_like_a_marker_is_only_output() {
     assert_eq!(stream(dir.path()), text);
     assert_eq!(rotate_direct(dir.path(), "a", &bounds(0, 3), false).unwrap().rotated, 16_384);
     assert_eq!(stream(dir.path()), text);
+}
+
+/// A unit owns its log: it can truncate it and write at its head whatever a rotation would, with any numbers.
+#[test]
+fn a_forged_marker_turns_no_bound_off() {
+    let Some(dir) = directory() else { return };
+    let bounds = LogsPlan { max_total: 256 << 10, ..bounds(64 << 10, 3) };
+    append(dir.path()).write_all(&vec![b'x'; 200 << 10]).unwrap();
+    rotate_direct(dir.path(), "a", &bounds, false).unwrap();
+    let end = Listing::read(&Files::new(dir.path(), "a")).unwrap().archives.last().unwrap().end();
+    let start = Listing::read(&Files::new(dir.path(), "a")).unwrap().archives.last().unwrap().start;
+    // One byte; whole blocks that are not there; more than there are; the very archive; nothing at all.
+    for (base, len) in
+        [(end - 1, 1), (end.saturating_sub(1 << 20), 1 << 20), (0, end), (start, end - start), (end, 0), (u64::MAX, u64::MAX)]
+    {
+        let mut live = append(dir.path());
+        live.set_len(0).unwrap();
+        live.write_all(&Marker { base, len }.encode()).unwrap();
+        for _ in 0..8 {
+            live.write_all(&vec![b'y'; 100 << 10]).unwrap();
+            rotate_direct(dir.path(), "a", &bounds, false).unwrap_or_else(|error| panic!("{base} {len}: {error}"));
+            assert!(used(dir.path(), "a").unwrap() <= bounds.max_total, "{base} {len}");
+        }
+    }
+}
+
+/// A unit truncates its log in the very moment between two steps of a rotation: that is told apart from a disk that cannot be used.
+#[test]
+fn a_log_that_becomes_shorter_while_it_is_rotated_is_known_to_have() {
+    let Some(dir) = directory() else { return };
+    let files = Files::new(dir.path(), "a");
+    append(dir.path()).write_all(&vec![b'x'; 200 << 10]).unwrap();
+    let live = open(&files.live(), true).unwrap().unwrap();
+    let rotation = Rotation::plan(&files, &live, |size| size).unwrap().unwrap();
+    let part = rotation.copy().unwrap();
+    live.set_len(4096).unwrap();
+    assert!(matches!(rotation.collapse(), Err(LogError::Shortened { .. })));
+    std::fs::remove_file(part).unwrap();
+    assert!(matches!(rotation.copy(), Err(LogError::Shortened { .. })));
+}
+
+/// A flood is given up again and again: what holds the place of what is gone does not pile up.
+#[test]
+fn of_a_flood_no_more_empty_archives_stay_than_are_kept() {
+    let Some(dir) = directory() else { return };
+    let bounds = LogsPlan { max_total: 64 << 10, ..bounds(16 << 10, 1) };
+    let mut live = append(dir.path());
+    let mut gaps = 0;
+    for _ in 0..20 {
+        live.write_all(&vec![b'y'; 300 << 10]).unwrap();
+        gaps += rotate_direct(dir.path(), "a", &bounds, false).unwrap().dropped();
+    }
+    let archives = Listing::read(&Files::new(dir.path(), "a")).unwrap().archives;
+    assert!(archives.len() <= 2, "{} archives", archives.len());
+    assert_eq!(LogReader::open(dir.path(), "a").range().unwrap().end, 20 * (300 << 10), "every byte has its place in the stream");
+    assert!(gaps > 19 * (200 << 10), "{gaps} bytes were dropped");
+}
+
+/// What is reserved behind the end of a log has no length, and fills the disk all the same.
+#[test]
+fn what_is_reserved_behind_the_end_counts_and_is_given_back() {
+    let Some(dir) = directory() else { return };
+    let mut live = append(dir.path());
+    live.write_all(b"a line\n").unwrap();
+    for offset in [0, 1 << 30] {
+        fallocate(&live, FallocateFlags::KEEP_SIZE, offset, 32 << 20).unwrap();
+        assert!(used(dir.path(), "a").unwrap() >= 32 << 20, "it is seen");
+        rotate_direct(dir.path(), "a", &bounds(1 << 20, 3), false).unwrap();
+        assert!(used(dir.path(), "a").unwrap() <= 4096, "it is given back");
+        assert!(live.metadata().unwrap().blocks() * 512 <= 8192, "to the file system");
+        assert_eq!(stream(dir.path()), b"a line\n");
+    }
 }
 
 #[test]
